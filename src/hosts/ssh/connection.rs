@@ -5,15 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::sync::{Mutex, Notify};
 
+use super::SshTarget;
 use super::channel::{Keepalive, Open};
-use super::dial::{Dialer, Presence};
+use super::dial::{self, Dialer, Presence};
 use super::error::{RemoteError, WaitPhase};
+use super::idle;
 use super::inbox::{ChannelEvent, Exit, Stream};
 use super::interpreter::{Interpreter, ScriptEnd};
+use super::jump::JumpHost;
+use super::known_hosts::HostKey;
 use super::link::{ChannelOpenError, Destination, Link, LinkEnd};
-use super::{SshTarget, dial};
 
 /// The longest command in bytes: the host's kernel takes no single argument over 128 KiB.
 const COMMAND_MAX: usize = 120_000;
@@ -35,7 +39,7 @@ pub struct Connection {
     inner: Arc<Inner>,
 }
 
-pub(super) struct Inner {
+struct Inner {
     presence: Presence,
     target: SshTarget,
     dialer: Arc<Dialer>,
@@ -56,20 +60,112 @@ impl Inner {
         shells.retain(Interpreter::is_ready);
         shells.pop()
     }
+
+    async fn why_ended(&self, link: &Link) -> LinkEnd {
+        let end = link.why_ended().await;
+        if let LinkEnd::Rekeyed = end {
+            self.dialer.note_rekeying(&self.target);
+        }
+        end
+    }
+
+    /// Opens a channel; uses another link if this one is full or has ended.
+    async fn channel(&self, destination: Destination<'_>) -> Result<Open, RemoteError> {
+        let patience = self.dialer.settings.handshake_timeout;
+        let (mut ended, mut refused) = (0, 0);
+        // A link may end just when it is needed, but not repeatedly by accident. Also, other
+        // callers may fill a new link before us.
+        while ended < 3 && refused < 100 {
+            let link = self.link().await?;
+            match link.open(destination, patience).await {
+                Ok((channel, inbox)) => return Ok(Open::new(link, channel, inbox)),
+                // The limit of sessions per connection; a new connection is empty.
+                Err(ChannelOpenError::Refused { opened_before, .. })
+                    if opened_before > 0 && matches!(destination, Destination::Session) =>
+                {
+                    link.retire();
+                    refused += 1;
+                }
+                Err(ChannelOpenError::Refused { reason, .. }) => {
+                    return Err(RemoteError::ChannelRefused {
+                        host: self.target.to_string(),
+                        reason,
+                    });
+                }
+                Err(ChannelOpenError::Ended) => {
+                    self.why_ended(&link).await;
+                    ended += 1;
+                }
+                // A link that was idle may have died unnoticed.
+                Err(ChannelOpenError::Silent { opened_before }) if opened_before > 0 => {
+                    link.kill("it does not answer");
+                    ended += 1;
+                }
+                Err(ChannelOpenError::Silent { .. }) => {
+                    link.kill("it does not answer");
+                    return Err(RemoteError::Silent {
+                        host: self.target.to_string(),
+                        phase: WaitPhase::OpeningChannel,
+                        after: patience,
+                    });
+                }
+            }
+        }
+        Err(RemoteError::Unreachable {
+            host: self.target.to_string(),
+            reason: "connections to it end before a command can be sent".into(),
+        })
+    }
+
+    /// Returns the link for the next channel; opens one if none accepts any.
+    async fn link(&self) -> Result<Arc<Link>, RemoteError> {
+        let mut current = self.current.lock().await;
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(RemoteError::Unreachable {
+                host: self.target.to_string(),
+                reason: "the connection was closed by the agent".into(),
+            });
+        }
+        if let Some(link) = current.as_ref().filter(|link| link.takes_channels()) {
+            return Ok(Arc::clone(link));
+        }
+        let link = Arc::new(link(&self.dialer, &self.target, &self.presence).await?);
+        *current = Some(Arc::clone(&link));
+        Ok(link)
+    }
+}
+
+impl JumpHost for Inner {
+    fn forward<'a>(
+        &'a self,
+        address: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Open, RemoteError>> {
+        Box::pin(self.channel(Destination::Tcp { address, port }))
+    }
+
+    fn leave_outdated_link(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {
+            let current = self.current.lock().await.clone();
+            if let Some(link) = current
+                && !idle::may_reuse(self.dialer.trust(), &self.target, &link).await
+            {
+                link.retire();
+            }
+        })
+    }
+
+    fn keepalive(&self) -> Keepalive {
+        self.dialer.settings.keepalive
+    }
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
         if !self.closed.load(Ordering::SeqCst) {
             let shells = std::mem::take(&mut *self.shells());
-            self.dialer.keep(&self.target, shells);
+            self.dialer.idle.keep(&self.target, shells);
         }
-    }
-}
-
-impl From<Arc<Inner>> for Connection {
-    fn from(inner: Arc<Inner>) -> Self {
-        Self { inner }
     }
 }
 
@@ -92,10 +188,10 @@ impl Connection {
         dialer: &Arc<Dialer>,
         presence: Presence,
     ) -> Result<Self, RemoteError> {
-        let (link, shells) = match dialer.kept(target).await {
+        let (link, shells) = match dialer.idle.kept(target, dialer.trust()).await {
             Some((link, shells)) => (link, shells),
             None => {
-                let link = dial::dial(dialer, target, &presence).await?;
+                let link = link(dialer, target, &presence).await?;
                 (Arc::new(link), Vec::new())
             }
         };
@@ -109,10 +205,6 @@ impl Connection {
                 closed: AtomicBool::new(false),
             }),
         })
-    }
-
-    pub(super) fn downgrade(&self) -> Weak<Inner> {
-        Arc::downgrade(&self.inner)
     }
 
     #[must_use]
@@ -156,7 +248,7 @@ impl Connection {
             tokio::select! {
                 end = reading => end,
                 never = writing => match never {},
-                never = open.keep_alive(self.inner.dialer.settings.keepalive) => match never {},
+                never = open.keep_alive(self.keepalive()) => match never {},
             }
         };
         let end = tokio::time::timeout(timeout, run).await;
@@ -263,29 +355,18 @@ impl Connection {
         }
     }
 
-    /// Allows no further channel on the current link if it may not be reused: the next channel
-    /// gets a new link.
-    pub(super) async fn leave_outdated_link(&self) {
-        let current = self.inner.current.lock().await.clone();
-        if let Some(link) = current
-            && !self.inner.dialer.may_reuse(&self.inner.target, &link).await
-        {
-            link.retire();
-        }
-    }
-
     pub(super) fn host(&self) -> String {
         self.inner.target.to_string()
     }
 
     pub(super) fn keepalive(&self) -> Keepalive {
-        self.inner.dialer.settings.keepalive
+        self.inner.keepalive()
     }
 
     /// Returns the error for a channel whose link has ended, or that closed without a result.
     pub(super) async fn lost(&self, open: &Open) -> RemoteError {
         let reason = if open.link().shared.ended() {
-            self.why_ended(open.link()).await.to_string()
+            self.inner.why_ended(open.link()).await.to_string()
         } else {
             "the server closed the channel without a result".to_owned()
         };
@@ -295,88 +376,9 @@ impl Connection {
         }
     }
 
-    async fn why_ended(&self, link: &Link) -> LinkEnd {
-        let end = link.why_ended().await;
-        if let LinkEnd::Rekeyed = end {
-            self.inner.dialer.note_rekeying(&self.inner.target);
-        }
-        end
-    }
-
     /// Opens a channel for one command.
     pub(super) async fn session(&self) -> Result<Open, RemoteError> {
-        self.channel(Destination::Session).await
-    }
-
-    /// Opens a channel on which the host forwards bytes to another one.
-    pub(super) async fn forward(&self, address: &str, port: u16) -> Result<Open, RemoteError> {
-        self.channel(Destination::Tcp { address, port }).await
-    }
-
-    /// Opens a channel; uses another link if this one is full or has ended.
-    async fn channel(&self, destination: Destination<'_>) -> Result<Open, RemoteError> {
-        let patience = self.inner.dialer.settings.handshake_timeout;
-        let (mut ended, mut refused) = (0, 0);
-        // A link may end just when it is needed, but not repeatedly by accident. Also, other
-        // callers may fill a new link before us.
-        while ended < 3 && refused < 100 {
-            let link = self.link().await?;
-            match link.open(destination, patience).await {
-                Ok((channel, inbox)) => return Ok(Open::new(link, channel, inbox)),
-                // The limit of sessions per connection; a new connection is empty.
-                Err(ChannelOpenError::Refused { opened_before, .. })
-                    if opened_before > 0 && matches!(destination, Destination::Session) =>
-                {
-                    link.retire();
-                    refused += 1;
-                }
-                Err(ChannelOpenError::Refused { reason, .. }) => {
-                    return Err(RemoteError::ChannelRefused {
-                        host: self.host(),
-                        reason,
-                    });
-                }
-                Err(ChannelOpenError::Ended) => {
-                    self.why_ended(&link).await;
-                    ended += 1;
-                }
-                // A link that was idle may have died unnoticed.
-                Err(ChannelOpenError::Silent { opened_before }) if opened_before > 0 => {
-                    link.kill("it does not answer");
-                    ended += 1;
-                }
-                Err(ChannelOpenError::Silent { .. }) => {
-                    link.kill("it does not answer");
-                    return Err(RemoteError::Silent {
-                        host: self.host(),
-                        phase: WaitPhase::OpeningChannel,
-                        after: patience,
-                    });
-                }
-            }
-        }
-        Err(RemoteError::Unreachable {
-            host: self.host(),
-            reason: "connections to it end before a command can be sent".into(),
-        })
-    }
-
-    /// Returns the link for the next channel; opens one if none accepts any.
-    async fn link(&self) -> Result<Arc<Link>, RemoteError> {
-        let mut current = self.inner.current.lock().await;
-        if self.inner.closed.load(Ordering::SeqCst) {
-            return Err(RemoteError::Unreachable {
-                host: self.host(),
-                reason: "the connection was closed by the agent".into(),
-            });
-        }
-        if let Some(link) = current.as_ref().filter(|link| link.takes_channels()) {
-            return Ok(Arc::clone(link));
-        }
-        let inner = &self.inner;
-        let link = Arc::new(dial::dial(&inner.dialer, &inner.target, &inner.presence).await?);
-        *current = Some(Arc::clone(&link));
-        Ok(link)
+        self.inner.channel(Destination::Session).await
     }
 }
 
@@ -396,4 +398,47 @@ async fn read_out(
             }
         }
     }
+}
+
+/// Opens an authenticated link to `target`.
+fn link<'a>(
+    dialer: &'a Arc<Dialer>,
+    target: &'a SshTarget,
+    presence: &'a Presence,
+) -> BoxFuture<'a, Result<Link, RemoteError>> {
+    // Boxed, because it calls itself for the jump host.
+    let jump = jump_host(dialer, target, presence);
+    Box::pin(dial::dial(dialer, target, presence, jump))
+}
+
+/// Returns the connection to the jump host of `target`, shared by all hosts behind it.
+async fn jump_host(
+    dialer: &Arc<Dialer>,
+    target: &SshTarget,
+    presence: &Presence,
+) -> Result<Option<Arc<dyn JumpHost>>, RemoteError> {
+    let Some(target) = &target.jump else {
+        return Ok(None);
+    };
+    let slot = dialer.jump_slot(target).await;
+    let mut slot = slot.lock().await;
+    if let Some(jump) = slot.as_ref().and_then(Weak::upgrade) {
+        jump.leave_outdated_link().await;
+        return Ok(Some(jump));
+    }
+    // The opener waits for it: if it is unreachable, so is the host behind it.
+    let opened = Connection::open_told(target, dialer, presence.clone()).await?;
+    let jump: Arc<dyn JumpHost> = opened.inner;
+    *slot = Some(Arc::downgrade(&jump));
+    Ok(Some(jump))
+}
+
+/// Returns the host key that a server shows, without logging in; for enrolling it. Trusts nothing.
+///
+/// # Errors
+/// [`RemoteError`] when the host cannot be reached or shows no key of a type that can be used.
+pub async fn offered_key(dialer: &Arc<Dialer>, target: &SshTarget) -> Result<HostKey, RemoteError> {
+    let presence = Presence::default();
+    let jump = jump_host(dialer, target, &presence);
+    dial::offered_key(dialer, target, jump).await
 }

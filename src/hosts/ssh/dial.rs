@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use thrussh::client::{Config, Handle};
 use thrussh::{Limits, Preferred, cipher, mac};
@@ -19,15 +18,15 @@ use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio::time::Instant;
 
+use super::SshTarget;
 use super::channel::Keepalive;
-use super::connection::{Connection, Inner};
 use super::error::{RemoteError, WaitPhase};
 use super::identity::Keyring;
 use super::idle::{IdleConnections, IdleLimits};
+use super::jump::{self, JumpHost};
 use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
 use super::link::{Link, LinkState, Metered, Route, Router};
 use super::pin::PinCache;
-use super::{SshTarget, jump};
 use crate::base::clock::{Clock as _, SystemClock};
 
 /// Limits and timeouts for connecting to hosts.
@@ -96,15 +95,25 @@ impl Presence {
 /// A busy server accepts again soon; it is reported from this number of attempts on.
 const ATTEMPTS_UNTOLD: u32 = 4;
 
+/// The open connection to a jump host, if there is one: all hosts behind it share it.
+type JumpSlot = Arc<Mutex<Option<Weak<dyn JumpHost>>>>;
+
+/// Opens the connection to the jump host of a target, if it has one.
+pub(super) trait JumpOpening:
+    Future<Output = Result<Option<Arc<dyn JumpHost>>, RemoteError>> + Send
+{
+}
+impl<F: Future<Output = Result<Option<Arc<dyn JumpHost>>, RemoteError>> + Send> JumpOpening for F {}
+
 /// Opens connections. One for the whole agent: it holds the limit, the decoded keys, the connections
 /// to jump hosts, and the idle ones.
 pub struct Dialer {
     pub(super) settings: DialSettings,
-    pub(super) idle: IdleConnections,
+    pub(super) idle: Arc<IdleConnections>,
     opening: Semaphore,
-    pub(super) keys: Keyring,
-    pub(super) pins: PinCache,
-    jumps: Mutex<HashMap<SshTarget, Arc<Mutex<Weak<Inner>>>>>,
+    keys: Keyring,
+    pins: PinCache,
+    jumps: Mutex<HashMap<SshTarget, JumpSlot>>,
     rekeying: std::sync::Mutex<HashSet<HostName>>,
 }
 
@@ -135,7 +144,7 @@ impl Dialer {
     #[must_use]
     pub fn new(settings: DialSettings) -> Arc<Self> {
         Arc::new(Self {
-            idle: IdleConnections::default(),
+            idle: IdleConnections::new(settings.idle, settings.keepalive),
             opening: Semaphore::new(settings.parallel.max(1)),
             keys: Keyring::default(),
             pins: PinCache::default(),
@@ -164,38 +173,26 @@ impl Dialer {
         }
     }
 
-    /// Returns the connection to a jump host, shared by all hosts behind it.
-    async fn jump(
-        self: &Arc<Self>,
-        target: &SshTarget,
-        presence: &Presence,
-    ) -> Result<Connection, RemoteError> {
-        let slot = {
-            let mut jumps = self.jumps.lock().await;
-            Arc::clone(jumps.entry(target.clone()).or_default())
-        };
-        // Locked while it is opened: a hundred hosts behind it must open it only once.
-        let mut slot = slot.lock().await;
-        if let Some(inner) = slot.upgrade() {
-            let connection = Connection::from(inner);
-            connection.leave_outdated_link().await;
-            return Ok(connection);
-        }
-        // The opener waits for it: if it is unreachable, so is the host behind it.
-        let connection = Connection::open_told(target, self, presence.clone()).await?;
-        *slot = connection.downgrade();
-        Ok(connection)
+    pub(super) fn trust(&self) -> (&Keyring, &PinCache) {
+        (&self.keys, &self.pins)
+    }
+
+    /// Lock it while the connection is opened: a hundred hosts behind it must open it only once.
+    pub(super) async fn jump_slot(&self, target: &SshTarget) -> JumpSlot {
+        let mut jumps = self.jumps.lock().await;
+        Arc::clone(jumps.entry(target.clone()).or_default())
     }
 }
 
-/// Returns the host key that a server shows, without logging in; for enrolling it. Trusts nothing.
-///
-/// # Errors
-/// [`RemoteError`] when the host cannot be reached or shows no key of a type that can be used.
-pub async fn offered_key(dialer: &Arc<Dialer>, target: &SshTarget) -> Result<HostKey, RemoteError> {
+/// Returns the host key that a server shows, without logging in; `jump` opens its jump host.
+pub(super) async fn offered_key(
+    dialer: &Dialer,
+    target: &SshTarget,
+    jump: impl JumpOpening,
+) -> Result<HostKey, RemoteError> {
     let pins = Arc::default();
     let presence = Presence::default();
-    match patiently(dialer, target, &pins, Purpose::LookAtKey, &presence).await? {
+    match patiently(dialer, target, &pins, Purpose::LookAtKey, &presence, jump).await? {
         DialOutcome::Shown(key) => Ok(key),
         DialOutcome::Link(_) => Err(RemoteError::Handshake {
             host: target.to_string(),
@@ -204,20 +201,18 @@ pub async fn offered_key(dialer: &Arc<Dialer>, target: &SshTarget) -> Result<Hos
     }
 }
 
-/// Opens an authenticated link to `target`.
-pub(super) fn dial<'a>(
-    dialer: &'a Arc<Dialer>,
-    target: &'a SshTarget,
-    presence: &'a Presence,
-) -> BoxFuture<'a, Result<Link, RemoteError>> {
-    // Boxed, because it calls itself for the jump host.
-    Box::pin(async move {
-        let pins = dialer.pins.of(target).await?;
-        match patiently(dialer, target, &pins, Purpose::LogIn, presence).await? {
-            DialOutcome::Link(link) => Ok(*link),
-            DialOutcome::Shown(key) => Err(unknown(target, &key)),
-        }
-    })
+/// Opens an authenticated link to `target`; `jump` opens its jump host.
+pub(super) async fn dial(
+    dialer: &Dialer,
+    target: &SshTarget,
+    presence: &Presence,
+    jump: impl JumpOpening,
+) -> Result<Link, RemoteError> {
+    let pins = dialer.pins.of(target).await?;
+    match patiently(dialer, target, &pins, Purpose::LogIn, presence, jump).await? {
+        DialOutcome::Link(link) => Ok(*link),
+        DialOutcome::Shown(key) => Err(unknown(target, &key)),
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -247,26 +242,17 @@ impl From<RemoteError> for DialFailure {
 
 /// Retries until the server accepts us, refuses permanently, or the time limit is reached.
 async fn patiently(
-    dialer: &Arc<Dialer>,
+    dialer: &Dialer,
     target: &SshTarget,
     pins: &Arc<KnownHosts>,
     purpose: Purpose,
     presence: &Presence,
+    jump: impl JumpOpening,
 ) -> Result<DialOutcome, RemoteError> {
-    let jump = match &target.jump {
-        Some(jump) => {
-            Some(
-                dialer
-                    .jump(jump, presence)
-                    .await
-                    .map_err(|source| RemoteError::Jump {
-                        host: target.to_string(),
-                        source: Box::new(source),
-                    })?,
-            )
-        }
-        None => None,
-    };
+    let jump = jump.await.map_err(|source| RemoteError::Jump {
+        host: target.to_string(),
+        source: Box::new(source),
+    })?;
     let patience = dialer.settings.refusal_patience;
     let until = Instant::now() + patience;
     let told_until = SystemClock.now() + patience;
@@ -318,7 +304,7 @@ async fn attempt(
     dialer: &Dialer,
     target: &SshTarget,
     pins: &Arc<KnownHosts>,
-    jump: Option<&Connection>,
+    jump: Option<&Arc<dyn JumpHost>>,
     purpose: Purpose,
 ) -> Result<DialOutcome, DialFailure> {
     // First what needs no network: an unusable key fails the same for every host.
@@ -335,14 +321,14 @@ async fn attempt(
     let bridge = match jump {
         None => None,
         Some(jump) => {
-            let stream = jump::stream(jump, &target.address, target.port).await;
+            let stream = jump::stream(jump.as_ref(), &target.address, target.port).await;
             let (stream, link) = stream.map_err(|source| RemoteError::Jump {
                 host: target.to_string(),
                 source: Box::new(source),
             })?;
             let route = Route::Jump {
                 link,
-                _connection: Box::new(jump.clone()),
+                _connection: Box::new(Arc::clone(jump)),
             };
             Some((stream, route))
         }

@@ -2,7 +2,7 @@
 //! no handshake. Bounded in number and age; the least recently used one is closed first. One is
 //! reused only for the same target, key file, host key and address, and only after its shells have
 //! answered. Until then nothing was requested of the host, so in any doubt a new connection is
-//! opened instead. Used by `connection`; `dial` asks it about jump hosts.
+//! opened instead. Used by `connection`.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -16,11 +16,12 @@ use tokio::time::{Instant, timeout};
 
 use super::SshTarget;
 use super::channel::Keepalive;
-use super::dial::Dialer;
+use super::identity::Keyring;
 use super::inbox::Exit;
 use super::interpreter::{Interpreter, ScriptEnd};
 use super::known_hosts::{HostKeyTrust, HostName};
 use super::link::{Link, Route};
+use super::pin::PinCache;
 
 /// How long after its login a connection may be reused: sshd checks the user (key, groups, limits)
 /// only at the login.
@@ -40,8 +41,11 @@ pub struct IdleLimits {
 }
 
 /// The most recently used one is last.
-#[derive(Default)]
-pub(super) struct IdleConnections(Mutex<KeptConnections>);
+pub(super) struct IdleConnections {
+    limits: IdleLimits,
+    keepalive: Keepalive,
+    kept: Mutex<KeptConnections>,
+}
 
 #[derive(Default)]
 struct KeptConnections {
@@ -88,63 +92,22 @@ impl IdleConnection {
 }
 
 impl IdleConnections {
+    pub(super) fn new(limits: IdleLimits, keepalive: Keepalive) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            keepalive,
+            kept: Mutex::default(),
+        })
+    }
+
     fn lock(&self) -> MutexGuard<'_, KeptConnections> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, target: &SshTarget) -> Option<IdleConnection> {
-        let mut kept = self.lock();
-        let of_target = |idle: &IdleConnection| idle.target == *target;
-        let at = kept.connections.iter().rposition(of_target)?;
-        Some(kept.connections.remove(at))
-    }
-
-    /// Adds one. Returns those to drop, and whether the sweeping task must be started. The caller
-    /// drops them without the lock: the last one behind a jump host ends the connection to that
-    /// host, which comes here too.
-    fn put(&self, idle: IdleConnection, limits: IdleLimits) -> (Vec<IdleConnection>, bool) {
-        let mut kept = self.lock();
-        kept.connections.push(idle);
-        let surplus = kept.connections.len().saturating_sub(limits.connections);
-        let gone = kept.connections.drain(..surplus).collect();
-        (gone, !std::mem::replace(&mut kept.watched, true))
-    }
-
-    /// Removes those that may no longer be kept, and sends a keepalive where one is due. Also
-    /// returns when to sweep again, unless none is left.
-    fn sweep(
-        &self,
-        limits: IdleLimits,
-        keepalive: Keepalive,
-    ) -> (Vec<IdleConnection>, Option<Duration>) {
-        let quiet = keepalive.interval;
-        let mut kept = self.lock();
-        let gone = kept
-            .connections
-            .extract_if(.., |idle| {
-                idle.time_left(limits).is_zero()
-                    || idle.silent_for() >= quiet * keepalive.missed.max(1)
-            })
-            .collect();
-        for idle in &kept.connections {
-            if idle.silent_for() >= quiet
-                && let Some(shell) = idle.shells.first()
-            {
-                shell.open().probe();
-            }
-        }
-        let times = kept.connections.iter().map(|idle| idle.time_left(limits));
-        let soonest = times.min();
-        kept.watched = soonest.is_some();
-        (gone, soonest.map(|left| left.min(quiet)))
-    }
-}
-
-impl Dialer {
     /// Keeps a connection that is no longer used, with its idle shells. Any other channel that was
     /// in use has retired the link, and then it is not kept.
     pub(super) fn keep(self: &Arc<Self>, target: &SshTarget, mut shells: Vec<Interpreter>) {
-        let limits = self.settings.idle;
+        let limits = self.limits;
         shells.retain(Interpreter::is_ready);
         // Without a runtime nothing would close them in time.
         let (Some(link), Ok(runtime)) = (
@@ -163,7 +126,7 @@ impl Dialer {
         if limits.connections == 0 || idle.time_left(limits).is_zero() {
             return;
         }
-        let (gone, unwatched) = self.idle.put(idle, limits);
+        let (gone, unwatched) = self.put(idle);
         drop(gone);
         if unwatched {
             runtime.spawn(watch(Arc::downgrade(self)));
@@ -171,10 +134,14 @@ impl Dialer {
     }
 
     /// Returns an idle connection to `target` that may be used like a new one.
-    pub(super) async fn kept(&self, target: &SshTarget) -> Option<(Arc<Link>, Vec<Interpreter>)> {
-        while let Some(idle) = self.idle.take(target) {
-            if !idle.time_left(self.settings.idle).is_zero()
-                && self.may_reuse(target, &idle.link).await
+    pub(super) async fn kept(
+        &self,
+        target: &SshTarget,
+        (keys, pins): (&Keyring, &PinCache),
+    ) -> Option<(Arc<Link>, Vec<Interpreter>)> {
+        while let Some(idle) = self.take(target) {
+            if !idle.time_left(self.limits).is_zero()
+                && may_reuse((keys, pins), target, &idle.link).await
                 && idle.is_alive().await
             {
                 return Some((idle.link, idle.shells));
@@ -187,38 +154,82 @@ impl Dialer {
         None
     }
 
-    /// Whether a new login would be the same: the key file is the one that was used, `known_hosts`
-    /// trusts the key that the host has shown, and the address leads there; the same for every
-    /// jump host. Only the jump host can resolve a name behind it, so that is not checked.
-    pub(super) fn may_reuse<'a>(
-        &'a self,
-        target: &'a SshTarget,
-        link: &'a Link,
-    ) -> BoxFuture<'a, bool> {
-        // Boxed, because it calls itself for the jump host.
-        Box::pin(async move {
-            if link.shared.pulse.age() >= AGE_MAX {
-                return false;
-            }
-            let key = self.keys.key(&target.identity).await;
-            if !key.is_ok_and(|key| Arc::ptr_eq(&key, &link.key)) {
-                return false;
-            }
-            let (Ok(pins), Some((shown, _))) = (self.pins.of(target).await, link.shared.shown())
-            else {
-                return false;
-            };
-            let host = HostName::new(&target.address, target.port);
-            if pins.check(&host, &shown) != HostKeyTrust::Trusted {
-                return false;
-            }
-            match (&target.jump, &link.route) {
-                (None, Route::Direct(peer)) => leads_to(&target.address, *peer).await,
-                (Some(target), Route::Jump { link, .. }) => self.may_reuse(target, link).await,
-                _ => false,
-            }
-        })
+    fn take(&self, target: &SshTarget) -> Option<IdleConnection> {
+        let mut kept = self.lock();
+        let of_target = |idle: &IdleConnection| idle.target == *target;
+        let at = kept.connections.iter().rposition(of_target)?;
+        Some(kept.connections.remove(at))
     }
+
+    /// Adds one. Returns those to drop, and whether the sweeping task must be started. The caller
+    /// drops them without the lock: the last one behind a jump host ends the connection to that
+    /// host, which comes here too.
+    fn put(&self, idle: IdleConnection) -> (Vec<IdleConnection>, bool) {
+        let most = self.limits.connections;
+        let mut kept = self.lock();
+        kept.connections.push(idle);
+        let surplus = kept.connections.len().saturating_sub(most);
+        let gone = kept.connections.drain(..surplus).collect();
+        (gone, !std::mem::replace(&mut kept.watched, true))
+    }
+
+    /// Removes those that may no longer be kept, and sends a keepalive where one is due. Also
+    /// returns when to sweep again, unless none is left.
+    fn sweep(&self) -> (Vec<IdleConnection>, Option<Duration>) {
+        let limits = self.limits;
+        let quiet = self.keepalive.interval;
+        let mut kept = self.lock();
+        let gone = kept
+            .connections
+            .extract_if(.., |idle| {
+                idle.time_left(limits).is_zero()
+                    || idle.silent_for() >= quiet * self.keepalive.missed.max(1)
+            })
+            .collect();
+        for idle in &kept.connections {
+            if idle.silent_for() >= quiet
+                && let Some(shell) = idle.shells.first()
+            {
+                shell.open().probe();
+            }
+        }
+        let times = kept.connections.iter().map(|idle| idle.time_left(limits));
+        let soonest = times.min();
+        kept.watched = soonest.is_some();
+        (gone, soonest.map(|left| left.min(quiet)))
+    }
+}
+
+/// Whether a new login would be the same: the key file is the one that was used, `known_hosts`
+/// trusts the key that the host has shown, and the address leads there; the same for every
+/// jump host. Only the jump host can resolve a name behind it, so that is not checked.
+pub(super) fn may_reuse<'a>(
+    (keys, pins): (&'a Keyring, &'a PinCache),
+    target: &'a SshTarget,
+    link: &'a Link,
+) -> BoxFuture<'a, bool> {
+    // Boxed, because it calls itself for the jump host.
+    Box::pin(async move {
+        if link.shared.pulse.age() >= AGE_MAX {
+            return false;
+        }
+        let key = keys.key(&target.identity).await;
+        if !key.is_ok_and(|key| Arc::ptr_eq(&key, &link.key)) {
+            return false;
+        }
+        let (Ok(known), Some((shown, _))) = (pins.of(target).await, link.shared.shown()) else {
+            return false;
+        };
+        let host = HostName::new(&target.address, target.port);
+        if known.check(&host, &shown) != HostKeyTrust::Trusted {
+            return false;
+        }
+        match (&target.jump, &link.route) {
+            (None, Route::Direct(peer)) => leads_to(&target.address, *peer).await,
+            (Some(target), Route::Jump { link, .. }) => may_reuse((keys, pins), target, link).await,
+            _ => false,
+        }
+    })
 }
 
 /// Whether an address or name leads to this peer.
@@ -230,14 +241,13 @@ async fn leads_to(address: &str, peer: SocketAddr) -> bool {
 }
 
 /// Sweeps until no idle connection is left.
-async fn watch(dialer: Weak<Dialer>) {
+async fn watch(idle: Weak<IdleConnections>) {
     loop {
         let next = {
-            let Some(dialer) = dialer.upgrade() else {
+            let Some(idle) = idle.upgrade() else {
                 return;
             };
-            let settings = &dialer.settings;
-            let (gone, next) = dialer.idle.sweep(settings.idle, settings.keepalive);
+            let (gone, next) = idle.sweep();
             drop(gone);
             next
         };

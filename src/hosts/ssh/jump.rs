@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio::io::{AsyncWrite, AsyncWriteExt, DuplexStream};
 
-use super::channel::Open;
-use super::connection::Connection;
+use super::channel::{Keepalive, Open};
 use super::error::RemoteError;
 use super::inbox::{ChannelEvent, InboxBound};
 use super::link::Link;
@@ -21,10 +21,26 @@ const WAITING: usize = 64 << 20;
 /// How long the jump host may take to close the channel once our side has ended.
 const FAREWELL: Duration = Duration::from_secs(10);
 
+/// An open connection to a host through which others are reached.
+pub(super) trait JumpHost: Send + Sync {
+    /// Opens a channel on which the host forwards bytes to another one.
+    fn forward<'a>(
+        &'a self,
+        address: &'a str,
+        port: u16,
+    ) -> BoxFuture<'a, Result<Open, RemoteError>>;
+
+    /// Allows no further channel on the current link if it may not be reused: the next channel
+    /// gets a new link.
+    fn leave_outdated_link(&self) -> BoxFuture<'_, ()>;
+
+    fn keepalive(&self) -> Keepalive;
+}
+
 /// A stream to `address:port`, as seen from the jump host, and the link that carries it. The stream
 /// ends with that link, or when it is dropped.
 pub(super) async fn stream(
-    jump: &Connection,
+    jump: &dyn JumpHost,
     address: &str,
     port: u16,
 ) -> Result<(DuplexStream, Arc<Link>), RemoteError> {
