@@ -1,22 +1,17 @@
 //! Values too large for one key (plans, descriptions), split into pieces and keyed by their digest.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 
 use sha2::{Digest as _, Sha256};
 
+use super::error::BLOB_BYTES_MAX;
 use super::kv::{Commit, Require};
-use super::{Store, StoreError, index, kv};
+use super::{KnownPlans, Store, StoreError, index, kv};
 use crate::domain::plan::{Plan, PlanDigest};
 use crate::domain::task::Task;
 
-/// The maximum size of a blob, in bytes: enough for a plan of about ten thousand hosts.
-pub const BLOB_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The size of a piece, in bytes.
 const PIECE_BYTES: usize = 96 * 1024;
-
-/// Plans that are currently in memory. A digest identifies one plan permanently.
-pub(super) type KnownPlans = BTreeMap<PlanDigest, Weak<Plan>>;
 
 impl Store {
     /// Stores bytes under their SHA-256 and returns it. Durable on return; pieces of an interrupted

@@ -15,12 +15,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::kv::{Commit, CommitError, Key, Range, Require};
-use super::{Store, StoreError, index, tags};
+use super::kv::{Commit, Key, Range, Require};
+use super::{Store, StoreError, index};
 use crate::domain::rule::TAGS;
 
-const HOOKS: &[u8] = b"hook/";
-const HOOKED: &[u8] = b"hooked/";
 /// How many entries one search reads; the next page continues from there.
 pub const HOOK_SCAN_MAX: usize = 2_000;
 /// How many replays an entry keeps; older ones are dropped.
@@ -292,22 +290,7 @@ fn hooked_key(file: &str) -> Key {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    [HOOKED, hash.as_bytes()].concat()
-}
-
-/// Whether a conflict on this key concerns the hook log.
-pub(super) fn is_hook_key(key: &[u8]) -> bool {
-    key.starts_with(HOOKS) || key.starts_with(HOOKED) || tags::is_tag_key(key)
-}
-
-/// Returns the id of the next entry.
-pub(super) fn next_of(newest: Option<&[u8]>) -> u64 {
-    newest.and_then(index::id_of).unwrap_or(0) + 1
-}
-
-/// Returns the range of the newest entry, from which numbering continues.
-pub(super) fn newest() -> Range {
-    Range::prefix(HOOKS).descending().limit(1)
+    [index::HOOKED, hash.as_bytes()].concat()
 }
 
 impl Store {
@@ -376,7 +359,7 @@ impl Store {
     pub async fn note_hook(&self, note: &HookNote, became: Became) -> Result<(), StoreError> {
         match self.kv.commit(note.commit(became)).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(error_of(0, error)),
+            Err(error) => Err(index::error_of(0, error)),
         }
     }
 
@@ -401,7 +384,7 @@ impl Store {
         limit: usize,
     ) -> Result<HookEntryPage, StoreError> {
         let mut entries = Vec::new();
-        let mut range = Range::prefix(HOOKS).descending();
+        let mut range = Range::prefix(index::HOOKS).descending();
         range.after = before.map(hook_key);
         let mut seen = 0;
         loop {
@@ -444,13 +427,13 @@ impl Store {
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
     pub async fn trim_hooks(&self, oldest: Timestamp, keep: u64) -> Result<u64, StoreError> {
-        let newest = self.kv.range(newest()).await?;
-        let newest = next_of(newest.rows.first().map(|row| row.key.as_slice())) - 1;
+        let newest = self.kv.range(index::newest_hook()).await?;
+        let newest = index::next_hook(newest.rows.first().map(|row| row.key.as_slice())) - 1;
         let mut deleted = 0;
         loop {
             let page = self
                 .kv
-                .range(Range::prefix(HOOKS).limit(TRIM_PIECE))
+                .range(Range::prefix(index::HOOKS).limit(TRIM_PIECE))
                 .await?;
             let mut commit = Commit::new();
             let mut count = 0;
@@ -481,12 +464,4 @@ fn read(id: u64, value: &[u8]) -> Result<HookEntry, StoreError> {
         id,
         message: error.to_string(),
     })
-}
-
-/// Maps the error of a commit that also wrote a hook log entry.
-pub(super) fn error_of(id: u64, error: CommitError) -> StoreError {
-    match error {
-        CommitError::Conflict { key } if is_hook_key(&key) => StoreError::HooksChanged,
-        error => index::error(id, error),
-    }
 }

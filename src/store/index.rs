@@ -25,10 +25,10 @@
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::kv::{Commit, CommitError, Key, Require};
-use super::live::KEPT_MAX;
+use super::error::StoreError;
+use super::kv::{Commit, CommitError, Key, Range, Require};
+use super::rows::{Filter, Head, KEPT_MAX, Keyed, LiveRecord, ReleaseRecord};
 use super::search_rows;
-use super::{Filter, Head, Keyed, LiveRecord, ReleaseRecord, StoreError};
 use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::plan::Plan;
 use crate::domain::rule::TAGS;
@@ -43,6 +43,11 @@ pub(super) const FENCE: &[u8] = b"fence";
 pub(super) const RESTORED: &[u8] = b"restored";
 pub(super) const LIVE: &[u8] = b"live/";
 pub(super) const DISABLED: &[u8] = b"disabled/";
+pub(super) const HOOKS: &[u8] = b"hook/";
+pub(super) const HOOKED: &[u8] = b"hooked/";
+pub(super) const SEEN_TAGS: &str = "tag/";
+pub(super) const BROUGHT: &str = "brought/";
+pub(super) const LOOKED: &str = "looked/";
 
 pub(super) fn head_key(id: u64) -> Key {
     format!("head/{id:016x}").into_bytes()
@@ -80,6 +85,23 @@ pub(super) fn is_open_key(key: &[u8]) -> bool {
 
 pub(super) fn is_holder_key(key: &[u8]) -> bool {
     key.starts_with(b"holder/")
+}
+
+/// Whether a conflict on this key concerns the hook log, hook reports, or another agent's scan.
+pub(super) fn is_hook_key(key: &[u8]) -> bool {
+    let tags = [BROUGHT, SEEN_TAGS, LOOKED].map(str::as_bytes);
+    let mut kinds = [HOOKS, HOOKED].into_iter().chain(tags);
+    kinds.any(|kind| key.starts_with(kind))
+}
+
+/// Returns the id of the next entry of the hook log.
+pub(super) fn next_hook(newest: Option<&[u8]>) -> u64 {
+    newest.and_then(id_of).unwrap_or(0) + 1
+}
+
+/// Returns the range of the newest entry of the hook log, from which numbering continues.
+pub(super) fn newest_hook() -> Range {
+    Range::prefix(HOOKS).descending().limit(1)
 }
 
 pub(super) fn begun_key(project: &str, environment: &str) -> Key {
@@ -470,5 +492,13 @@ pub(super) fn error(id: u64, error: CommitError) -> StoreError {
         CommitError::Unknown(message) => StoreError::Unknown { id, message },
         CommitError::Failed(error) => StoreError::Kv(error),
         CommitError::TooLarge(_) => StoreError::Commit(error),
+    }
+}
+
+/// Maps the error of a commit that also wrote a hook log entry.
+pub(super) fn error_of(id: u64, failed: CommitError) -> StoreError {
+    match failed {
+        CommitError::Conflict { key } if is_hook_key(&key) => StoreError::HooksChanged,
+        failed => error(id, failed),
     }
 }

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::kv::{self, Commit, Range, Require};
+use super::rows::{KEPT_MAX, LiveRecord, ReleaseRecord};
 use super::{Filter, Head, Store, StoreError, index};
-use crate::domain::host::{Drift, HostState, ReleaseId, TreeDigest};
+use crate::domain::host::{Drift, HostState, ReleaseId};
 use crate::domain::task::{Schedule, State, Task};
 
 /// How many releases of an environment are read when old ones are deleted.
@@ -15,24 +16,6 @@ pub const RELEASES_MAX: usize = 200;
 
 /// How many older tasks are read to find what a queued one waits for.
 const LANDING_MAX: usize = 20;
-
-/// What is live on one host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LiveRecord {
-    pub release: ReleaseId,
-    /// The task that switched it: the one that made the release, or one that rolled back to it.
-    pub task: u64,
-    /// When it was switched. Earlier versions did not record it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub since: Option<Timestamp>,
-    /// The releases on the host, as last reported: the complete ones, and directories of other
-    /// tools. Empty if unknown.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub kept: Vec<ReleaseId>,
-}
-
-/// How many releases of a host are recorded.
-pub(super) const KEPT_MAX: usize = 100;
 
 /// What is live on one host, with the task that made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,17 +31,6 @@ pub struct LiveRelease {
     pub kept: Vec<ReleaseId>,
     /// Set if `current` points elsewhere.
     pub drift: Option<Drift>,
-}
-
-/// A release made by a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReleaseRecord {
-    pub release: ReleaseId,
-    pub commit: String,
-    pub digest: TreeDigest,
-    pub task: u64,
-    /// Whether its task succeeded.
-    pub good: bool,
 }
 
 /// A host that is excluded from releases.

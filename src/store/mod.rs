@@ -10,6 +10,7 @@ pub mod audit;
 pub mod backup;
 mod baseline;
 mod blob;
+mod error;
 mod hooks;
 mod index;
 pub mod kv;
@@ -19,35 +20,37 @@ pub mod memory;
 mod proposal;
 mod reindex;
 mod restored;
+mod rows;
 mod search;
 mod search_rows;
 pub mod sled;
 mod tags;
 mod templates;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-pub use blob::BLOB_BYTES_MAX;
+pub use error::{BLOB_BYTES_MAX, StoreError};
 pub use hooks::{
     Became, HOOK_SCAN_MAX, HookEntry, HookEntryPage, HookFilter, HookNote, HookOutcome,
     OUTCOME_NAMES, Replay, SeenPush,
 };
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
-pub use live::{BegunWork, Disabled, LiveRecord, LiveRelease, RELEASES_MAX, ReleaseRecord};
-pub use proposal::{ForTask, Keyed, Proposal};
+pub use live::{BegunWork, Disabled, LiveRelease, RELEASES_MAX};
+pub use proposal::{ForTask, Proposal};
 pub use restored::Restored;
+pub use rows::{Filter, Glance, Head, Keyed, LiveRecord, ReleaseRecord};
 pub use search::Among;
 pub use search_rows::{ListPosition, SEARCHED};
 pub use tags::{Brought, FailedLooks, KnownTag, Look, ReportedTag, told_by_hook, unless_brought};
 pub use templates::UsedVersion;
 
 use crate::domain::host::FENCE_SALT_BITS;
-use crate::domain::permission::PermissionTarget;
-use crate::domain::task::{IllegalTransition, Recorded, Relation, Task};
+use crate::domain::plan::{Plan, PlanDigest};
+use crate::domain::task::{Recorded, Task};
 
 /// How many events one append may contain, so that a commit stays within the engine's limits.
 pub const APPEND_EVENTS_MAX: usize = 40;
@@ -60,150 +63,15 @@ pub fn event_bytes(event: &Recorded) -> usize {
     index::json(event).len()
 }
 
-/// The summary of a task that lists show.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
-    pub id: u64,
-    pub state: String,
-    /// Details of the state: a reason, a time, a message.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub detail: String,
-    /// The title given by users; empty for most tasks.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub title: String,
-    #[serde(default)]
-    pub template: String,
-    pub project: String,
-    pub environment: String,
-    #[serde(rename = "ref")]
-    pub reference: String,
-    pub commit: Option<String>,
-    /// As named by the git server or the login.
-    pub submitter: String,
-    /// The matching account, if known.
-    #[serde(default)]
-    pub account: Option<String>,
-    /// The accounts that are requested to approve; it grants them no rights.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub approvers: Vec<String>,
-    /// While the task waits: how its commit relates to what is live now, without duplicates.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub relations: Vec<Relation>,
-    /// An admin approved it in an emergency.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub emergency: bool,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-    /// The number of the task's events.
-    pub events: u64,
-}
-
-/// The fields of a [`Head`] that are read whenever any task changes.
-#[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Glance<'h> {
-    pub id: u64,
-    pub state: &'h str,
-    pub events: u64,
-}
-
-impl Head {
-    /// Returns the tag's short name.
-    #[must_use]
-    pub fn tag(&self) -> &str {
-        let tag = self.reference.strip_prefix("refs/tags/");
-        tag.unwrap_or(&self.reference)
-    }
-
-    /// Returns the submitter: their account, if known.
-    #[must_use]
-    pub fn who(&self) -> &str {
-        self.account.as_deref().unwrap_or(&self.submitter)
-    }
-
-    /// Returns the scope of the task.
-    #[must_use]
-    pub fn place(&self) -> PermissionTarget {
-        PermissionTarget::new(&self.project, &self.environment, &self.template)
-    }
-}
-
-/// Why a store operation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error(
-        "the store has layout {found}, this program knows layouts up to {known}: start the newer \
-         tagship that wrote it, or restore a backup of before the upgrade into another directory"
-    )]
-    TooNew { found: u32, known: u32 },
-    #[error("there is no task {0}")]
-    NoTask(u64),
-    #[error("the hook log has no entry {0}; see `tagship hooks`")]
-    NoHook(u64),
-    /// The entry was written concurrently: read it again.
-    #[error("the entry of the hook log has changed meanwhile; look at it again")]
-    HooksChanged,
-    #[error(
-        "entry {id} of the hook log cannot be read: {message}; restore the store from a backup"
-    )]
-    DamagedHook { id: u64, message: String },
-    /// Another event was appended first: read the task again and decide based on that.
-    #[error("task {0} has changed meanwhile; look at it again")]
-    Changed(u64),
-    #[error("no fence is left: this machine's clock is centuries ahead, set it right")]
-    FencesUsedUp,
-    #[error("another task of {0} is at work; wait for its end, or stop it")]
-    QueueHeld(String),
-    #[error("the push of task {0} is at work as another task; finish or withdraw that one")]
-    SamePush(u64),
-    /// The change may have been applied: read the task again.
-    #[error("the store did not confirm the change of task {id}: {message}")]
-    Unknown { id: u64, message: String },
-    #[error(transparent)]
-    Illegal(#[from] IllegalTransition),
-    #[error("task {id}: event {number} cannot be read: {message}; restore the store from a backup")]
-    Damaged {
-        id: u64,
-        number: u64,
-        message: String,
-    },
-    /// Nothing was stored, and retrying cannot succeed.
-    #[error("a plan or description of {0} bytes is too long, at most {BLOB_BYTES_MAX} are kept")]
-    TooLong(usize),
-    #[error("the store holds no {0}; restore it from a backup")]
-    NoBlob(String),
-    #[error(transparent)]
-    Kv(#[from] KvError),
-    #[error(transparent)]
-    Commit(CommitError),
-}
-
-/// The filter of a task list: all given conditions must match.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    pub id: Option<u64>,
-    pub state: Option<String>,
-    pub project: Option<String>,
-    pub environment: Option<String>,
-    pub template: Option<String>,
-    /// As named by the git server or the login, or their account.
-    pub submitter: Option<String>,
-    /// A user who approved it.
-    pub approver: Option<String>,
-    /// A prefix of the tag's short name.
-    pub tag: Option<String>,
-    /// Each must occur in a task, ignoring case: see [`SEARCHED`].
-    pub words: Vec<String>,
-    /// When it was created.
-    pub since: Option<Timestamp>,
-    pub until: Option<Timestamp>,
-}
+/// Plans that are currently in memory. A digest identifies one plan permanently.
+type KnownPlans = BTreeMap<PlanDigest, Weak<Plan>>;
 
 /// Tasks and their data; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     kv: Arc<dyn Kv>,
     next_id: Arc<AtomicU64>,
-    plans: Arc<Mutex<blob::KnownPlans>>,
+    plans: Arc<Mutex<KnownPlans>>,
     next_hook: Arc<AtomicU64>,
     /// The last digits of the fences taken through this value and its clones.
     salt: u64,
@@ -222,8 +90,8 @@ impl Store {
             Some(row) => index::id_of(&row.key).unwrap_or(0) + 1,
             None => 1,
         };
-        let hook = kv.range(hooks::newest()).await?;
-        let next_hook = hooks::next_of(hook.rows.first().map(|row| row.key.as_slice()));
+        let hook = kv.range(index::newest_hook()).await?;
+        let next_hook = index::next_hook(hook.rows.first().map(|row| row.key.as_slice()));
         let store = Self {
             kv,
             next_id: Arc::new(AtomicU64::new(next)),
@@ -306,7 +174,7 @@ impl Store {
             Err(CommitError::Conflict { key }) if index::is_open_key(&key) => {
                 Err(StoreError::SamePush(task.id))
             }
-            Err(error) => Err(hooks::error_of(task.id, error)),
+            Err(error) => Err(index::error_of(task.id, error)),
         }
     }
 

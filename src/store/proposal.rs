@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::hooks::{self, Became, HookNote, HookOutcome};
+use super::hooks::{Became, HookNote, HookOutcome};
 use super::kv::{Commit, CommitError, Require};
-use super::{Store, StoreError, index};
+use super::{Keyed, Store, StoreError, index};
 use crate::domain::task::{Event, Recorded, Submission, Task};
 
 /// The result of a submission.
@@ -24,16 +24,6 @@ pub enum Proposal {
 
 /// How long an idempotency key is kept, in seconds; after that it may be reused.
 const KEYED_S: i64 = 7 * 24 * 3600;
-
-/// The idempotency key of a submission.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keyed {
-    /// Keys of different submitters are independent.
-    pub submitter: String,
-    pub key: String,
-    /// The digest of the request: another digest under the same key is an error.
-    pub digest: String,
-}
 
 /// The value stored under an idempotency key.
 #[derive(Serialize, Deserialize)]
@@ -121,7 +111,7 @@ impl Store {
                 let noted = also(before);
                 if !noted.writes().is_empty() {
                     let committed = self.kv.commit(noted).await;
-                    committed.map_err(|error| hooks::error_of(id, error))?;
+                    committed.map_err(|error| index::error_of(id, error))?;
                 }
                 return Ok(before);
             }
@@ -147,7 +137,7 @@ impl Store {
                 .and(also(Proposal::New(id)));
             match self.kv.commit(commit).await {
                 Ok(_) => return Ok(Proposal::New(id)),
-                Err(CommitError::Conflict { key }) if hooks::is_hook_key(&key) => {
+                Err(CommitError::Conflict { key }) if index::is_hook_key(&key) => {
                     return Err(StoreError::HooksChanged);
                 }
                 Err(CommitError::Conflict { .. }) => {}

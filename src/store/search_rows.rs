@@ -13,8 +13,8 @@
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::Filter;
 use super::kv::{Commit, Key};
+use super::rows::Filter;
 use crate::domain::permission::PermissionTarget;
 use crate::domain::rule::TAGS;
 use crate::domain::task::{Description, Event, Outcome, Recorded, Task};

@@ -17,13 +17,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::index::{self, BROUGHT, LOOKED, SEEN_TAGS};
 use super::kv::{self, Commit, Key, KeyVersion, Range, Require};
-use super::{Filter, SeenPush, Store, StoreError, hooks, index};
+use super::{Filter, SeenPush, Store, StoreError};
 
-const TAGS: &str = "tag/";
-const BROUGHT: &str = "brought/";
 const HEARD: &str = "heard/";
-const LOOKED: &str = "looked/";
 const UNSEEN: &str = "unseen/";
 /// The maximum length of a stored cause, in characters.
 const CAUSE_MAX: usize = 2_000;
@@ -75,18 +73,12 @@ fn of(kind: &str, repository: &str) -> String {
 }
 
 fn tag_key(repository: &str, reference: &str) -> Key {
-    format!("{}/{}", of(TAGS, repository), hash(reference)).into_bytes()
+    format!("{}/{}", of(SEEN_TAGS, repository), hash(reference)).into_bytes()
 }
 
 fn brought_key(repository: &str, reference: &str, object: &str) -> Key {
     let reference = hash(reference);
     format!("{}/{reference}/{object}", of(BROUGHT, repository)).into_bytes()
-}
-
-/// Whether a conflict on this key concerns hook reports, or another agent's scan.
-pub(super) fn is_tag_key(key: &[u8]) -> bool {
-    let kinds = [BROUGHT, TAGS, LOOKED];
-    kinds.iter().any(|kind| key.starts_with(kind.as_bytes()))
 }
 
 fn no_look_after(repository: &str, last: Option<KeyVersion>) -> Commit {
@@ -209,7 +201,7 @@ impl Store {
     /// If two agents share a store, the one with the outdated scan changes nothing.
     async fn note(&self, commit: Commit) -> Result<(), StoreError> {
         let noted = self.kv.commit(commit).await;
-        noted.map_err(|error| hooks::error_of(0, error))?;
+        noted.map_err(|error| index::error_of(0, error))?;
         Ok(())
     }
 
@@ -286,7 +278,7 @@ impl Store {
         &self,
         repository: &str,
     ) -> Result<BTreeMap<String, KnownTag>, StoreError> {
-        let prefix = format!("{}/", of(TAGS, repository));
+        let prefix = format!("{}/", of(SEEN_TAGS, repository));
         let rows = kv::all_rows(self.kv.as_ref(), prefix.as_bytes()).await?;
         let known = rows.into_iter().filter_map(|row| {
             let mut known: KnownTag = serde_json::from_slice(&row.value).ok()?;
