@@ -19,6 +19,7 @@ mod stage_progress;
 mod state;
 mod step_position;
 mod stop;
+mod submission;
 mod work;
 
 use std::sync::Arc;
@@ -31,13 +32,16 @@ pub use description::{
     RELATIONS_MAX, Relation, TagInfo,
 };
 pub use event::{
-    Direction, Event, Landed, Origin, Outcome, Pause, PushedWith, Recorded, StepRef, StepResult,
-    StopRequester, Submission, Submitter, Supersede, SwitchReport, Via, Waits,
+    Direction, Event, Landed, Outcome, Pause, Recorded, StepRef, StepResult, StopRequester,
+    SwitchReport, Waits,
 };
 pub(crate) use failure_summary::joined;
 pub use next::next_actions;
 pub use state::{STATE_NAMES, State};
 pub use step_position::{AGENT_INDEX, host_index};
+pub use submission::{
+    ManualRequest, Origin, OriginKind, PushedTag, PushedWith, Submission, Submitter, Supersede, Via,
+};
 pub use work::{HeldHost, Skipped, StepProgress, TaskWork};
 
 use crate::domain::approval::{self, Approval};
@@ -313,7 +317,8 @@ impl Task {
     #[must_use]
     pub fn time(&self) -> Option<Timestamp> {
         let approvals = self.approvals.iter().map(|given| given.not_before);
-        approvals.chain([self.submission.run_at]).flatten().max()
+        let submitted = self.submission.request().and_then(|request| request.run_at);
+        approvals.chain([submitted]).flatten().max()
     }
 
     /// Reopens the task; its ref is checked again, because it may have been deleted meanwhile.

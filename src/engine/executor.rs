@@ -406,7 +406,7 @@ impl Executor {
         // With another agent, a task may have held the queue between two reads.
         let ends = self.tasks.contains_key(&id) && task.state.at_rest();
         let frees = ends || (before.holds_queue && !task.state.holds_queue());
-        let of_push = (ends && task.submission.push.is_some()).then(|| task.clone());
+        let of_push = (ends && task.submission.push().is_some()).then(|| task.clone());
         let begins = !before.holds_queue && task.state.holds_queue();
         let spot = self.comparisons.heard_of(&task, frees);
         self.adopt(task).await?;

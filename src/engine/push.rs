@@ -12,7 +12,7 @@ use crate::domain::approval::Actor;
 use crate::domain::permission::{Ability, Missing};
 use crate::domain::rule::{Decision, RuleSet, is_zero};
 use crate::domain::task::{
-    Event, Origin, PushedWith, Recorded, State, Submission, Submitter, Supersede,
+    Event, Origin, PushedTag, PushedWith, Recorded, State, Submission, Submitter, Supersede,
 };
 use crate::domain::template::{Hidden, ParamKind, Template};
 use crate::store::kv::Commit;
@@ -98,9 +98,15 @@ fn account<'c>(config: &'c Config, push: &SeenPush) -> Option<&'c str> {
 fn submission(config: &Config, project: &Project, push: &SeenPush, index: usize) -> Submission {
     let rule = &project.rules[index];
     Submission {
-        origin: Origin::Tag {
+        origin: Origin::Tag(PushedTag {
             rule: rule.pattern.clone(),
-        },
+            push: push.push.clone().map(|id| PushedWith { id, first: 0 }),
+            supersede: if rule.supersede {
+                Supersede::ByNewer
+            } else {
+                Supersede::Never
+            },
+        }),
         project: project.name.clone(),
         environment: rule.environment.clone(),
         repository: push.repository.clone(),
@@ -113,25 +119,13 @@ fn submission(config: &Config, project: &Project, push: &SeenPush, index: usize)
             account: account(config, push).map(str::to_owned),
         },
         expires_s: Some(rule.expires.as_secs()),
-        supersede: if rule.supersede {
-            Supersede::ByNewer
-        } else {
-            Supersede::Never
-        },
-        push: push.push.clone().map(|id| PushedWith { id, first: 0 }),
         refuse_older: rule.refuse_older,
         parameters: rule.params.clone(),
         secrets: BTreeMap::new(),
-        unsorted: BTreeMap::new(),
-        title: String::new(),
-        details: String::new(),
-        run_at: None,
+        unclassified: BTreeMap::new(),
         hosts: BTreeMap::new(),
-        approvers: Vec::new(),
-        executor: String::new(),
-        claimed_submitter: String::new(),
+        title: String::new(),
         involved: BTreeSet::new(),
-        idempotency_key: None,
     }
 }
 
@@ -156,7 +150,7 @@ fn of_template(submission: &mut Submission, template: &Template) {
 /// Hides all parameters until the task lands: without a template it is unknown which are secret.
 fn of_no_template(submission: &mut Submission) {
     let parameters = std::mem::take(&mut submission.parameters).into_iter();
-    submission.unsorted = parameters
+    submission.unclassified = parameters
         .map(|(name, value)| (name, Hidden::from(value)))
         .collect();
 }
@@ -314,7 +308,9 @@ impl<'a> PushReplay<'a> {
                 // Without the actor there would be no task: it is as much theirs as the pusher's.
                 submission.involved.insert(self.actor.name.clone());
                 // The other tags of that push were decided long ago.
-                submission.push = None;
+                if let Origin::Tag(tag) = &mut submission.origin {
+                    tag.push = None;
+                }
             }
             match settle(self.store, meaning, &project.name, None, &[], &note, now).await {
                 Err(StoreError::HooksChanged) if tries < TRIES => tries += 1,

@@ -362,7 +362,7 @@ fn retry(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Result<Even
             // Such a task runs without any approval but the submitter's: treat it as a new
             // submission.
             let submission = &task.submission;
-            let by_hand = matches!(submission.origin, Origin::Submitted { .. });
+            let by_hand = matches!(submission.origin, Origin::Submitted(_));
             if by_hand && submission.schedule == Schedule::Ready {
                 actor.may(Ability::Run, "run a task without approval")?;
             }

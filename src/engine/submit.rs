@@ -28,7 +28,7 @@ use crate::domain::approval::{self, Actor, Approval, ApprovalWeight, Terms};
 pub use crate::domain::permission::PermissionTarget;
 use crate::domain::permission::{Ability, Role};
 use crate::domain::rule::Schedule;
-use crate::domain::task::{Submission, Submitter, Via};
+use crate::domain::task::{Origin, Submission, Submitter, Via};
 use crate::store::{ForTask, Keyed, Proposal, Store};
 
 /// The submitting user.
@@ -88,13 +88,16 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
             return Err(right(what, format!("{needs}; submit it as `new`")));
         }
     }
+    let mut submission = resolved.submission.clone();
+    if let Origin::Submitted(request) = &mut submission.origin {
+        request.via = via;
+    }
     Ok(Submission {
-        origin: crate::domain::task::Origin::Submitted { via },
         submitter: Submitter {
             name: actor.name.clone(),
             account: Some(actor.name.clone()),
         },
-        ..resolved.submission.clone()
+        ..submission
     })
 }
 

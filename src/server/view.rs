@@ -41,7 +41,7 @@ pub use waiting::waits_for;
 use crate::domain::host::{Drift, ReleaseId};
 use crate::domain::plan::PlanDigest;
 use crate::domain::rule::Schedule;
-use crate::domain::task::{Description, Direction, Origin};
+use crate::domain::task::{Description, Direction, OriginKind};
 use crate::domain::template::{Gate, OnFailure};
 pub use crate::engine::request::May;
 use crate::engine::submit::{FieldProblem, SubmissionOrder};
@@ -114,7 +114,7 @@ pub struct TaskView {
     /// The version of the template its plan was made from; `null` until it has landed.
     #[serde(default)]
     pub template_version: Option<String>,
-    pub origin: Origin,
+    pub origin: OriginKind,
     /// As named by the git server or the login.
     pub submitter: String,
     /// The matching account, if known.

@@ -173,7 +173,7 @@ pub(super) fn keyed_key(keyed: &Keyed) -> Key {
 
 /// Hashed, since refs may be longer than a key. Only tags can be pushed twice.
 pub(super) fn open_key(submission: &Submission) -> Option<Key> {
-    if !matches!(submission.origin, Origin::Tag { .. }) {
+    if !matches!(submission.origin, Origin::Tag(_)) {
         return None;
     }
     let mut hash = Sha256::new();
@@ -266,7 +266,9 @@ pub(super) fn head(task: &Task) -> Head {
         template: submission.template.clone(),
         project: submission.project.clone(),
         environment: submission.environment.clone(),
-        approvers: submission.approvers.clone(),
+        approvers: submission
+            .request()
+            .map_or_else(Vec::new, |request| request.approvers.clone()),
         reference: submission.reference.clone(),
         commit: task.commit().map(str::to_owned),
         relations: relations(task),

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::hooks::{Became, HookNote, HookOutcome};
 use super::kv::{Commit, CommitError, Require};
 use super::{Keyed, Store, StoreError, index};
-use crate::domain::task::{Event, Recorded, Submission, Task};
+use crate::domain::task::{Event, Origin, PushedTag, Recorded, Submission, Task};
 
 /// The result of a submission.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,10 @@ impl Store {
 
     /// Sets the first task of its push in a submission, and returns the writes that record it.
     async fn pushed(&self, submission: &mut Submission, id: u64) -> Result<Commit, StoreError> {
-        let Some(push) = &mut submission.push else {
+        let Origin::Tag(PushedTag {
+            push: Some(push), ..
+        }) = &mut submission.origin
+        else {
             return Ok(Commit::new());
         };
         let key = index::push_key(&submission.project, &push.id);

@@ -193,7 +193,8 @@ pub(super) fn words(events: &[Recorded]) -> Vec<&str> {
             Event::Proposed(submission) => {
                 let tag = submission.reference.strip_prefix(TAGS);
                 words.extend([tag.unwrap_or(&submission.reference)]);
-                words.extend([submission.title.as_str(), &submission.details]);
+                words.push(&submission.title);
+                words.extend(submission.request().map(|request| request.details.as_str()));
             }
             Event::Approved(approval) => words.push(&approval.comment),
             Event::Rejected { reason, .. }

@@ -14,7 +14,7 @@ use crate::domain::approval::Terms;
 use crate::domain::host::{HostState, ReleaseId, TreeDigest};
 use crate::domain::plan::{Placement, Plan, PlannedHost, ResolvedNames, Stage, Submodules};
 use crate::domain::rule::Schedule;
-use crate::domain::task::tests::submission as pushed;
+use crate::domain::task::tests::{of_rule, submission as pushed};
 use crate::domain::task::{
     AGENT_INDEX, Direction, Event, Landed, Outcome, StepRef, StepResult, Submission, Supersede,
 };
@@ -40,8 +40,7 @@ fn submission(environment: &str, tag: &str, object: char) -> Submission {
         reference: format!("refs/tags/{tag}"),
         object: object.to_string().repeat(40),
         expires_s: None,
-        supersede: Supersede::Never,
-        push: None,
+        origin: of_rule("release-", Supersede::Never),
         ..pushed(Schedule::Ready)
     }
 }

@@ -37,16 +37,17 @@ async fn task_is_submitted_with_every_option() {
             .stdout("task 1 is submitted; it is proposed\n"),
     );
     let task = lab.world.store.task(1).await.unwrap().submission;
+    let request = task.request().unwrap();
     assert_eq!(task.hosts[&1], ["web-1", "web-2"]);
     assert_eq!(
-        (task.title.as_str(), task.details.as_str()),
+        (task.title.as_str(), request.details.as_str()),
         ("weekly", "why")
     );
     assert_eq!(
-        task.run_at.unwrap().to_string().len(),
+        request.run_at.unwrap().to_string().len(),
         "2026-11-21T21:30:00Z".len()
     );
-    assert_eq!(task.approvers, ["alice"]);
+    assert_eq!(request.approvers, ["alice"]);
     let shown = said(lab.local(&["show", "1"]));
     assert!(
         shown
@@ -227,7 +228,8 @@ async fn shell_metacharacters_arrive_unchanged() {
     assert_eq!(made.status, Some(0), "{made}");
     let kept = lab.world.store.task(1).await.unwrap().submission;
     assert_eq!(kept.parameters["PASSWORD"], value);
-    assert_eq!((kept.title.as_str(), kept.details.as_str()), (value, value));
+    let details = &kept.request().unwrap().details;
+    assert_eq!((kept.title.as_str(), details.as_str()), (value, value));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use tagship::store::kv::{Commit, KeyWrite, Kv, Range};
 use tagship::store::{Filter, ListPosition, Store};
 
 use counting::Counting;
-use submission::pushed;
+use submission::{of_rule, pushed};
 
 #[path = "../support/counting.rs"]
 mod counting;
@@ -64,8 +64,7 @@ fn submission(number: u64) -> Submission {
             account: Some(submitter),
         },
         expires_s: None,
-        supersede: Supersede::Never,
-        push: None,
+        origin: of_rule("release-", Supersede::Never),
         title: of(11, "The Winter Sale", ""),
         ..pushed()
     }

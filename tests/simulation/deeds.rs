@@ -7,7 +7,7 @@ use tagship::base::clock::Clock as _;
 use tagship::domain::approval::{Actor, Role};
 use tagship::domain::plan::PlanDigest;
 use tagship::domain::rule::Schedule;
-use tagship::domain::task::{Origin, Submission, Supersede, Task, Via};
+use tagship::domain::task::{ManualRequest, Origin, Submission, Supersede, Task};
 use tagship::engine::request::{
     self, RequestError, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
 };
@@ -17,7 +17,7 @@ use tagship::store::{Keyed, Proposal, StoreError};
 use crate::at_once::at_once;
 use crate::driver::{Sim, object_of};
 use crate::host::Disk;
-use crate::submission::pushed;
+use crate::submission::{of_rule, pushed};
 
 impl Sim {
     /// The hook hands a record over, and the ref changes.
@@ -89,7 +89,7 @@ impl Sim {
             reference: format!("refs/tags/{tag}"),
             object: object.to_owned(),
             schedule: Schedule::Ready,
-            supersede: Supersede::Never,
+            origin: of_rule("release-", Supersede::Never),
             ..pushed()
         })
     }
@@ -110,7 +110,7 @@ impl Sim {
             reference: format!("refs/tags/{tag}"),
             object: object.to_owned(),
             schedule,
-            supersede: Supersede::Never,
+            origin: of_rule("release-", Supersede::Never),
             ..pushed()
         })
     }
@@ -121,7 +121,7 @@ impl Sim {
             reference: reference.to_owned(),
             object: object.to_owned(),
             schedule: Schedule::Ready,
-            supersede: Supersede::Never,
+            origin: of_rule("release-", Supersede::Never),
             refuse_older,
             ..pushed()
         })
@@ -142,7 +142,10 @@ impl Sim {
         let submission = Submission {
             schedule,
             hosts: BTreeMap::from([(1, vec![host.to_owned()])]),
-            idempotency_key: Some(key.to_owned()),
+            origin: Origin::Submitted(ManualRequest {
+                idempotency_key: Some(key.to_owned()),
+                ..ManualRequest::default()
+            }),
             ..by_hand()
         };
         let keyed = Keyed {
@@ -265,15 +268,13 @@ impl Sim {
 /// What alice submits by hand: it belongs to no project.
 fn by_hand() -> Submission {
     Submission {
-        origin: Origin::Submitted { via: Via::Api },
+        origin: Origin::Submitted(ManualRequest::default()),
         project: String::new(),
         environment: String::new(),
         repository: String::new(),
         reference: String::new(),
         object: String::new(),
         template: "tool".to_owned(),
-        supersede: Supersede::Never,
-        push: None,
         ..pushed()
     }
 }

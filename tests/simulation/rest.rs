@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tagship::base::clock::Clock as _;
 use tagship::domain::host::ReleaseId;
 use tagship::domain::rule::{Schedule, is_zero};
-use tagship::domain::task::{Direction, Event, Origin, Pause, Recorded, State, StepResult, Task};
+use tagship::domain::task::{
+    Direction, Event, Origin, OriginKind, Pause, Recorded, State, StepResult, Task,
+};
 use tagship::engine::spool::Record;
 use tagship::store::{Filter, HookFilter, HookOutcome, Store};
 
@@ -197,7 +199,7 @@ fn refs_stand(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     }
     let tag = matches!(
         task.submission.origin,
-        tagship::domain::task::Origin::Tag { .. }
+        tagship::domain::task::Origin::Tag(_)
     );
     let stands = sim
         .refs
@@ -345,13 +347,13 @@ fn newest_of_push(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
                 | Event::FreezeOverridden { .. }
         )
     };
-    let mut pushes: BTreeMap<(u64, &Origin), Vec<&Arc<Task>>> = BTreeMap::new();
+    let mut pushes: BTreeMap<(u64, OriginKind), Vec<&Arc<Task>>> = BTreeMap::new();
     for task in tasks {
-        if let Some(push) = &task.submission.push
+        if let Some(push) = task.submission.push()
             && task.landed.is_some()
             && count(&sim.witness.events(task.id), said) == 0
         {
-            let rule = &task.submission.origin;
+            let rule = OriginKind::from(&task.submission.origin);
             pushes.entry((push.first, rule)).or_default().push(task);
         }
     }
@@ -413,9 +415,12 @@ fn began_undisturbed(events: &[Recorded]) -> Option<u64> {
 /// Whatever was submitted under one key is one task, the one that was answered.
 fn submitted_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     for (key, id) in sim.submitted.lock().unwrap().iter() {
-        let of_key = tasks
-            .iter()
-            .filter(|task| task.submission.idempotency_key.as_ref() == Some(key));
+        let of_key = tasks.iter().filter(|task| {
+            task.submission
+                .request()
+                .and_then(|request| request.idempotency_key.as_ref())
+                == Some(key)
+        });
         let of_key: Vec<u64> = of_key.map(|task| task.id).collect();
         assert_eq!(of_key, [*id], "{key}\n{}", trace());
     }
@@ -435,7 +440,7 @@ fn pushed_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     for task in tasks {
         let gone = matches!(task.state, State::Expired { .. } | State::Withdrawn { .. });
         let submission = &task.submission;
-        if matches!(submission.origin, Origin::Tag { .. }) && !(gone && task.work.is_none()) {
+        if matches!(submission.origin, Origin::Tag(_)) && !(gone && task.work.is_none()) {
             let tag = (submission.reference.clone(), submission.object.clone());
             once.entry(tag).or_default().push(task.id);
         }

@@ -288,12 +288,12 @@ impl Seen {
                     "nobody asked for rollback {id}"
                 );
             }
-            (Origin::Tag { .. } | Origin::Submitted { .. }, Schedule::New) => {
+            (Origin::Tag(_) | Origin::Submitted(_), Schedule::New) => {
                 let said = self.approved.contains(&(id, plan.clone()));
                 assert!(said, "task {id} works, and nobody approved its plan");
             }
-            (Origin::Tag { .. } | Origin::Submitted { .. }, Schedule::Ready) => {}
-            (Origin::Tag { .. } | Origin::Submitted { .. }, Schedule::Observe) => {
+            (Origin::Tag(_) | Origin::Submitted(_), Schedule::Ready) => {}
+            (Origin::Tag(_) | Origin::Submitted(_), Schedule::Observe) => {
                 panic!("task {id} only observes")
             }
         }

@@ -3,14 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tagship::domain::rule::Schedule;
-use tagship::domain::task::{Origin, Submission, Submitter, Supersede};
+use tagship::domain::task::{Origin, PushedTag, Submission, Submitter, Supersede};
 
 /// alice pushed the tag `release-1` of `shop`; it waits for an approval in production.
 pub(crate) fn pushed() -> Submission {
     Submission {
-        origin: Origin::Tag {
-            rule: "release-".to_owned(),
-        },
+        origin: of_rule("release-", Supersede::ByNewer),
         project: "shop".to_owned(),
         environment: "production".to_owned(),
         repository: "alice/shop".to_owned(),
@@ -23,20 +21,21 @@ pub(crate) fn pushed() -> Submission {
             account: Some("alice".to_owned()),
         },
         expires_s: Some(7 * 86400),
-        supersede: Supersede::ByNewer,
-        push: None,
         refuse_older: false,
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),
-        unsorted: BTreeMap::new(),
-        title: String::new(),
-        details: String::new(),
-        run_at: None,
+        unclassified: BTreeMap::new(),
         hosts: BTreeMap::new(),
-        approvers: Vec::new(),
-        executor: String::new(),
-        claimed_submitter: String::new(),
+        title: String::new(),
         involved: BTreeSet::new(),
-        idempotency_key: None,
     }
+}
+
+/// The origin of a tag that was pushed alone and matched this rule.
+pub(crate) fn of_rule(rule: &str, supersede: Supersede) -> Origin {
+    Origin::Tag(PushedTag {
+        rule: rule.to_owned(),
+        push: None,
+        supersede,
+    })
 }

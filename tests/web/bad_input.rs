@@ -323,7 +323,10 @@ async fn shell_metacharacters_arrive_unchanged() {
         let kept = world.store.task(id).await.unwrap().submission;
         assert_eq!(kept.parameters["NOTE"], METACHARACTERS, "task {id}");
         assert_eq!(
-            (kept.title.as_str(), kept.details.as_str()),
+            (
+                kept.title.as_str(),
+                kept.request().unwrap().details.as_str()
+            ),
             (line.as_str(), METACHARACTERS)
         );
         let (_, page) = alice.get(&format!("/tasks/{id}")).await;

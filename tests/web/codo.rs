@@ -7,7 +7,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use tagship::base::clock::ManualClock;
 use tagship::domain::rule::Schedule;
-use tagship::domain::task::{Origin, Submission, Via};
+use tagship::domain::task::{Submission, Via};
 use tagship::identity::account::Role;
 
 use crate::client::{both, client};
@@ -159,23 +159,27 @@ async fn task_is_submitted_in_codo_format() {
         json!({ "code": 0, "msg": "Task creation success, ID：1", "list_id": 1 })
     );
     let task = world.store.task(1).await.unwrap().submission;
-    assert_eq!(task.origin, Origin::Submitted { via: Via::Codo });
+    let request = task.request().unwrap();
+    assert_eq!(request.via, Via::Codo);
     assert_eq!(
-        (task.title.as_str(), task.details.as_str()),
+        (task.title.as_str(), request.details.as_str()),
         ("脚本任务", "这里是备注")
     );
     assert_eq!(task.template, "notice");
     assert_eq!(task.hosts[&1], ["web-1"]);
     assert_eq!(task.schedule, Schedule::New);
-    assert_eq!(task.executor, "nobody");
-    assert_eq!(task.run_at, Some("2036-01-02T02:04:05Z".parse().unwrap()));
+    assert_eq!(request.executor, "nobody");
+    assert_eq!(
+        request.run_at,
+        Some("2036-01-02T02:04:05Z".parse().unwrap())
+    );
     assert_eq!(
         task.submitter.account.as_deref(),
         Some("alice"),
         "whoever logged in"
     );
     assert_eq!(
-        task.claimed_submitter, "somebody else",
+        request.claimed_submitter, "somebody else",
         "shown, not trusted"
     );
     assert!(task.involved.is_empty(), "no account is called so");
@@ -425,7 +429,7 @@ async fn unknown_args_are_shown_and_reach_no_program() {
     let names: Vec<&String> = task.parameters.keys().collect();
     assert_eq!(names, ["TAG"], "a task of no project may bring this");
     assert_eq!(
-        task.details,
+        task.request().unwrap().details,
         "see there\n(args unknown to the template: APP_NAME=Web, FLOW_ID=1, lower=x)"
     );
     world.end().await;
@@ -449,8 +453,12 @@ async fn associated_people_with_accounts_are_asked_to_approve() {
     world.account("carol", Role::Approver, &[]).await;
     let task = json!({ "associated_user": "{'group-1': ['carol', '杨红飞', 'carol']}" });
     let task = alice.submitted(&world, &task).await;
-    assert_eq!(task.approvers, ["carol"]);
-    assert_eq!(task.details, "(associated_user without an account: 杨红飞)");
+    let request = task.request().unwrap();
+    assert_eq!(request.approvers, ["carol"]);
+    assert_eq!(
+        request.details,
+        "(associated_user without an account: 杨红飞)"
+    );
     world.end().await;
 }
 

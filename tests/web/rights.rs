@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::json;
 use tagship::domain::permission::Scope;
 use tagship::domain::rule::Schedule;
-use tagship::domain::task::{Event, Origin, State, Submission, Submitter, Via};
+use tagship::domain::task::{Event, ManualRequest, Origin, State, Submission, Submitter};
 use tagship::identity::account::Role;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -371,7 +371,7 @@ async fn reopening_a_ready_task_requires_the_run_right() {
     let world = World::start().await;
     let alice = world.account("alice", Role::Approver, &[]).await;
     let ready = Submission {
-        origin: Origin::Submitted { via: Via::Api },
+        origin: Origin::Submitted(ManualRequest::default()),
         schedule: Schedule::Ready,
         submitter: Submitter {
             name: "alice".to_owned(),

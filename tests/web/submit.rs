@@ -232,7 +232,7 @@ async fn the_form_of_a_template_submits_a_task_without_scripts() {
     }
     let task = world.store.task(1).await.unwrap();
     assert_eq!(task.submission.hosts[&1], ["web-1", "web-2"]);
-    assert_eq!(task.submission.details, "one\ntwo");
+    assert_eq!(task.submission.request().unwrap().details, "one\ntwo");
     assert!(
         world.store.task(2).await.is_err(),
         "two clicks make one task"
@@ -312,10 +312,11 @@ async fn task_is_pasted_in_codo_notation() {
     let task = world.store.task(1).await.unwrap().submission;
     assert_eq!(task.title, "这是通过JSON提交的任务");
     assert_eq!(task.submitter.name, "bob", "whoever logged in");
-    assert_eq!(task.claimed_submitter, "alice");
+    let request = task.request().unwrap();
+    assert_eq!(request.claimed_submitter, "alice");
     assert_eq!(task.parameters["SERVICE"], "shop");
     assert_eq!(task.hosts[&1], ["web-1"]);
-    assert!(task.details.contains("OTHER=1"), "{}", task.details);
+    assert!(request.details.contains("OTHER=1"), "{request:?}");
     world.end().await;
 }
 

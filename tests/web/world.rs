@@ -14,7 +14,7 @@ use tagship::domain::host::{ReleaseId, TreeDigest};
 use tagship::domain::permission::Scopes;
 use tagship::domain::plan::{self, Plan};
 use tagship::domain::task::{
-    AGENT_INDEX, CommitPerson, Comparison, Description, Direction, Event, Landed, Origin, Outcome,
+    AGENT_INDEX, CommitPerson, Comparison, Description, Direction, Event, Landed, Outcome,
     Recorded, Relation, StepRef, StepResult, Submission, Submitter, Supersede, Task,
 };
 use tagship::domain::template::Template;
@@ -29,7 +29,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use submission::pushed;
+use submission::{of_rule, pushed};
 
 #[path = "../support/submission.rs"]
 mod submission;
@@ -268,7 +268,7 @@ impl World {
         let none = plan::TaskInputs {
             parameters: &BTreeMap::new(),
             secrets: &BTreeMap::new(),
-            unsorted: &BTreeMap::new(),
+            unclassified: &BTreeMap::new(),
             hosts: &BTreeMap::new(),
         };
         plan::build(&ground, &template, commit, &none).unwrap()
@@ -512,9 +512,7 @@ pub fn done() -> StepResult {
 
 pub fn submission(tag: &str) -> Submission {
     Submission {
-        origin: Origin::Tag {
-            rule: "release-*".to_owned(),
-        },
+        origin: of_rule("release-*", Supersede::Never),
         repository: "/srv/git/shop.git".to_owned(),
         reference: format!("refs/tags/{tag}"),
         object: COMMIT.to_owned(),
@@ -523,8 +521,6 @@ pub fn submission(tag: &str) -> Submission {
             name: "bob".to_owned(),
             account: Some("bob".to_owned()),
         },
-        supersede: Supersede::Never,
-        push: None,
         ..pushed()
     }
 }

@@ -38,7 +38,7 @@ pub struct TaskInputs<'a> {
     pub parameters: &'a BTreeMap<String, String>,
     pub secrets: &'a BTreeMap<String, Hidden>,
     /// Parameters that the template classifies as secret or not.
-    pub unsorted: &'a BTreeMap<String, Hidden>,
+    pub unclassified: &'a BTreeMap<String, Hidden>,
     /// The hosts that the task gives, by the number of their group, without disabled ones.
     pub hosts: &'a BTreeMap<u8, Vec<PlannedHost>>,
 }
@@ -189,7 +189,7 @@ fn parameters(
             .join("; "),
     };
     let mut given = asked.parameters.clone();
-    let hidden = asked.unsorted.iter().chain(asked.secrets);
+    let hidden = asked.unclassified.iter().chain(asked.secrets);
     given.extend(hidden.map(|(name, value)| (name.clone(), value.expose().to_owned())));
     let mut own = BTreeMap::new();
     if ground.project.is_empty() {

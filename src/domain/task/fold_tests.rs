@@ -192,7 +192,7 @@ fn secret_is_found_in_current_and_earlier_formats() {
             ("BOTH".to_owned(), "now".to_owned().into()),
         ]
         .into(),
-        unsorted: [("ANY".to_owned(), "told later".to_owned().into())].into(),
+        unclassified: [("ANY".to_owned(), "told later".to_owned().into())].into(),
         ..submission(Schedule::New)
     };
     assert_eq!(submission.secret("OLD"), Some("before"));

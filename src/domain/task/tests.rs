@@ -19,9 +19,7 @@ pub(super) fn at(second: i64) -> Timestamp {
 
 pub(crate) fn submission(schedule: Schedule) -> Submission {
     Submission {
-        origin: Origin::Tag {
-            rule: "release-".to_owned(),
-        },
+        origin: of_rule("release-", Supersede::ByNewer),
         project: "shop".to_owned(),
         environment: "production".to_owned(),
         repository: "alice/shop".to_owned(),
@@ -34,22 +32,23 @@ pub(crate) fn submission(schedule: Schedule) -> Submission {
             account: Some("alice".to_owned()),
         },
         expires_s: Some(3600),
-        supersede: Supersede::ByNewer,
-        push: None,
         refuse_older: false,
         parameters: BTreeMap::new(),
         secrets: BTreeMap::new(),
-        unsorted: BTreeMap::new(),
-        title: String::new(),
-        details: String::new(),
-        run_at: None,
+        unclassified: BTreeMap::new(),
         hosts: BTreeMap::new(),
-        approvers: Vec::new(),
-        executor: String::new(),
-        claimed_submitter: String::new(),
+        title: String::new(),
         involved: BTreeSet::new(),
-        idempotency_key: None,
     }
+}
+
+/// The origin of a tag that was pushed alone and matched this rule.
+pub(crate) fn of_rule(rule: &str, supersede: Supersede) -> Origin {
+    Origin::Tag(PushedTag {
+        rule: rule.to_owned(),
+        push: None,
+        supersede,
+    })
 }
 
 pub(super) fn landed() -> Landed {
@@ -534,18 +533,20 @@ fn every_state_has_a_name_that_is_listed() {
 #[test]
 fn stored_submission_keeps_every_field() {
     let submission = Submission {
-        origin: Origin::Submitted { via: Via::Page },
+        origin: Origin::Submitted(ManualRequest {
+            via: Via::Page,
+            details: "one\ntwo".to_owned(),
+            run_at: Some(at(60)),
+            approvers: vec!["alice".to_owned()],
+            executor: "bob".to_owned(),
+            claimed_submitter: "root".to_owned(),
+            idempotency_key: Some("k".to_owned()),
+        }),
         object: String::new(),
         parameters: [("SERVICE".to_owned(), "shop".to_owned())].into(),
         secrets: [("PASSWORD".to_owned(), "hunter2".to_owned().into())].into(),
         title: "脚本任务".to_owned(),
-        details: "one\ntwo".to_owned(),
-        run_at: Some(at(60)),
         hosts: [(1, vec!["web1".to_owned()]), (9, vec!["web2".to_owned()])].into(),
-        approvers: vec!["alice".to_owned()],
-        executor: "bob".to_owned(),
-        claimed_submitter: "root".to_owned(),
-        idempotency_key: Some("k".to_owned()),
         ..submission(Schedule::New)
     };
     let recorded = Recorded {
@@ -561,7 +562,10 @@ fn stored_submission_keeps_every_field() {
 fn task_waits_for_its_time_and_its_approvals() {
     let begin = |schedule| {
         let submission = Submission {
-            run_at: Some(at(600)),
+            origin: Origin::Submitted(ManualRequest {
+                run_at: Some(at(600)),
+                ..ManualRequest::default()
+            }),
             ..submission(schedule)
         };
         let events = [

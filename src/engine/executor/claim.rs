@@ -59,7 +59,7 @@ impl Executor {
 
     /// Whether more tags of the same push may supersede a task, or have not yet yielded to it.
     fn is_one_of_several(&self, task: &Task) -> bool {
-        let unread = task.submission.push.is_some() && !self.reading.is_empty();
+        let unread = task.submission.push().is_some() && !self.reading.is_empty();
         unread || self.queues.has_rivals_of_push(task)
     }
 
@@ -149,7 +149,7 @@ impl Executor {
             let release = match (&active.task.work, &active.task.submission.origin) {
                 (Some(work), _) => work.release.clone(),
                 (None, Origin::Rollback { release, .. }) => release.clone(),
-                (None, Origin::Tag { .. } | Origin::Submitted { .. }) => {
+                (None, Origin::Tag(_) | Origin::Submitted(_)) => {
                     ReleaseId::new(turn.release_at, active.task.commit().unwrap_or_default())
                 }
             };

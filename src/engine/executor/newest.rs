@@ -26,7 +26,7 @@ impl Executor {
         let Some(active) = self.tasks.get(&id) else {
             return false;
         };
-        let push = active.task.submission.push.as_ref();
+        let push = active.task.submission.push();
         let (Some(push), State::Proposed, false) = (push, &active.task.state, active.gathered)
         else {
             return false;
@@ -49,7 +49,7 @@ impl Executor {
     pub(super) fn gathered(&mut self, push: &str) {
         self.gathering.remove(push);
         let of_push = |task: &Task| {
-            let with = task.submission.push.as_ref();
+            let with = task.submission.push();
             with.is_some_and(|with| with.id == push)
         };
         let mut ids = Vec::new();

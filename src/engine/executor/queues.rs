@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::active::Active;
-use crate::domain::task::{Origin, Schedule, State, Submission, Supersede, Task};
+use crate::domain::task::{Origin, OriginKind, Schedule, State, Submission, Task};
 
 /// The properties of a task that others wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ struct Rank {
 impl Rank {
     fn of(task: &Task, newest: bool) -> Self {
         let id = task.id;
-        let push = task.submission.push.as_ref().map_or(id, |push| push.first);
+        let push = task.submission.push().map_or(id, |push| push.first);
         Self { push, newest, id }
     }
 
@@ -89,7 +89,7 @@ impl QueuePart {
             queued: task.state == State::Queued,
             comes: active.comes(),
             replaces: acts && there,
-            replaceable: acts && waits && submission.supersede == Supersede::ByNewer,
+            replaceable: acts && waits && submission.yields_to_newer(),
             lands: active.lands(),
             newest: active.newest,
         }
@@ -107,14 +107,14 @@ fn queue_of(task: &Task) -> Queue {
 }
 
 /// Tasks of one rule in one environment.
-type RuleKey = (String, String, Origin);
+type RuleKey = (String, String, OriginKind);
 
 fn rule_of(submission: &Submission) -> RuleKey {
     let (project, environment) = (&submission.project, &submission.environment);
     (
         project.clone(),
         environment.clone(),
-        submission.origin.clone(),
+        OriginKind::from(&submission.origin),
     )
 }
 
@@ -136,7 +136,7 @@ enum QueuePriority {
 fn turn_of(task: &Task) -> QueuePriority {
     match task.submission.origin {
         Origin::Rollback { .. } => QueuePriority::Rollback,
-        Origin::Tag { .. } | Origin::Submitted { .. } => QueuePriority::Release,
+        Origin::Tag(_) | Origin::Submitted(_) => QueuePriority::Release,
     }
 }
 
@@ -165,10 +165,9 @@ pub(super) struct Siblings {
 /// Returns the siblings' key of a task, if it may have siblings.
 fn push_of(task: &Task) -> Option<(u64, RuleKey)> {
     let submission = &task.submission;
-    let push = submission.push.as_ref()?;
-    let one = submission.supersede == Supersede::ByNewer;
+    let push = submission.push()?;
     let acts = submission.schedule != Schedule::Observe;
-    (one && acts).then(|| (push.first, rule_of(submission)))
+    (submission.yields_to_newer() && acts).then(|| (push.first, rule_of(submission)))
 }
 
 /// The queues of all environments. See the module documentation.

@@ -14,7 +14,7 @@ use crate::domain::plan::Plan;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{
     ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, State, Submission,
-    Submitter, Supersede, Task, Waits,
+    Submitter, Task, Waits,
 };
 use crate::domain::template::{Approvers, Requirement};
 use crate::store::{ForTask, LiveRelease, Store, StoreError};
@@ -346,17 +346,9 @@ fn going_back(
             TagsNeed::Nothing | TagsNeed::Approval => Schedule::New,
         },
         expires_s: None,
-        supersede: Supersede::Never,
-        push: None,
         refuse_older: false,
         title,
-        details: String::new(),
-        run_at: None,
-        approvers: Vec::new(),
-        executor: String::new(),
-        claimed_submitter: String::new(),
         involved: BTreeSet::new(),
-        idempotency_key: None,
         ..Submission::clone(&earlier.submission)
     };
     let digest = landed.terms.plan.clone();
@@ -422,7 +414,7 @@ async fn released_by(store: &Store, id: u64) -> Result<RollbackGoal, RequestErro
             return Ok(RollbackGoal::Found(targets.unwrap_or_default()));
         }
         Origin::Rollback { release, .. } => Some(release.clone()),
-        Origin::Tag { .. } | Origin::Submitted { .. } => {
+        Origin::Tag(_) | Origin::Submitted(_) => {
             task.work.as_ref().map(|work| work.release.clone())
         }
     };

@@ -9,7 +9,7 @@ use super::{FieldProblem, SubmitError};
 use crate::base::secret::sha256_hex;
 use crate::domain::document::nearest;
 use crate::domain::plan::GIVEN_HOSTS_MAX;
-use crate::domain::task::{Submission, Task};
+use crate::domain::task::{ManualRequest, Submission, Task};
 use crate::domain::template::{Hidden, can_be_tag, is_name, is_parameter_name};
 
 /// The longest title, in characters.
@@ -295,11 +295,14 @@ impl SubmissionOrder {
             parameters,
             hosts,
             title,
+            ..
+        } = Submission::clone(&task.submission);
+        let ManualRequest {
             details,
             approvers,
             executor,
             ..
-        } = Submission::clone(&task.submission);
+        } = task.submission.request().cloned().unwrap_or_default();
         Self {
             template,
             params: parameters,

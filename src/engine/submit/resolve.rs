@@ -15,7 +15,7 @@ use crate::domain::host::ipv6_address;
 use crate::domain::permission;
 use crate::domain::plan::{self, PlanError, ResolvedEnvironment};
 use crate::domain::rule::Schedule;
-use crate::domain::task::{Origin, Submission, Submitter, Supersede, Via};
+use crate::domain::task::{ManualRequest, Origin, Submission, Submitter, Via};
 use crate::domain::template::{
     AGENT, Hidden, ParamError, Requirement, SUPPLIED_BY_PROJECT, StageHosts, Template, is_name,
 };
@@ -114,7 +114,15 @@ pub fn resolve(
         .and_then(|at| u64::try_from(at.duration_since(sources.now).as_secs()).ok())
         .unwrap_or(0);
     let submission = Submission {
-        origin: Origin::Submitted { via: Via::Api },
+        origin: Origin::Submitted(ManualRequest {
+            via: Via::default(),
+            details: order.details.clone(),
+            run_at,
+            approvers: order.approvers.clone(),
+            executor: order.executor.clone(),
+            claimed_submitter: order.submitter.clone(),
+            idempotency_key: order.idempotency_key.clone(),
+        }),
         repository: target.repository(),
         reference: target.reference(),
         object: String::new(),
@@ -130,21 +138,13 @@ pub fn resolve(
                 .unwrap_or(EXPIRES_S)
                 .saturating_add(waits_s),
         ),
-        supersede: Supersede::Never,
-        push: None,
         refuse_older: target.refuse_older,
         parameters,
         secrets,
-        unsorted: BTreeMap::new(),
-        title: order.title.clone(),
-        details: order.details.clone(),
-        run_at,
+        unclassified: BTreeMap::new(),
         hosts,
-        approvers: order.approvers.clone(),
-        executor: order.executor.clone(),
-        claimed_submitter: order.submitter.clone(),
+        title: order.title.clone(),
         involved: claimed(sources.config, &order.submitter),
-        idempotency_key: order.idempotency_key.clone(),
         project: target.project,
         environment: target.environment,
     };
@@ -366,7 +366,7 @@ impl<'a> Resolver<'a> {
         let asked = plan::TaskInputs {
             parameters: &submission.parameters,
             secrets: &submission.secrets,
-            unsorted: &submission.unsorted,
+            unclassified: &submission.unclassified,
             hosts: &config.given_hosts(&submission.hosts, disabled),
         };
         match plan::build(&ground, template, &commit, &asked) {

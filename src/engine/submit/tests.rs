@@ -442,7 +442,7 @@ fn submitted_time_uses_the_agents_zone_or_its_own() {
     let world = World::new();
     let run_at = |text: &str| {
         let submission = world.submission(&with(restart(), &json!({ "run_at": text })));
-        submission.run_at.unwrap().to_string()
+        submission.request().unwrap().run_at.unwrap().to_string()
     };
     assert_eq!(run_at("2027-02-01 22:30"), "2027-02-01T21:30:00Z");
     assert_eq!(run_at("2027-02-01T22:30:00Z"), "2027-02-01T22:30:00Z");
@@ -556,7 +556,7 @@ fn secret_is_kept_for_the_run_and_never_shown() {
     let asked = crate::domain::plan::TaskInputs {
         parameters: &submission.parameters,
         secrets: &submission.secrets,
-        unsorted: &submission.unsorted,
+        unclassified: &submission.unclassified,
         hosts: &world.config.given_hosts(&submission.hosts, &[]),
     };
     let template = world.library.find("restart").unwrap();

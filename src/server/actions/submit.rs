@@ -113,7 +113,7 @@ pub(in crate::server) fn order_again(
         // It is not known which of them are secret.
         secrets.extend(std::mem::take(&mut order.params).into_keys());
     }
-    for name in task.submission.unsorted.keys() {
+    for name in task.submission.unclassified.keys() {
         match plan.and_then(|plan| plan.parameters.get(name)) {
             Some(value) => {
                 order.params.insert(name.clone(), value.clone());

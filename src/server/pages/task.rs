@@ -21,7 +21,7 @@ use super::{Frame, shown, times};
 use crate::domain::approval::Actor;
 use crate::domain::permission::Ability;
 use crate::domain::plan::{Plan, PlanDigest};
-use crate::domain::task::{ChangedPath, CommitLine, Origin};
+use crate::domain::task::{ChangedPath, CommitLine, OriginKind};
 use crate::domain::template::OnFailure;
 use crate::engine::request::{self, RequestContext, RequestError, TaskRequest, WaysBack};
 use crate::store::LiveRelease;
@@ -215,8 +215,8 @@ impl TaskPage {
 
     fn rollback_of(&self) -> Option<u64> {
         match self.view.origin {
-            Origin::Rollback { to, .. } => to,
-            Origin::Tag { .. } | Origin::Submitted { .. } => None,
+            OriginKind::Rollback { to, .. } => to,
+            OriginKind::Tag { .. } | OriginKind::Submitted { .. } => None,
         }
     }
 

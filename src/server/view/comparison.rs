@@ -11,7 +11,7 @@ use super::TaskView;
 use super::waiting::list;
 use crate::domain::approval::Approval;
 use crate::domain::host::ReleaseId;
-use crate::domain::task::{ComparedRelease, ComparedWith, Event, Origin, Recorded, Relation};
+use crate::domain::task::{ComparedRelease, ComparedWith, Event, OriginKind, Recorded, Relation};
 use crate::store::Head;
 
 /// Digits of a commit in a sentence.
@@ -148,7 +148,7 @@ pub fn changed_since_approval(task: &TaskView, show: impl Fn(Timestamp) -> Strin
 /// target and source of a rollback.
 #[must_use]
 pub fn way_back(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Option<String> {
-    let Origin::Rollback { to, release } = &task.origin else {
+    let OriginKind::Rollback { to, release } = &task.origin else {
         return None;
     };
     let commit = task.commit.as_deref().unwrap_or_default();
@@ -193,7 +193,7 @@ pub(in crate::server) fn on_hosts(targets: &BTreeMap<String, ReleaseId>) -> Stri
 /// Says that a rollback changes nothing: its target is live on every host.
 #[must_use]
 pub fn changes_nothing(task: &TaskView) -> Option<String> {
-    let Origin::Rollback { release, .. } = &task.origin else {
+    let OriginKind::Rollback { release, .. } = &task.origin else {
         return None;
     };
     if !task.drift.is_empty() {

@@ -14,8 +14,8 @@ use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};
 use crate::domain::plan::Plan;
 use crate::domain::task::{
-    Description, Direction, Event, Origin, Outcome, Pause, Recorded, State, StepProgress, StepRef,
-    StepResult, Task, host_index,
+    Description, Direction, Event, Origin, OriginKind, Outcome, Pause, Recorded, State,
+    StepProgress, StepRef, StepResult, Task, host_index,
 };
 use crate::domain::template::{Gate, StepAction};
 use crate::engine::request::{self, RequestContext, WaysBack};
@@ -68,17 +68,18 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         ways,
     };
     let submission = &task.submission;
+    let request = submission.request().cloned().unwrap_or_default();
     let (approvals, compared) = compared(events);
     let landed = task.landed.as_ref();
     let waiting = task.state == State::Waiting;
     TaskView {
         id: task.id,
         title: submission.title.clone(),
-        details: submission.details.clone(),
-        claimed_submitter: submission.claimed_submitter.clone(),
-        executor: submission.executor.clone(),
-        approvers: submission.approvers.clone(),
-        run_at: submission.run_at,
+        details: request.details,
+        claimed_submitter: request.claimed_submitter,
+        executor: request.executor,
+        approvers: request.approvers,
+        run_at: request.run_at,
         parameters: parameters(task, plan),
         hosts: submission.hosts.clone(),
         project: submission.project.clone(),
@@ -92,7 +93,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         schedule: submission.schedule,
         template: submission.template.clone(),
         template_version: plan.map(|plan| plan.template_digest.clone()),
-        origin: submission.origin.clone(),
+        origin: OriginKind::from(&submission.origin),
         submitter: submission.submitter.name.clone(),
         account: submission.submitter.account.clone(),
         created_at: task.created,
@@ -205,13 +206,13 @@ fn parameters(task: &Task, plan: Option<&Plan>) -> BTreeMap<String, String> {
     let submission = &task.submission;
     let mut shown = match (plan, &submission.origin) {
         (Some(plan), _) => plan.parameters.clone(),
-        (None, Origin::Submitted { .. }) => submission.parameters.clone(),
+        (None, Origin::Submitted(_)) => submission.parameters.clone(),
         (None, _) => BTreeMap::new(),
     };
     let planned = plan.into_iter().flat_map(|plan| &plan.secrets);
-    let unsorted = submission.unsorted.keys();
-    let unsorted = unsorted.filter(|_| plan.is_none());
-    for name in planned.chain(submission.secrets.keys()).chain(unsorted) {
+    let unclassified = submission.unclassified.keys();
+    let unclassified = unclassified.filter(|_| plan.is_none());
+    for name in planned.chain(submission.secrets.keys()).chain(unclassified) {
         shown.insert(name.clone(), REDACTED.to_owned());
     }
     shown

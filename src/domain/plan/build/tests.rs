@@ -82,7 +82,7 @@ const RELEASE: [(&str, &str); 3] = [
 struct Task {
     parameters: BTreeMap<String, String>,
     secrets: BTreeMap<String, Hidden>,
-    unsorted: BTreeMap<String, Hidden>,
+    unclassified: BTreeMap<String, Hidden>,
     hosts: BTreeMap<u8, Vec<PlannedHost>>,
 }
 
@@ -104,7 +104,7 @@ impl Task {
         let asked = TaskInputs {
             parameters: &self.parameters,
             secrets: &self.secrets,
-            unsorted: &self.unsorted,
+            unclassified: &self.unclassified,
             hosts: &self.hosts,
         };
         build(ground, template, commit, &asked)
@@ -276,10 +276,10 @@ fn plan_contains_every_value_except_secrets() {
         Task::with(&[("SIZE", "how big")]).parameters
     );
     // Where only the template can tell, it does.
-    let unsorted = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned().into());
+    let unclassified = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned().into());
     let told = Task {
-        unsorted: [("TOKEN", "hunter2"), ("SIZE", "small")]
-            .map(unsorted)
+        unclassified: [("TOKEN", "hunter2"), ("SIZE", "small")]
+            .map(unclassified)
             .into(),
         ..Task::default()
     };

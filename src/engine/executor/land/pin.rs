@@ -151,7 +151,7 @@ async fn freeze(
     let asked = plan::TaskInputs {
         parameters: &submission.parameters,
         secrets: &submission.secrets,
-        unsorted: &submission.unsorted,
+        unclassified: &submission.unclassified,
         hosts: &recipe.given,
     };
     let plan = plan::build(&recipe.ground, &recipe.template, commit, &asked)
@@ -179,7 +179,7 @@ async fn account<'s>(
     let Some(account) = &submission.submitter.account else {
         return Ok(None);
     };
-    if !matches!(submission.origin, Origin::Tag { .. }) {
+    if !matches!(submission.origin, Origin::Tag(_)) {
         // The submitter was logged in.
         return Ok(Some(account));
     }
