@@ -7,6 +7,8 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::base::user::user_or_number;
+
 /// The least free space, in bytes: an agent that cannot write this much cannot take in a push.
 const ROOM_BYTES_MIN: usize = 1024 * 1024;
 
@@ -74,8 +76,8 @@ pub(super) fn make(dir: &Path) -> Result<(), DirectoryError> {
     if owner != ours {
         return Err(DirectoryError::Foreign {
             dir: dir.to_owned(),
-            owner: name(owner),
-            ours: name(ours),
+            owner: user_or_number(owner),
+            ours: user_or_number(ours),
         });
     }
     Ok(())
@@ -114,21 +116,10 @@ fn told(dir: &Path, source: io::Error) -> DirectoryError {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => DirectoryError::Full { dir, source },
         _ => DirectoryError::Unusable {
             dir,
-            ours: name(rustix::process::geteuid().as_raw()),
+            ours: user_or_number(rustix::process::geteuid().as_raw()),
             source,
         },
     }
-}
-
-/// Returns a user's name from `/etc/passwd`, else the number.
-pub(super) fn name(user: u32) -> String {
-    let passwd = fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let mut entries = passwd.lines().map(|line| line.split(':'));
-    let named = entries.find_map(|mut fields| {
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
-    });
-    named.unwrap_or_else(|| user.to_string())
 }
 
 #[cfg(test)]

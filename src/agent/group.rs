@@ -6,7 +6,7 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::directory::name;
+use crate::base::user::{group_or_number, user_or_number};
 use crate::config;
 
 /// This process runs as a user who is not in the git user's group.
@@ -27,9 +27,9 @@ impl Outsider {
             return None;
         }
         Some(Self {
-            user: name(ours.as_raw()),
+            user: user_or_number(ours.as_raw()),
             git_user: agent.git_user.clone(),
-            group: group_name(group),
+            group: group_or_number(group),
             spool_dir: agent.spool_dir.display().to_string(),
         })
     }
@@ -37,7 +37,7 @@ impl Outsider {
     /// Returns how to fix it.
     pub(crate) fn remedy(&self) -> String {
         let Self { user, group, .. } = self;
-        format!("usermod -aG {group} {user}, then start the agent again")
+        format!("usermod -aG {group} {user}, then restart the agent")
     }
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn agents_user(agent: &config::AgentConfig) -> u32 {
 
 /// Returns the command that creates a missing spool, as root: in the git user's group, if any.
 pub(crate) fn make_spool(agent: &config::AgentConfig) -> String {
-    let owner = name(agents_user(agent));
+    let owner = user_or_number(agents_user(agent));
     let group = git_group(agent).map(|group| format!(" -g {group}"));
     let (group, spool_dir) = (group.unwrap_or_default(), agent.spool_dir.display());
     format!("install -d -m 3770 -o {owner}{group} {spool_dir}")
@@ -74,7 +74,7 @@ pub(crate) fn make_spool(agent: &config::AgentConfig) -> String {
 /// Returns the command that gives a spool directory to the agent, as root. Its content is
 /// unchanged: the owner of a record is the pusher.
 pub(crate) fn own(agent: &config::AgentConfig, dir: &Path) -> String {
-    let (owner, group) = (name(agents_user(agent)), git_group(agent));
+    let (owner, group) = (user_or_number(agents_user(agent)), git_group(agent));
     format!(
         "chown {owner}:{} {}",
         group.unwrap_or_default(),
@@ -83,7 +83,7 @@ pub(crate) fn own(agent: &config::AgentConfig, dir: &Path) -> String {
 }
 
 fn git_group(agent: &config::AgentConfig) -> Option<String> {
-    user(&agent.git_user).map(|(_, group)| group_name(group))
+    user(&agent.git_user).map(|(_, group)| group_or_number(group))
 }
 
 /// A process whose groups are unknown counts as a member: nothing is refused by a guess.
@@ -93,26 +93,9 @@ fn is_ours(group: u32) -> bool {
         .map_or(true, |all| all.iter().any(|one| one.as_raw() == group))
 }
 
-/// Returns the name from `/etc/group`, else the number.
-fn group_name(group: u32) -> String {
-    let file = std::fs::read_to_string("/etc/group").unwrap_or_default();
-    let mut entries = file.lines().map(|line| line.split(':'));
-    let named = entries.find_map(|mut fields| {
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(group)).then(|| name.to_owned())
-    });
-    named.unwrap_or_else(|| group.to_string())
-}
-
 /// Returns user and group number of a system user, from `/etc/passwd`.
 #[must_use]
 pub fn user(name: &str) -> Option<(u32, u32)> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        (fields.next() == Some(name)).then_some(())?;
-        let user = fields.nth(1)?.parse().ok()?;
-        let group = fields.next()?.parse().ok()?;
-        Some((user, group))
-    })
+    let user = config::system_user(name)?;
+    Some((user.uid, user.gid))
 }

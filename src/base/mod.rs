@@ -1,4 +1,5 @@
-//! Shared basics: the clock, crash points for tests, and values that must not be printed.
+//! Shared basics: the clock, crash points for tests, values that must not be printed,
+//! and the names of users.
 //!
 //! Nothing here knows tasks, hosts or repositories. Every module may use this one; it uses none.
 //! Code does not belong here just because it fits nowhere else.
@@ -9,3 +10,5 @@ pub mod clock;
 pub mod crash;
 // Values that must not be printed.
 pub mod secret;
+// The names of this machine's users.
+pub mod user;

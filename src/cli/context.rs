@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::client::{Address, Ask, Client};
 use super::error::{ClientError, CommandError};
 use super::times::Zone;
+use crate::base::user::user_or_number;
 use crate::config::{self, Config, LocalConfig, Project};
 use crate::server::view::AboutAgent;
 
@@ -121,8 +122,9 @@ pub(crate) fn owned_directory(config: &Config) -> Result<(), CommandError> {
     let ours = rustix::process::geteuid().as_raw();
     match owner {
         Ok(owner) if owner != ours => Err(CommandError::Directory(format!(
-            "no agent answers, and {} belongs to the user with number {owner}: run this as that user, or start the agent first",
+            "no agent answers, and {} belongs to {}: run this as that user, or start the agent first",
             data_dir.display(),
+            user_or_number(owner),
         ))),
         _ => Ok(()),
     }

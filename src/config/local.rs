@@ -46,18 +46,6 @@ pub fn system_user(name: &str) -> Option<SystemUser> {
     })
 }
 
-/// Looks up a user name by uid in `/etc/passwd`.
-#[must_use]
-pub fn user_name(uid: u32) -> Option<String> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        let number: u32 = fields.nth(1)?.parse().ok()?;
-        (number == uid).then(|| name.to_owned())
-    })
-}
-
 /// Returns the user with this name, if steps may run as them.
 ///
 /// # Errors
@@ -130,11 +118,5 @@ mod tests {
             let allowed = may_run(fields[0]).is_ok();
             assert_eq!(allowed, fields[2] != "0" && fields[2] != own, "{line}");
         }
-    }
-
-    #[test]
-    fn system_user_is_named_by_uid() {
-        assert_eq!(user_name(0).as_deref(), Some("root"));
-        assert_eq!(user_name(4_000_000_000), None);
     }
 }

@@ -31,7 +31,7 @@ pub use keys::{
     StoreConfig, UserConfig,
 };
 pub use library::Templates;
-pub use local::{LocalRunError, SystemUser, may_run, system_user, user_name};
+pub use local::{LocalRunError, SystemUser, may_run, system_user};
 pub use pushers::fingerprint;
 pub use rules::RuleSets;
 pub use source::{ConfigError, ConfigOrigin, ConfigSource, DEFAULT_FILE, LocalConfig, find};

@@ -11,7 +11,8 @@ use super::Site;
 use super::call::{Call, FORWARDED_FOR, Peer};
 use super::fault::Fault;
 use crate::base::secret::SecretString;
-use crate::config::{self, Config, Templates};
+use crate::base::user::user_or_number;
+use crate::config::{Config, Templates};
 use crate::domain::approval::{Actor, ApprovalWeight, Mandate, Role};
 use crate::domain::permission::{self, Ability, Grant, Missing, PermissionTarget, Scope, Scopes};
 use crate::identity::account::{Account, Delegation};
@@ -419,9 +420,7 @@ async fn of_account(
 }
 
 fn local(site: &Site, uid: u32) -> Who {
-    // The user number, if the machine has no name for it.
-    let user = config::user_name(uid).unwrap_or_else(|| uid.to_string());
-    let name = format!("os:{user}");
+    let name = format!("os:{}", user_or_number(uid));
     Who {
         display: name.clone(),
         from: SOCKET.to_owned(),

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::base::secret::sha256_hex;
+use crate::base::user::user_or_number;
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Range, Require};
 
 const ENTRIES: &str = "audit/entry/";
@@ -43,7 +44,7 @@ impl AuditAction {
     #[must_use]
     pub fn in_store(what: &str, on: String) -> Self {
         Self {
-            by: format!("os:{}", rustix::process::getuid().as_raw()),
+            by: format!("os:{}", user_or_number(rustix::process::getuid().as_raw())),
             from: "the store itself".to_owned(),
             what: what.to_owned(),
             task: None,

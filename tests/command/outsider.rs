@@ -48,7 +48,7 @@ fn as_agent(dir: &tempfile::TempDir, groups: &str, command: &str) -> Output {
 #[test]
 fn agent_outside_the_git_group_fails_with_a_remedy() {
     let Some(dir) = directory() else { return };
-    let remedy = format!("usermod -aG {GIT_USER} {AGENT}, then start the agent again");
+    let remedy = format!("usermod -aG {GIT_USER} {AGENT}, then restart the agent");
 
     let served = as_agent(&dir, "--clear-groups", "serve");
     let said = String::from_utf8_lossy(&served.stderr);

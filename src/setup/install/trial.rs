@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::InstallError;
-use crate::config::user_name;
+use crate::base::user::user_or_number;
 
 /// The user who runs git there, and the current user.
 #[derive(Debug)]
@@ -90,7 +90,7 @@ impl TrialIdentity {
 
     /// Returns the git user's name, or its number.
     pub(super) fn name(&self) -> String {
-        user_name(self.uid).unwrap_or_else(|| format!("uid {}", self.uid))
+        user_or_number(self.uid)
     }
 
     /// Returns the git user's home, as a login sets it; none for a number without a login.

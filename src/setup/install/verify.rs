@@ -8,6 +8,7 @@ use std::path::Path;
 use super::layout::{HookLayout, HookState};
 use super::trial::TrialIdentity;
 use super::{InstallError, InstallRequest, elsewhere, repository_dir};
+use crate::base::user::user_or_number;
 use tagship_hook::settings::Settings;
 
 /// Something that keeps tags from reaching the agent, and what to do about it.
@@ -219,8 +220,8 @@ fn check_program(identity: &TrialIdentity, layout: &HookLayout, findings: &mut V
     if let Some(complaint) = identity.complaint_of(&layout.program) {
         findings.push(HookFinding::new(
             format!(
-                "the hook, run as uid {}, cannot hand over: {complaint}",
-                identity.uid()
+                "the hook, run as user {}, cannot hand over: {complaint}",
+                user_or_number(identity.uid())
             ),
             "start the agent, which makes the spool, and put the git user into the spool's group",
         ));
