@@ -7,6 +7,7 @@
 
 mod attempt;
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -84,20 +85,26 @@ impl LogBook {
             .join(format!("{}.{}{suffix}", entry.step, entry.attempt))
     }
 
-    /// Returns the entries of a task, by host, step and attempt.
+    /// Returns the entries of a task, in the order in which they were last written.
     ///
     /// # Errors
     /// The directory cannot be read. A task without output has no directory: that is no error.
     pub fn entries(&self, task: u64) -> io::Result<Vec<LogEntry>> {
-        let mut entries = Vec::new();
+        let mut written = BTreeMap::new();
         for host in read_directory(&self.directory.join(task.to_string()))? {
             for file in read_directory(&host)? {
-                entries.extend(parse(&host, &file));
+                let Some(entry) = parse(&host, &file) else {
+                    continue;
+                };
+                // A file that is just being deleted has no time.
+                let time = fs::metadata(&file).and_then(|data| data.modified()).ok();
+                let newest = written.entry(entry).or_insert(time);
+                *newest = time.max(*newest);
             }
         }
-        entries.sort();
-        entries.dedup();
-        Ok(entries)
+        let mut entries: Vec<_> = written.into_iter().collect();
+        entries.sort_by_key(|(_, time)| *time);
+        Ok(entries.into_iter().map(|(entry, _)| entry).collect())
     }
 
     /// Returns the length of a part, in bytes; 0 if it does not exist.
@@ -346,6 +353,25 @@ mod tests {
             assert_eq!(book.entries(1).unwrap().is_empty(), gone);
             assert_eq!(book.entries(2).unwrap().len(), 1);
         }
+    }
+
+    #[test]
+    fn entries_are_in_the_order_of_their_last_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let book = LogBook::new(directory.path().to_owned());
+        let steps = ["stage.sync", "publish.publish", "back.publish.publish"];
+        for (seconds, step) in (1..).zip(steps) {
+            let output = book.step(1, "web1", step, 1);
+            output.line("x");
+            output.write_at(0, b"y");
+            for (part, since) in [(LogPart::Output, 0), (LogPart::Notes, seconds)] {
+                let file = book.file(1, &entry(step), part);
+                let file = File::options().write(true).open(file).unwrap();
+                let time = std::time::UNIX_EPOCH + Duration::from_secs(since);
+                file.set_modified(time).unwrap();
+            }
+        }
+        assert_eq!(book.entries(1).unwrap(), steps.map(entry));
     }
 
     /// A directory is read after the files beside it.
