@@ -354,6 +354,17 @@ fn server_kind_is_detected_from_the_repository() {
         GitServerKind::detect(&shop.tree.path).is_ok(),
         "a work tree has a repository"
     );
+    for storage in ["@hashed", "@cluster"] {
+        let shop = Shop::without_hook();
+        let parent = shop.dir.path().join(storage);
+        std::fs::create_dir(&parent).unwrap();
+        let moved = parent.join("b17e.git");
+        std::fs::rename(&shop.repo.path, &moved).unwrap();
+        assert_eq!(
+            GitServerKind::detect(&moved).unwrap(),
+            GitServerKind::GitLab
+        );
+    }
 }
 
 #[test]

@@ -41,7 +41,10 @@ impl GitServerKind {
     /// Not a repository.
     pub fn detect(repo: &Path) -> Result<Self, InstallError> {
         let repo = repository_dir(repo)?;
-        let hashed = repo.components().any(|part| part.as_os_str() == "@hashed");
+        // `@cluster` in a Gitaly cluster.
+        let hashed = repo
+            .components()
+            .any(|part| part.as_os_str() == "@hashed" || part.as_os_str() == "@cluster");
         // Written by GitLab into the configuration of each repository.
         let full_path = config_of(&repo)
             .lines()
