@@ -57,7 +57,13 @@ pub enum IdentityError {
 /// Returns the command that makes a key without a passphrase.
 #[must_use]
 pub fn make_key(path: &Path) -> String {
-    format!("ssh-keygen -q -t ed25519 -N '' -f {}", path.display())
+    let missing = path.parent().filter(|directory| !directory.exists());
+    let directory = missing.map(|missing| format!("install -d -m 700 {} && ", missing.display()));
+    format!(
+        "{}ssh-keygen -q -t ed25519 -N '' -f {}",
+        directory.unwrap_or_default(),
+        path.display()
+    )
 }
 
 /// Decoded keys by file, so that a thousand hosts cost one decryption.
