@@ -1,6 +1,6 @@
 //! `tagship check`: prints the findings of `check`, a line each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -14,6 +14,7 @@ use super::install;
 use super::screen;
 use super::table::printable;
 use super::times::Zone;
+use crate::base::user::user_or_number;
 use crate::config::Config;
 use crate::server::view::{HookList, HostList, LiveList, TaskLine, TaskList, UserList};
 use crate::setup::doctor::{
@@ -33,6 +34,7 @@ pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), 
         lives: lives(around, &config).await,
         accounts: accounts(around, &config).await,
         heard: heard(around, &config).await,
+        unknown: unknown(around, &config).await,
         unseen: unseen(around, &config).await,
         hooks: hooks(&config),
     };
@@ -80,9 +82,10 @@ fn beware_of_another_user(config: &Config) {
         && data.uid() != ours
     {
         screen::note(&format!(
-            "note: {} belongs to user number {}, this runs as {ours}: what the agent may do can differ",
+            "note: this runs as {}, and {} belongs to {}: keys and rights of the agent can differ",
+            user_or_number(ours),
             data_dir.display(),
-            data.uid()
+            user_or_number(data.uid())
         ));
     }
 }
@@ -157,6 +160,23 @@ async fn heard(around: &CliContext, config: &Config) -> BTreeMap<String, Option<
         heard.insert(project.name.clone(), words);
     }
     heard
+}
+
+/// Returns the projects that an agent on this machine lacks; what a remote one omits may be hidden.
+async fn unknown(around: &CliContext, config: &Config) -> BTreeSet<String> {
+    let ask = Ask::get(["live"]);
+    let known = match around.is_elsewhere() {
+        true => None,
+        false => asked::<LiveList>(around, config, &ask).await,
+    };
+    let Some(known) = known.map(|list| list.live) else {
+        return BTreeSet::new();
+    };
+    let projects = config.projects.iter().filter(|project| {
+        let is_known = known.iter().any(|place| place.project == project.name);
+        !is_known && !project.environments.is_empty()
+    });
+    projects.map(|project| project.name.clone()).collect()
 }
 
 /// Returns the projects whose tags the agent cannot list on the git server, with a description.

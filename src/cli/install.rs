@@ -3,6 +3,7 @@
 
 use std::io::{IsTerminal as _, stdout};
 use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use super::arguments::{InstallArgs, Uninstall};
@@ -10,6 +11,7 @@ use super::context::{CliContext, project};
 use super::error::CommandError;
 use super::screen;
 use crate::agent;
+use crate::base::user::user_or_number;
 use crate::config::{AgentConfig, Config, Project};
 use crate::domain::rule::OnSpoolError;
 use crate::engine::spool;
@@ -38,6 +40,11 @@ pub(crate) fn install(around: &CliContext, asked: &InstallArgs) -> Result<(), Co
             config.agent.spool_dir.display()
         )),
     }
+    if UnixStream::connect(config.socket()).is_ok() {
+        screen::note(
+            "an agent runs: restart it if its configuration has changed, before a tag is pushed",
+        );
+    }
     match report.findings.as_slice() {
         [] => Ok(()),
         findings => Err(CommandError::HookFindings(
@@ -48,12 +55,12 @@ pub(crate) fn install(around: &CliContext, asked: &InstallArgs) -> Result<(), Co
 
 fn told(project: &Project, report: &Report) -> String {
     let mut text = format!(
-        "the hook of {} ({}) is {}, version {}, tried as user number {}\n",
+        "the hook of {} ({}) is {}, version {}, tried as user {}\n",
         project.name,
         report.kind,
         report.program.display(),
         report.version,
-        report.tried_as
+        user_or_number(report.tried_as)
     );
     if let Some(kept) = &report.kept {
         text.push_str(&format!(

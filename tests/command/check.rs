@@ -5,8 +5,9 @@ mod users;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 
-use crate::support::git::{Repository, script};
+use crate::support::git::{Repository, output_of, script};
 use crate::support::hook::hook_program;
 use crate::support::sshd::{Kind, Sshd, make_key};
 use crate::test::{Said, Test};
@@ -20,7 +21,7 @@ pub(crate) struct World {
     ssh: String,
     template: &'static str,
     /// More tables.
-    more: String,
+    pub(crate) more: String,
     /// In front of where programs are found.
     programs: Option<PathBuf>,
 }
@@ -272,6 +273,17 @@ fn missing_key_finding_shows_the_command_to_create_it() {
         line.contains("no-key; make the key as the agent's user: ssh-keygen"),
         "{said}"
     );
+    // The remedy works although the directory is missing.
+    world.more = "[git]\nidentity = \"no/key\"\n".to_owned();
+    let key = world.path("no/key");
+    let directory = key.parent().unwrap().display();
+    let remedy = format!(
+        "install -d -m 700 {directory} && ssh-keygen -q -t ed25519 -N '' -f {}",
+        key.display()
+    );
+    assert!(world.check().stdout.contains(&remedy), "{remedy}");
+    output_of(Command::new("sh").args(["-c", &remedy]));
+    assert!(key.exists());
 }
 
 #[test]
@@ -524,10 +536,7 @@ fn a_spool_that_is_missing() {
     std::fs::remove_dir_all(world.path("spool")).unwrap();
     let said = world.check();
     assert!(said.stdout.contains("FAIL agent: the spool "), "{said}");
-    let remedy = format!(
-        "{}, and start the agent again",
-        world.path("spool").display()
-    );
+    let remedy = format!("{}, and restart the agent", world.path("spool").display());
     assert!(
         said.stdout.contains("run as root: install -d -m 3770 -o "),
         "{said}"
@@ -544,7 +553,7 @@ fn a_spool_that_others_may_read() {
     world.fails_by(&[
         "agent: the spool ",
         "has mode 0777, not 3770",
-        "start the agent again",
+        "restart the agent",
     ]);
 }
 

@@ -137,7 +137,7 @@ fn only_serve_uses_the_local_configuration() {
 
 #[test]
 fn pushed_tag_is_released_and_shown_by_the_cli() {
-    let world = World::installed();
+    let mut world = World::installed();
     let work = WorkTree::clone(&world.repository, world.path("work"));
     let commit = work.commit_files("first", &[("index.html", "shop")]);
     let config = world.path("config.toml").display().to_string();
@@ -176,6 +176,18 @@ fn pushed_tag_is_released_and_shown_by_the_cli() {
         retried.stderr.starts_with("error: task 1 is succeeded"),
         "{retried}"
     );
+
+    // The agent reads the configuration only when it starts.
+    world.more = r#"
+[[projects]]
+name = "docs"
+repository = "/srv/git/docs.git"
+environments.qa = { group = "web", deploy_to = "/srv/docs" }
+"#
+    .to_owned();
+    let said = world.run(&["check", "--project", "docs"]);
+    let line = "FAIL project docs: the running agent has an older configuration";
+    assert!(said.stdout.contains(line), "{said}");
 }
 
 /// Starts an agent that must refuse to, with one message.

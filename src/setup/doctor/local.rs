@@ -16,7 +16,7 @@ const SHARED_MODE: u32 = 0o3770;
 const OWN_MODE: u32 = 0o2750;
 /// With less free space a release is likely to fail.
 const FREE_MIB_MIN: u64 = 256;
-const AGAIN: &str = "start the agent again, which puts it right";
+const AGAIN: &str = "restart the agent, which corrects it";
 
 /// Returns the findings on this machine.
 pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {

@@ -102,6 +102,11 @@ fn hook(project: &Project, scope: &CheckScope) -> Vec<CheckFinding> {
 /// Reports the last push that the agent took in: an installed hook may not be run by any server.
 fn heard(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
     let subject = Subject::Project(project.name.clone());
+    if scope.unknown.contains(&project.name) {
+        let what = "the running agent has an older configuration without this project";
+        let remedy = "restart the agent; it drops tags of this project until then";
+        return Some(CheckFinding::fail(&subject, what, remedy));
+    }
     Some(match scope.heard.get(&project.name)? {
         Some(heard) => CheckFinding::ok(&subject, format!("its hook was last heard of {heard}")),
         None => CheckFinding::warn(

@@ -1,6 +1,6 @@
 //! What to check.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -40,6 +40,8 @@ pub struct CheckScope {
     /// When the agent last took in a push to each project, as text; a project is missing if no
     /// agent answers.
     pub heard: BTreeMap<String, Option<String>>,
+    /// The projects that the running agent does not know: it has an older configuration.
+    pub unknown: BTreeSet<String>,
     /// The projects whose tags the agent can't look up on the git server, with the reason.
     pub unseen: BTreeMap<String, String>,
     /// The installations of the hook on this machine, by project.
