@@ -274,9 +274,12 @@ pub struct Withdraw {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    override_usage = "tagship rollback [OPTIONS] <ID>\n       tagship rollback [OPTIONS] --project <NAME> --environment <NAME> [--to <RELEASE>]"
+)]
 pub struct RollbackArgs {
     /// The task whose release to make live again
-    #[arg(required_unless_present_all = ["project", "environment"], conflicts_with_all = ["project", "environment"])]
+    #[arg(required_unless_present = "project", conflicts_with_all = ["project", "environment"])]
     pub id: Option<u64>,
     /// The project; with --environment, roll back to what was live before the live release
     #[arg(long, value_name = "NAME", requires = "environment")]

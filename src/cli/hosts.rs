@@ -24,16 +24,14 @@ pub(crate) async fn hosts(around: &CliContext, asked: &HostsCommand) -> Result<(
                 .tell(&Ask::post(["hosts", name, "disable"], &body))
                 .await?;
             let reason = printable(reason);
-            screen::print(&format!(
-                "{name} takes no part in releases from now on: {reason}\n"
-            ))
+            screen::print(&format!("{name} is disabled: {reason}\n"))
         }
         HostsCommand::Enable { name } => {
             let AgentConnection { client, .. } = around.agent().await?;
             client
                 .tell(&Ask::post(["hosts", name, "enable"], &Nothing {}))
                 .await?;
-            screen::print(&format!("{name} takes part in releases again\n"))
+            screen::print(&format!("{name} is enabled\n"))
         }
     }
 }
@@ -45,9 +43,9 @@ async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError>
         return screen::print_json(&value);
     }
     let HostList { hosts } = client.read(value)?;
-    let mut table = Table::new(["NAME", "ADDRESS", "GROUPS", "TAKES PART"]);
+    let mut table = Table::new(["NAME", "ADDRESS", "GROUPS", "ENABLED"]);
     for host in hosts {
-        let part = match host.disabled {
+        let enabled = match host.disabled {
             None => "yes".to_owned(),
             Some(disabled) => format!(
                 "no, since {} by {}: {}",
@@ -60,7 +58,7 @@ async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError>
             host.name,
             format!("{}:{}", host.address, host.port),
             host.groups.join(", "),
-            part,
+            enabled,
         ]);
     }
     screen::print(&table.render(screen::width()))
@@ -117,7 +115,7 @@ async fn enroll(around: &CliContext, asked: &Enroll) -> Result<(), CommandError>
         Pinned::WasThere => "is enrolled already",
     };
     screen::print(&format!(
-        "{} {done}: {fingerprint} stands in {}\n",
+        "{} {done}: {fingerprint} is in {}\n",
         asked.name,
         offer.file().display()
     ))

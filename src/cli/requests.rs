@@ -345,7 +345,7 @@ pub(super) async fn said(
     }
 }
 
-/// Returns `task 7 is approved; it is scheduled: for …`, with the missing approvals.
+/// Returns `task 7 is approved; it is scheduled for …`, with the missing approvals.
 fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     let id = task.id;
     let state = printable(&state_line(&task.state, &task.detail, &agent.zone));

@@ -25,7 +25,7 @@ pub(crate) async fn serve(around: &CliContext) -> Result<(), CommandError> {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-        tracing::info!("told to end");
+        tracing::info!("a signal ends the agent");
         end.send_replace(true);
         // The channel stays open while the agent runs.
         std::future::pending::<()>().await;

@@ -26,7 +26,7 @@ pub(crate) fn summary(task: &TaskView, zone: &Zone, width: Option<u16>) -> Strin
     approvals(&mut text, task, zone);
     for (title, stages) in [
         ("stages", &task.stages),
-        ("way back", &task.rollback_stages),
+        ("rollback", &task.rollback_stages),
     ] {
         if !stages.is_empty() {
             let _ = writeln!(text, "\n{title}");
@@ -161,12 +161,12 @@ fn frozen_line(frozen: &FrozenView, zone: &Zone) -> String {
     line
 }
 
-/// `rolled back: web1: check: …`, `scheduled: for 2026-11-21 22:30:00 CET`.
+/// `rolled back: web1: check: …`, `scheduled for 2026-11-21 22:30:00 CET`.
 pub(crate) fn state_line(state: &str, detail: &str, zone: &Zone) -> String {
     let words = state.replace('-', " ");
     match detail.parse::<Timestamp>() {
         _ if detail.is_empty() => words,
-        Ok(at) if state == "scheduled" => format!("{words}: for {}", zone.show(at)),
+        Ok(at) if state == "scheduled" => format!("{words} for {}", zone.show(at)),
         _ => format!("{words}: {detail}"),
     }
 }

@@ -166,7 +166,7 @@ async fn an_approver_approves_exactly_the_plan_they_saw() {
 
     let taken = run(&digest[..12]).await;
     assert_eq!(
-        taken.stdout, "task 1 is approved; it is scheduled: for 2026-11-21 16:00:00 CET\n",
+        taken.stdout, "task 1 is approved; it is scheduled for 2026-11-21 16:00:00 CET\n",
         "{taken}"
     );
     assert_eq!(taken.status, Some(0));
@@ -190,7 +190,7 @@ async fn an_approval_may_wait_for_its_time() {
         "at night",
     ];
     let test = lab.remote("carol", Role::Approver, &arguments).await;
-    holds(test.stdout("task 1 is approved; it is scheduled: for 2030-01-01 06:30:00 CET\n"));
+    holds(test.stdout("task 1 is approved; it is scheduled for 2030-01-01 06:30:00 CET\n"));
     let task = lab.world.store.task(1).await.unwrap();
     assert_eq!(task.approvals[0].comment, "at night");
 }

@@ -98,7 +98,7 @@ fn host_key_with_the_expected_fingerprint_is_stored() {
     assert_eq!(said.status, Some(0), "{said}");
     assert!(
         said.stdout
-            .starts_with(&format!("web1 is enrolled: {fingerprint} stands in ")),
+            .starts_with(&format!("web1 is enrolled: {fingerprint} is in ")),
         "{said}"
     );
     assert_eq!(

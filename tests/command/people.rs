@@ -13,10 +13,10 @@ async fn hosts_are_disabled_and_enabled() {
     let lab = Lab::new().await;
     holds(
         lab.local(&["hosts", "disable", "web-2", "--reason", "new disk"])
-            .stdout("web-2 takes no part in releases from now on: new disk\n"),
+            .stdout("web-2 is disabled: new disk\n"),
     );
     holds(lab.local(&["hosts", "list"]).stdout(&format!(
-        "NAME   ADDRESS       GROUPS  TAKES PART\n\
+        "NAME   ADDRESS       GROUPS  ENABLED\n\
          web-1  127.0.0.1:22  web     yes\n\
          web-2  127.0.0.2:22  web     no, since 2026-11-21 16:00:00 CET by {}: new disk\n\
          web-3  127.0.0.3:22  web     yes\n",
@@ -24,7 +24,7 @@ async fn hosts_are_disabled_and_enabled() {
     )));
     holds(
         lab.local(&["hosts", "enable", "web-2"])
-            .stdout("web-2 takes part in releases again\n"),
+            .stdout("web-2 is enabled\n"),
     );
     assert!(lab.world.store.disabled_hosts().await.unwrap().is_empty());
     let list = said(lab.local(&["hosts", "list", "--json"])).json();

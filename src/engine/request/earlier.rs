@@ -74,7 +74,7 @@ pub(super) async fn before_live(
         .find(|record| !is_past_live && record.good && record.release < *newest);
     older.map(RollbackGoal::Made).ok_or_else(|| {
         RequestError::NoWayBack(format!(
-            "nothing that was live in {project} {environment} before {newest} is known; name a release (`--to`), or release the commit under a new tag"
+            "nothing that was live in {project} {environment} before {newest} is known; name a task (`tagship rollback ID`) or a release (`--to`), or release the commit under a new tag"
         ))
     })
 }

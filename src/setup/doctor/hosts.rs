@@ -94,7 +94,7 @@ async fn looked_at(
 ) -> Vec<CheckFinding> {
     let subject = Subject::Host(host.to_owned());
     if let Some(reason) = scope.disabled.get(host) {
-        let why = format!("it is taken out of releases: {reason}");
+        let why = format!("it is disabled: {reason}");
         return vec![CheckFinding::not_looked_at(&subject, why)];
     }
     let Some(planned) = config.planned_host(host) else {

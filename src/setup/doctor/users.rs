@@ -15,8 +15,8 @@ pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding>
         return Vec::new();
     }
     let Some(accounts) = &scope.accounts else {
-        let why = "whether the people whom the configuration names have accounts is known to a \
-                   running agent alone, and none tells";
+        let why = "the accounts of the people whom the configuration names cannot be read: no agent \
+                   runs, or it lists users to admins only";
         return vec![CheckFinding::not_looked_at(&Subject::Agent, why)];
     };
     let mut findings = users(config, accounts);

@@ -32,7 +32,7 @@ pub(super) async fn check(
         }
         match ask(scene, check, number).await {
             Ok(()) => {
-                scene.output.line("it is well");
+                scene.output.line("the check passed");
                 return Ok(StepResult::Done {
                     values: std::collections::BTreeMap::new(),
                 });
@@ -45,7 +45,7 @@ pub(super) async fn check(
         }
     }
     Err(StepError::Failed(format!(
-        "health check failed {} times, at last: {last}",
+        "health check failed {} times; last: {last}",
         check.retries + 1
     )))
 }
