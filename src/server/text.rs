@@ -245,7 +245,7 @@ fn current(stages: &[StageView]) -> Option<String> {
 /// Describes how a commit relates to a live one, and whether that needs a second look.
 pub(super) fn relation(comparison: &Comparison) -> (String, &'static str) {
     match comparison.relation {
-        Relation::First => ("first release: nothing is live yet".to_owned(), "plain"),
+        Relation::First => ("first release: nothing to compare with".to_owned(), "plain"),
         Relation::Same => ("no change: this commit is already live".to_owned(), "warn"),
         Relation::Ahead { commits } => (format!("adds {}", plural(commits, "commit")), "plain"),
         Relation::Back { commits } => (format!("REMOVES {}", plural(commits, "commit")), "warn"),

@@ -201,7 +201,11 @@ impl TaskView {
     pub fn who(&self) -> String {
         match &self.account {
             Some(account) if *account != self.submitter => {
-                format!("{account} (pushed as {})", self.submitter)
+                let (name, cut) = match self.submitter.get(..15) {
+                    Some(key) if key.starts_with("SHA256:") => (key, "\u{2026}"),
+                    _ => (self.submitter.as_str(), ""),
+                };
+                format!("{account} (pushed as {name}{cut})")
             }
             _ => self.submitter.clone(),
         }

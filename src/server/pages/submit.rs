@@ -333,7 +333,7 @@ async fn host_group(
     let hosts = endpoints.map(|host| {
         let mut notes = host.address.clone();
         if let Some(out) = disabled.get(&host.name) {
-            notes = format!("{notes}, excluded: {}", out.reason);
+            notes = format!("{notes}, disabled: {}", out.reason);
         }
         Ticked {
             ticked: given.contains(&host.name) || given.contains(&host.address),
