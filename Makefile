@@ -63,14 +63,15 @@ doc:
 
 # Built as for tests; docs/performance.md has figures.
 bench:
-	TASKS=$(TASKS) $(CARGO) test --locked --test history a_page_of_many -- --ignored --nocapture
-	$(CARGO) test --locked --test hook_log a_thousand -- --ignored --nocapture
-	TASKS=$(TASKS) $(CARGO) test --locked --test store_engines large_store -- --ignored --nocapture
+	TASKS=$(TASKS) $(CARGO) test --locked --test store history::sight::a_page_of_many -- --ignored --nocapture
+	$(CARGO) test --locked --test store hook_log::templates::a_thousand -- --ignored --nocapture
+	TASKS=$(TASKS) $(CARGO) test --locked --test store engines::large::large_store -- --ignored --nocapture
 
 soak: deps-test
 	FROM=$(FROM) SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation promises
-	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) PROPTEST_CASES=2000 $(CARGO) test --locked --lib --test store_engines --test hostops
-	KILLS=$(KILLS) $(CARGO) test --locked --test chaos -- --nocapture moments points
+	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) PROPTEST_CASES=2000 $(CARGO) test --locked --lib --test store
+	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) PROPTEST_CASES=2000 $(CARGO) test --locked --test hosts hostops::
+	KILLS=$(KILLS) $(CARGO) test --locked --test hosts -- --nocapture chaos::moments:: chaos::points::
 	$(MAKE) mutants
 
 mutants:

@@ -1,7 +1,7 @@
 //! tagship: push a tag, ship it.
 //!
 //! Each module uses only modules above it. `docs/ARCHITECTURE.md` follows one tag through all of
-//! them; `tests/architecture` enforces the dependencies.
+//! them; `tests/tidy` enforces the dependencies.
 
 // Clock, crash points for tests, and secret values: used by every module.
 pub mod base;

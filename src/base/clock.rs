@@ -54,7 +54,7 @@ impl Clock for SystemClock {
 }
 
 /// A machine clock that changes while the agent runs. In builds with debug assertions, the file
-/// named by `TAGSHIP_CLOCK` holds its error in seconds. `tests/chaos` writes it.
+/// named by `TAGSHIP_CLOCK` holds its error in seconds. `tests/hosts/chaos` writes it.
 #[cfg(debug_assertions)]
 mod wrong {
     use std::path::PathBuf;

@@ -1,9 +1,8 @@
-//! `tagship demo`, the real program with the real hook, as somebody runs it who has just come by.
+//! `tagship demo`, the real program with the real hook, as somebody runs it who has just come by. What a demo
+//! leaves behind becomes a child of this process, and it must have no other: these tests have a process
+//! of their own.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -12,7 +11,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, set_child_subreaper, wait};
-use support::{hook, until};
+use tagship_tests::{hook, until};
 
 /// One demo at a time: what one leaves behind becomes a child of this process, and must not be taken
 /// for another's.

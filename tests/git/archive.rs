@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use tagship::git::checkout::{HOST_LISTING, Manifest, PlanOptions};
+use tagship_tests::git::output_of;
 
-use crate::support::git::output_of;
 use crate::world::{NOW, World};
 
 /// What stands at a path, in words that can be compared.

@@ -10,9 +10,9 @@ use std::time::Duration;
 use tagship::domain::plan::PushLimits;
 use tagship::git::checkout::{self, CheckoutError, PlanOptions, PlanRequest};
 use tagship::git::landing::{LandingError, Relation};
+use tagship_tests::eventually::until;
+use tagship_tests::git::output_of;
 
-use crate::support::eventually::until;
-use crate::support::git::output_of;
 use crate::world::{NOW, World, source, tree, wait};
 
 const LARGE: &str = "TAGSHIP_TEST_LARGE";
@@ -315,7 +315,7 @@ fn unpack(mirror: &Path) {
         if item.path().extension().is_some_and(|kind| kind == "pack") {
             let moved = mirror.join("moved.pack");
             fs::rename(item.path(), &moved).unwrap();
-            let mut git = crate::support::git::git();
+            let mut git = tagship_tests::git::git();
             git.arg("--git-dir")
                 .arg(mirror)
                 .args(["unpack-objects", "-q"]);
@@ -414,7 +414,7 @@ fn releases_a_large_file() {
         ..World::new()
     };
     let resolve = |tag: &str| {
-        let mut git = crate::support::git::git();
+        let mut git = tagship_tests::git::git();
         git.arg("--git-dir").arg(&server).args(["rev-parse", tag]);
         String::from_utf8(output_of(&mut git)).unwrap()
     };

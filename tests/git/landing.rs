@@ -3,8 +3,8 @@
 use std::sync::Mutex;
 
 use tagship::git::landing::{self, LandingError, Relation, RemoteRef};
+use tagship_tests::git::{Repository, output_of};
 
-use crate::support::git::{Repository, output_of};
 use crate::world::{World, source, wanted};
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn missing_tag_is_distinguished_from_missing_server() {
 async fn sha256_repository_is_refused_explicitly() {
     let dir = tempfile::tempdir().unwrap();
     let server = Repository::bare_sha256(dir.path().join("shop.git"));
-    let work = crate::support::git::WorkTree::clone(&server, dir.path().join("work"));
+    let work = tagship_tests::git::WorkTree::clone(&server, dir.path().join("work"));
     let commit = work.commit_files("first", &[("a", "1")]);
     assert_eq!(commit.len(), 64);
     work.tag("v1", &commit);

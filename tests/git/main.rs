@@ -1,9 +1,8 @@
-//! Landing and checkout, on real git repositories.
+//! Landing and checkout on real git repositories, and the hook under real `git push`.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-#[path = "../support/mod.rs"]
-mod support;
+mod hook;
 
 mod archive;
 mod bounds;

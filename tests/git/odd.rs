@@ -2,8 +2,8 @@
 
 use tagship::git::checkout::CheckoutError;
 use tagship::git::landing::{LandingError, Relation};
+use tagship_tests::git::{Repository, WorkTree, output_of};
 
-use crate::support::git::{Repository, WorkTree, output_of};
 use crate::world::{World, source, tree};
 
 const ALICE: &str = "Alice <alice@example.com> 1700000000 +0000";

@@ -8,8 +8,8 @@ use tagship::git::checkout::{
     self, Checkout, CheckoutError, EntryKind, Manifest, MirrorCheckout, PlanOptions, PlanRequest,
     Submodules, WrittenTree,
 };
+use tagship_tests::git::{output_of, scrub};
 
-use crate::support::git::{output_of, scrub};
 use crate::world::{NOW, World};
 
 fn paths(manifest: &Manifest) -> Vec<String> {

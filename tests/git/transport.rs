@@ -9,9 +9,9 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use tagship::git::landing::{self, GitSource, LandingError, RemoteFailure, RemoteRef};
+use tagship_tests::git::output_of;
 use tokio::io::AsyncReadExt;
 
-use crate::support::git::output_of;
 use crate::world::{World, wanted};
 
 /// How many processes show `text` in their arguments.

@@ -8,8 +8,7 @@ use tagship::git::checkout::{self, CheckoutError, Manifest, PlanOptions, PlanReq
 use tagship::git::landing::{
     self, DescribeRequest, Description, FetchRequest, GitSource, LandingError, LiveOn, Timeouts,
 };
-
-use crate::support::git::{Repository, WorkTree, output_of};
+use tagship_tests::git::{Repository, WorkTree, output_of};
 
 pub(crate) const NOW: i64 = 1_700_000_000;
 
@@ -149,7 +148,7 @@ impl World {
 
     /// Git in the mirror, for what only a test wants to know.
     pub(crate) fn in_mirror(&self, arguments: &[&str]) -> String {
-        let mut git = crate::support::git::git();
+        let mut git = tagship_tests::git::git();
         git.arg("--git-dir").arg(&self.source.mirror);
         let bytes = output_of(git.args(arguments));
         String::from_utf8(bytes).unwrap()

@@ -13,7 +13,7 @@ mod hygiene;
 mod random;
 mod rest;
 mod spool;
-#[path = "../support/submission.rs"]
+#[path = "../store/submission.rs"]
 mod submission;
 mod times;
 mod witness;

@@ -1,6 +1,6 @@
 //! What people and programs submit by mistake or by malice, by the API, by the form and by pasted
 //! JSON: a clear error that names the field, and nothing made. (CODO's door: `codo_refused`; the
-//! command line: `tests/command`.)
+//! command line: `tests/web/command`.)
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! The web, asked over real connections: pages, API, streams, and what it refuses.
+//! The web, asked over real connections: pages, API, streams, and what it refuses; and the command line.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,8 +14,9 @@ mod browser;
 mod client;
 mod codo;
 mod codo_refused;
+mod command;
 mod contract;
-#[path = "../support/counting.rs"]
+#[path = "../store/counting.rs"]
 mod counting;
 mod factor;
 mod forwarded;

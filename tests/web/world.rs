@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 
 use submission::{of_rule, pushed};
 
-#[path = "../support/submission.rs"]
+#[path = "../store/submission.rs"]
 mod submission;
 
 pub const COMMIT: &str = "3f2a9c1b2d5e4f60718293a4b5c6d7e8f9012345";

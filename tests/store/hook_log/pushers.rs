@@ -1,0 +1,116 @@
+//! Whose account a push is: by the git server's name, by system user, by SSH key. What is published
+//! for the pusher's line says the same as what the agent decides.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tagship::config;
+use tagship::domain::approval::Role;
+use tagship::domain::rule::Pusher;
+
+use super::{CONFIG, GIT_USER, World, at_once};
+
+const KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh";
+const PRINT: &str = "SHA256:TGIk2D1DFZBKmjWssB2+Qdiona/OUK1TSuWAAHMK+n0";
+const OTHER_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJi";
+const OTHER_PRINT: &str = "SHA256:tY51GDtdgY+0w0jAi5adr0DjfLY3KB1G5pQLtXMQD38";
+
+/// System users that every machine has, by the numbers that they have everywhere.
+const ROOT: u32 = 0;
+const DAEMON: u32 = 1;
+const BIN: u32 = 2;
+
+/// alice is `alice.a` for the git server, the system user daemon, and has a key; bob is `root` for
+/// the git server and the system user bin. The second repository is known by its path.
+fn world() -> World {
+    let text = CONFIG.replace("alice/mono", "/srv/git/mono.git");
+    let text = format!(
+        "{text}[users.alice]\ngitlab = \"alice.a\"\nsystem = \"daemon\"\n\
+         ssh_keys = [\"{KEY} alice@example.com\"]\n\
+         [users.bob]\ngitlab = \"root\"\nsystem = \"bin\"\n"
+    );
+    let mut world = World::new();
+    world.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
+    world
+}
+
+/// Pushes `v1`: the pusher's name and account.
+fn push(
+    world: &mut World,
+    to: &str,
+    owner: u32,
+    said: &str,
+    key: &str,
+) -> (String, Option<String>) {
+    let tag = match to {
+        "alice/shop" => format!("release-{}", world.records),
+        _ => format!("v{}", world.records),
+    };
+    let mut record = world.record(to, &tag, '0', '1');
+    said.clone_into(&mut record.pusher);
+    key.clone_into(&mut record.ssh_key);
+    *world.files.owner.lock().unwrap() = Some(owner);
+    let pusher = Pusher::of(said, key, owner, Some(GIT_USER));
+    let published = world.config.rules_files().into_iter();
+    let mut pushers = published.filter_map(|file| (file.repository == to).then_some(file.pushers));
+    let pushers = pushers.next().flatten().unwrap();
+    let told = pushers.account(&pusher).map(str::to_owned);
+    world.write(&format!("{}.toml", world.records), Some(record));
+    world.take_all().unwrap();
+    let newest = world.all().remove(0);
+    let task = newest.became[0].outcome.task().unwrap();
+    let task = at_once(world.store.task(task)).unwrap();
+    let submitter = task.submission.submitter.clone();
+    assert_eq!(
+        submitter.account, told,
+        "the pusher's line says another one"
+    );
+    (submitter.name, submitter.account)
+}
+
+#[test]
+fn pusher_is_identified_by_name_key_or_system_user() {
+    let mut world = world();
+    let (shop, path) = ("alice/shop", "/srv/git/mono.git");
+    for (to, owner, said, key, name, account) in [
+        (shop, GIT_USER, "alice.a", "", "alice.a", Some("alice")),
+        (shop, GIT_USER, "uid:1", "", "daemon", Some("alice")),
+        (shop, DAEMON, "", "", "daemon", Some("alice")),
+        (shop, GIT_USER, "uid:1", KEY, PRINT, Some("alice")),
+        // A key that is nobody's is not whoever owns the process.
+        (shop, GIT_USER, "uid:1", OTHER_KEY, OTHER_PRINT, None),
+        // What somebody else's record says is not believed.
+        (shop, BIN, "alice.a", KEY, "bin", Some("bob")),
+        // A name of the git server's is no system user's, and the other way round.
+        (shop, GIT_USER, "daemon", "", "daemon", None),
+        (shop, ROOT, "", "", "root", None),
+        // But where there is no git server that has names.
+        (path, ROOT, "", "", "root", Some("bob")),
+    ] {
+        let found = push(&mut world, to, owner, said, key);
+        let wanted = (name.to_owned(), account.map(str::to_owned));
+        assert_eq!(found, wanted, "{to} {owner} {said:?} {key:?}");
+    }
+}
+
+#[test]
+fn replay_maps_the_key_by_the_current_configuration() {
+    let mut world = world();
+    push(&mut world, "alice/shop", GIT_USER, "uid:1", KEY);
+    let text = format!("{CONFIG}[users.carol]\nssh_keys = [\"{KEY}\"]\n");
+    world.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
+    let entry = world.all().remove(0);
+    world.withdraw(entry.became[0].outcome.task().unwrap());
+    let replayed = world.replay(entry.id, Role::Approver).unwrap();
+    let task = replayed.replays[0].became[0].outcome.task().unwrap();
+    let task = at_once(world.store.task(task)).unwrap();
+    let submitter = task.submission.submitter.clone();
+    assert_eq!(submitter.account.as_deref(), Some("carol"));
+    assert_eq!(
+        submitter.who(),
+        "carol",
+        "no fingerprint where an account is known"
+    );
+}

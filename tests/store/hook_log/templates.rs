@@ -1,0 +1,124 @@
+//! What a template says of a rule's parameters, asked once for all records that came together and
+//! again for the next ones.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use tagship::base::clock::{Clock as _, SystemClock};
+use tagship::config;
+use tagship::domain::approval::Role;
+
+use super::{CONFIG, World, at_once};
+
+/// The shop's rule gives a password and a name to this template; templates lie in `templates/`.
+fn world(directory: &Path, template: &str) -> World {
+    fs::create_dir(directory.join("templates")).unwrap();
+    let rule = format!(
+        "pattern = \"release-\"\ntemplate = \"{template}\"\nparams = {{ DB_PASSWORD = \"hunter2\", DB = \"main\" }}"
+    );
+    let text = CONFIG.replace("pattern = \"release-\"", &rule);
+    let text = format!("[agent]\ntemplates_dir = \"templates\"\n{text}");
+    let mut world = World::new();
+    world.config = Arc::new(config::parse("c.toml", &text, directory).unwrap());
+    world
+}
+
+/// A template whose password is of this kind.
+fn migrate(kind: &str) -> String {
+    format!(
+        "id = 32\nname = \"migrate\"\nparams = [{{ name = \"DB_PASSWORD\", kind = \"{kind}\" }}, {{ name = \"DB\" }}]\n\
+         [[stage]]\nname = \"run\"\nhosts = \"{{group}}\"\nsteps = [{{ run = \"true\" }}]\n"
+    )
+}
+
+fn shown(world: &World, id: u64) -> Vec<String> {
+    let submission = at_once(world.store.task(id)).unwrap().submission;
+    submission.parameters.keys().cloned().collect()
+}
+
+/// Nothing but the template says which of a rule's parameters is a secret: it is asked before
+/// anything is kept.
+#[test]
+fn rule_secret_is_kept_apart_and_template_number_resolved() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = world(directory.path(), "32");
+    let file = directory.path().join("templates/migrate.toml");
+    fs::write(file, migrate("secret")).unwrap();
+    world.push("alice/shop", "release-1", '0', '1');
+    world.withdraw(1);
+    world.replay(1, Role::Approver).unwrap();
+    for id in [1, 2] {
+        let submission = at_once(world.store.task(id)).unwrap().submission;
+        assert_eq!(submission.template, "migrate");
+        assert_eq!(shown(&world, id), ["DB"]);
+        assert_eq!(submission.secret("DB_PASSWORD"), Some("hunter2"));
+        assert_eq!(at_once(world.store.head(id)).unwrap().template, "migrate");
+    }
+}
+
+#[test]
+fn changed_template_applies_to_the_next_records() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = world(directory.path(), "migrate");
+    let file = directory.path().join("templates/migrate.toml");
+    for (id, kind) in [(1, "text"), (2, "secret"), (3, "text")] {
+        fs::write(&file, migrate(kind)).unwrap();
+        world.push("alice/shop", &format!("release-{id}"), '0', '1');
+    }
+    assert_eq!(shown(&world, 1), ["DB", "DB_PASSWORD"]);
+    assert_eq!(shown(&world, 2), ["DB"]);
+    assert_eq!(shown(&world, 3), ["DB", "DB_PASSWORD"]);
+}
+
+/// Nobody can say then what is secret.
+#[test]
+fn rule_values_of_an_unreadable_template_stay_hidden() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut world = world(directory.path(), "migrate");
+    let file = directory.path().join("templates/migrate.toml");
+    for (id, written) in [(1, None), (2, Some("name = \"migr"))] {
+        if let Some(text) = written {
+            fs::write(&file, text).unwrap();
+        }
+        world.push("alice/shop", &format!("release-{id}"), '0', '1');
+        let submission = at_once(world.store.task(id)).unwrap().submission;
+        assert!(submission.parameters.is_empty() && submission.secrets.is_empty());
+        let kept = ["DB", "DB_PASSWORD"].map(|name| submission.secret(name));
+        assert_eq!(kept, [Some("main"), Some("hunter2")]);
+        assert!(!format!("{submission:?}").contains("hunter2"));
+    }
+}
+
+/// `cargo test --test store hook_log::templates::a_thousand -- --ignored --nocapture`: what it costs that templates are
+/// read for each record, or once for all that came together.
+#[test]
+#[ignore = "measures"]
+fn a_thousand_records_at_once_and_one_by_one() {
+    let took = |together: bool| {
+        let directory = tempfile::tempdir().unwrap();
+        let mut world = world(directory.path(), "migrate");
+        for number in 0..20 {
+            let text = migrate("secret").replace("id = 32\nname = \"migrate\"", "");
+            let text = format!("name = \"other-{number}\"\n{text}");
+            let file = directory.path().join(format!("templates/{number}.toml"));
+            fs::write(file, text).unwrap();
+        }
+        let file = directory.path().join("templates/migrate.toml");
+        fs::write(file, migrate("secret")).unwrap();
+        let began = SystemClock.now();
+        for number in 0..1_000 {
+            let record = world.record("alice/shop", &format!("release-{number}"), '0', '1');
+            world.write(&format!("{number}.toml"), Some(record));
+            if !together {
+                world.take_all().unwrap();
+            }
+        }
+        world.take_all().unwrap();
+        assert_eq!(shown(&world, 1_000), ["DB"]);
+        SystemClock.now().duration_since(began)
+    };
+    let (one_by_one, together) = (took(false), took(true));
+    let ratio = one_by_one.as_secs_f64() / together.as_secs_f64();
+    println!("one by one {one_by_one:?}, together {together:?}: {ratio:.1} times");
+}

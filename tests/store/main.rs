@@ -1,0 +1,12 @@
+//! The store: its engines, its backups, what is found in it, and the hook log.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod counting;
+mod submission;
+
+mod backup;
+mod crash;
+mod engines;
+mod history;
+mod hook_log;

@@ -1,0 +1,13 @@
+//! What several test targets share: real git repositories, the hook as it is shipped, sshd, a proxy that
+//! cuts connections. It does not use tagship, so that the tests of the library do not build it twice.
+
+#![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+pub mod contract;
+pub mod eventually;
+pub mod git;
+pub mod hook;
+pub mod proxy;
+pub mod sshd;
+
+pub use eventually::until;

@@ -1,0 +1,51 @@
+//! What a login or a file system does to every release.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use tagship_tests::sshd::Sshd;
+
+use super::World;
+
+/// One prints fast, one slowly, and one starts a shell that never runs the script.
+#[test]
+fn login_that_never_comes_to_the_script_is_named_soon() {
+    for (login, words) in [
+        ("yes", "prints more than 16 MiB"),
+        (
+            "while :; do echo x; sleep 1; done",
+            "no command ran within 30 s",
+        ),
+    ] {
+        let test = World::installed();
+        let forced = Sshd::settings().line(&format!("ForceCommand {login}"));
+        let forced = forced.start();
+        forced.known_hosts(&[]);
+        let world = World {
+            sshd: forced,
+            ..test
+        };
+        world.fails_by(&["host web1", words, "startup file"]);
+    }
+}
+
+#[test]
+fn releases_on_another_file_system_are_found() {
+    let world = World::installed();
+    std::fs::create_dir_all(world.deploy_to()).unwrap();
+    let other = tempfile::tempdir_in("/dev/shm").unwrap();
+    let device = |path: &Path| path.metadata().unwrap().dev();
+    if device(other.path()) == device(&world.deploy_to()) {
+        eprintln!("SKIPPED: both are on one file system");
+        return;
+    }
+    let (own, releases) = (".tagship", "releases");
+    std::os::unix::fs::symlink(other.path(), world.deploy_to().join(releases)).unwrap();
+    let said = world.check();
+    let line = said.stdout.lines().find(|line| line.starts_with("warn "));
+    let line = line.unwrap_or_else(|| panic!("{said}"));
+    assert!(line.contains("srv/shop/releases is on another"), "{said}");
+    assert_eq!(said.status, Some(0), "{said}");
+    std::os::unix::fs::symlink(other.path(), world.deploy_to().join(own)).unwrap();
+    world.fails_by(&["host web1", "srv/shop/.tagship is on another file system"]);
+}
