@@ -88,12 +88,12 @@ fn peer_and_header_are_read_in_one_function() {
     assert_eq!(
         found,
         [
+            "authentication.rs: let Peer::Network(peer) = call.peer else {",
+            "authentication.rs: let forwarded = call.headers.get_all(FORWARDED_FOR).iter();",
+            "authentication.rs: use super::call::{Call, FORWARDED_FOR, Peer};",
             "call.rs: let headers = [FORWARDED_FOR, \"forwarded\", \"via\"];",
             "call.rs: pub(super) const FORWARDED_FOR: &str = \"x-forwarded-for\";",
             "serve.rs: ServerSocket::Network(socket, Peer::Network(address.ip()))",
-            "who.rs: let Peer::Network(peer) = call.peer else {",
-            "who.rs: let forwarded = call.headers.get_all(FORWARDED_FOR).iter();",
-            "who.rs: use super::call::{Call, FORWARDED_FOR, Peer};",
         ]
     );
 }

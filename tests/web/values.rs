@@ -286,14 +286,14 @@ const READERS: &[(&str, &str)] = &[
     ("pages/login.rs", "sessions.end("),
     ("pages/login.rs", "sessions.end_halfway("),
     ("pages/login.rs", "sessions.is_halfway("),
-    ("who.rs", ".authenticate("),
-    ("who.rs", ".check_csrf("),
-    ("who.rs", ".cookie(\"auth_key\")"),
-    ("who.rs", ".parameter(\"auth_key\")"),
-    ("who.rs", "get(CSRF_HEADER)"),
-    ("who.rs", "header(header::AUTHORIZATION)"),
-    ("who.rs", "sessions.find("),
-    ("who.rs", "sessions.of_auth_key("),
+    ("authentication.rs", ".authenticate("),
+    ("authentication.rs", ".check_csrf("),
+    ("authentication.rs", ".cookie(\"auth_key\")"),
+    ("authentication.rs", ".parameter(\"auth_key\")"),
+    ("authentication.rs", "get(CSRF_HEADER)"),
+    ("authentication.rs", "header(header::AUTHORIZATION)"),
+    ("authentication.rs", "sessions.find("),
+    ("authentication.rs", "sessions.of_auth_key("),
 ];
 
 /// A new place that takes a value, or a new kind, fails here until [`PLACES`] has it.
