@@ -254,6 +254,10 @@ pub struct Plan {
     /// release is taken as it is and never built; the plan has no commit.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub targets: BTreeMap<String, ReleaseId>,
+    /// For a rollback: hosts of the last release that are left out, because they are disabled or no
+    /// longer configured.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
 }
 
 impl Plan {
@@ -360,6 +364,7 @@ impl Plan {
             ],
             rebuilt: Vec::new(),
             targets: BTreeMap::new(),
+            left_out: Vec::new(),
             ..self.clone()
         })
     }
@@ -377,6 +382,33 @@ impl Plan {
         plan.targets = switches.iter().filter_map(of).collect();
         plan.commit.clear();
         (!plan.targets.is_empty()).then_some(plan)
+    }
+
+    /// Returns the plan for the hosts as they are configured now: with their present connection
+    /// settings, and without those for which `is_gone`. Single steps keep their own hosts.
+    #[must_use]
+    pub fn on_present(
+        mut self,
+        present: &BTreeMap<String, PlannedHost>,
+        is_gone: impl Fn(&PlannedHost) -> bool,
+    ) -> Self {
+        let gone = self.hosts.iter().filter(|host| is_gone(host));
+        let gone: BTreeSet<String> = gone.map(|host| host.name.clone()).collect();
+        for stage in &mut self.stages {
+            let (out, left): (Vec<String>, _) =
+                stage.hosts.drain(..).partition(|host| gone.contains(host));
+            stage.hosts = left;
+            self.left_out.extend(out);
+        }
+        self.left_out.sort();
+        self.left_out.dedup();
+        self.targets.retain(|host, _| !gone.contains(host));
+        for host in &mut self.hosts {
+            if let Some(now) = present.get(&host.name) {
+                host.clone_from(now);
+            }
+        }
+        self
     }
 
     /// Returns the release that steps on this host make live; `own` is that of the task.

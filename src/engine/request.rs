@@ -20,7 +20,8 @@ pub use self::earlier::RollbackGoal;
 pub use self::error::RequestError;
 use self::error::{listed, required_reason};
 pub use self::rollback::{
-    RollbackRequest, RollbackTarget, TagsNeed, leads_back, others, roll_back, target, ways_back,
+    PresentHosts, RollbackRequest, RollbackTarget, TagsNeed, leads_back, others, roll_back, target,
+    ways_back,
 };
 pub use self::verb::{VERBS, Verb, VerbSpec};
 use crate::domain::approval::freeze::Calendar;

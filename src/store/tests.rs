@@ -101,6 +101,7 @@ fn plan() -> Plan {
         named: ResolvedNames::default(),
         rebuilt: Vec::new(),
         targets: BTreeMap::new(),
+        left_out: Vec::new(),
         stages: vec![
             stage("checkout", &["agent"], template::StepAction::Checkout),
             stage("switch", &["web1", "web2"], template::StepAction::Publish),

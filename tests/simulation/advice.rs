@@ -6,7 +6,7 @@ use tagship::domain::approval::Actor;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
 use tagship::engine::request::{
-    self, May, RequestContext, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
+    self, May, PresentHosts, RequestContext, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
 };
 use tagship::server::view::{Shown, TaskView, next, task_view};
 use tagship::store::kv::{Commit, Kv as _, Row};
@@ -230,6 +230,8 @@ impl<'s> Advised<'s> {
                 environment: self.view.environment.clone(),
             },
         };
+        let disabled = at_once(store.disabled_hosts()).unwrap();
+        let enabled = self.sim.enabled(&disabled);
         let asked = RollbackRequest {
             back: &back,
             seen: None,
@@ -237,6 +239,10 @@ impl<'s> Advised<'s> {
             emergency: None,
             tags: TagsNeed::Approval,
             calendar: &self.sim.calendar,
+            hosts: PresentHosts {
+                enabled: &enabled,
+                disabled: &disabled,
+            },
         };
         let done = request::roll_back(&store, &asked, actor, now, &|_| Commit::new());
         at_once(done).map_or_else(|refused| refused.to_string(), |_| String::new())

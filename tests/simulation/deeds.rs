@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use tagship::base::clock::Clock as _;
 use tagship::domain::approval::{Actor, Role};
-use tagship::domain::plan::PlanDigest;
+use tagship::domain::plan::{PlanDigest, PlannedHost};
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{ManualRequest, Origin, Submission, Supersede, Task};
 use tagship::engine::request::{
-    self, RequestError, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
+    self, PresentHosts, RequestError, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
 };
 use tagship::store::kv::Commit;
 use tagship::store::{Keyed, Proposal, StoreError};
@@ -218,8 +218,17 @@ impl Sim {
         self.ask(id, who, &request)
     }
 
+    /// The configured hosts without the disabled ones.
+    pub(crate) fn enabled(&self, disabled: &[String]) -> BTreeMap<String, PlannedHost> {
+        let mut enabled = self.ground.lock().unwrap().machines.clone();
+        enabled.retain(|name, _| !disabled.contains(name));
+        enabled
+    }
+
     pub(crate) fn roll_back(&self, back: &RollbackTarget) -> Result<u64, RequestError> {
         let now = self.clock.now();
+        let disabled = at_once(self.store().disabled_hosts())?;
+        let enabled = self.enabled(&disabled);
         let task = at_once(request::roll_back(
             &self.store(),
             &RollbackRequest {
@@ -229,6 +238,10 @@ impl Sim {
                 emergency: None,
                 tags: TagsNeed::Approval,
                 calendar: &self.calendar,
+                hosts: PresentHosts {
+                    enabled: &enabled,
+                    disabled: &disabled,
+                },
             },
             &actor("bob"),
             now,

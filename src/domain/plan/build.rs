@@ -171,6 +171,7 @@ pub fn build(
         named,
         rebuilt: Vec::new(),
         targets: BTreeMap::new(),
+        left_out: Vec::new(),
     })
 }
 

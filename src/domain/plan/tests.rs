@@ -93,6 +93,7 @@ fn plan() -> Plan {
         },
         rebuilt: vec!["web2".to_owned()],
         targets: [("web1".to_owned(), ReleaseId("v3".to_owned()))].into(),
+        left_out: vec!["web9".to_owned()],
         stages: vec![
             stage("stage", vec![step("sync", StepAction::Sync)]),
             stage(
@@ -284,6 +285,21 @@ fn going_back_to_targets_has_no_commit_and_only_their_hosts() {
     assert!(back.going_back().unwrap().targets.is_empty());
     let elsewhere = [("db1".to_owned(), old)].into();
     assert_eq!(plan().going_back_to(&elsewhere), None);
+}
+
+#[test]
+fn rollback_plan_reaches_the_hosts_as_they_are_configured_now() {
+    let moved = PlannedHost {
+        address: "127.0.0.9".to_owned(),
+        ..host("web1", None)
+    };
+    let present = [("web1".to_owned(), moved.clone())].into();
+    let back = plan().going_back().unwrap();
+    let now = back.on_present(&present, |host| host.name == "web2");
+    assert!(now.stages.iter().all(|stage| stage.hosts == ["web1"]));
+    assert_eq!(now.host("web1"), Some(&moved));
+    assert_eq!(now.left_out, ["web2"]);
+    assert!(now.going_back().unwrap().left_out.is_empty());
 }
 
 #[test]

@@ -90,6 +90,7 @@ pub(super) fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate
         named: ResolvedNames::default(),
         rebuilt: Vec::new(),
         targets: BTreeMap::new(),
+        left_out: Vec::new(),
         stages: vec![
             stage(
                 "checkout",

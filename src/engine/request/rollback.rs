@@ -10,7 +10,7 @@ use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{Actor, Approval, ApprovalWeight, EMERGENCY, Terms};
 use crate::domain::host::ReleaseId;
 use crate::domain::permission::Ability;
-use crate::domain::plan::Plan;
+use crate::domain::plan::{Plan, PlannedHost};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{
     ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, State, Submission,
@@ -58,6 +58,15 @@ pub struct RollbackRequest<'a> {
     pub emergency: Option<&'a str>,
     pub tags: TagsNeed,
     pub calendar: &'a Calendar,
+    pub hosts: PresentHosts<'a>,
+}
+
+/// The hosts as they are configured now.
+#[derive(Clone, Copy, Debug)]
+pub struct PresentHosts<'a> {
+    /// By name, without the disabled ones.
+    pub enabled: &'a BTreeMap<String, PlannedHost>,
+    pub disabled: &'a [String],
 }
 
 /// Makes a rollback task to an earlier release. It needs neither a push nor the git server. The
@@ -95,6 +104,7 @@ pub async fn roll_back(
             "something else would go live than what was shown; look at it again".to_owned(),
         ));
     }
+    back.plan = on_present(back.plan, &back.given, asked.hosts)?;
     back.plan.approvals = vec![anyone()];
     back.plan.self_approval = true;
     back.plan.rebuilt = rebuilt(&back);
@@ -120,6 +130,23 @@ pub async fn roll_back(
     let events = events.into_iter();
     let recorded = events.map(|event| Recorded { time: now, event });
     Ok(store.begin_with(recorded.collect(), also).await?)
+}
+
+/// Returns the plan for the hosts as they are configured now. `given` hosts never were.
+fn on_present(plan: Plan, given: &[String], hosts: PresentHosts<'_>) -> Result<Plan, RequestError> {
+    let is_gone = |host: &PlannedHost| {
+        let is_given = given.iter().any(|given| host.is_called(given));
+        !hosts.enabled.contains_key(&host.name)
+            && (hosts.disabled.contains(&host.name) || !is_given)
+    };
+    let plan = plan.on_present(hosts.enabled, is_gone);
+    if switching(&plan).is_empty() {
+        return Err(RequestError::NoWayBack(format!(
+            "no host is left to switch: {} is disabled or no longer configured",
+            plan.left_out.join(", ")
+        )));
+    }
+    Ok(plan)
 }
 
 /// Stores the plan of a rollback, and compares its goal with what is live.
@@ -185,8 +212,10 @@ struct WayBack {
     goal: RollbackGoal,
     /// The task of the earlier release. Without one, the task that switched last.
     earlier: Task,
-    /// The current hosts and steps, with the commit and parameters of the earlier release.
+    /// The hosts and steps of the last switch, with the commit and parameters of the earlier release.
     plan: Plan,
+    /// The hosts that the last switch was given.
+    given: Vec<String>,
     live: BTreeMap<String, LiveRelease>,
 }
 
@@ -215,6 +244,7 @@ async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, Reque
     let no_plan = |id| RequestError::NoWayBack(format!("task {id} has no plan to go back by"));
     let last = store.task(latest).await?;
     let by = store.plan_of(&last).await?.ok_or_else(|| no_plan(latest))?;
+    let given = last.submission.hosts.values().flatten().cloned().collect();
     let goal = match (known, back) {
         (Some(goal), _) => goal,
         (None, RollbackTarget::Named { release, .. }) => {
@@ -229,6 +259,7 @@ async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, Reque
                 goal: RollbackGoal::Found(plan.targets.clone()),
                 earlier: last,
                 plan,
+                given,
                 live,
             })
         }
@@ -246,6 +277,7 @@ async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, Reque
                 goal: RollbackGoal::Made(target),
                 earlier,
                 plan,
+                given,
                 live,
             })
         }

@@ -370,6 +370,8 @@ pub(in crate::server) async fn go_back(
     let deed = AuditedAction::on(what, on);
     let actor = who.at(&place);
     let calendar = site.web.config.calendar();
+    let disabled = site.web.store.disabled_hosts().await?;
+    let enabled = site.web.config.machines(&disabled);
     let rollback = request::RollbackRequest {
         back: &back,
         seen,
@@ -377,6 +379,10 @@ pub(in crate::server) async fn go_back(
         emergency: asked.emergency.as_deref(),
         tags: tags_need(site, &place),
         calendar: &calendar,
+        hosts: request::PresentHosts {
+            enabled: &enabled,
+            disabled: &disabled,
+        },
     };
     let turn = who.turn(site, deed.clone()).await?;
     let also = |id| turn.making(id);

@@ -11,6 +11,12 @@ use crate::store::LiveRelease;
 /// Returns one line for each finding, with the hosts that it concerns.
 pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveRelease>) -> Vec<String> {
     let mut lines: Vec<String> = rebuilt(task, plan).into_iter().collect();
+    if !plan.left_out.is_empty() {
+        lines.push(format!(
+            "left out: {}, disabled or no longer configured when the rollback was requested; what is live there stays",
+            text::list(&plan.left_out)
+        ));
+    }
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     let mut note = |host: &str, text: String| match found.iter_mut().find(|known| known.0 == text) {
         Some((_, hosts)) => hosts.push(host.to_owned()),

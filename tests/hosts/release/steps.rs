@@ -328,3 +328,29 @@ fn disabled_host_is_skipped_until_enabled_again() {
     stage.release("qa-3", &[("index.html", "three\n")]);
     stage.assert_live(&HOSTS, "qa", "qa-3");
 }
+
+#[test]
+fn rollback_leaves_out_a_host_that_is_disabled_now() {
+    let stage = Settings::default()
+        .environment("qa", "qa-", "--\nschedule = 'ready'")
+        .start();
+    stage.release("qa-1", &[("index.html", "one\n")]);
+    stage.release("qa-2", &[("index.html", "two\n")]);
+    let disable = |host: &str| {
+        let path = format!("/hosts/{host}/disable");
+        stage.api.post(&path, &json!({ "reason": "it is down" }))
+    };
+    disable("web2");
+    let back = ["rollback", "--project", "shop", "--environment", "qa"];
+    stage.command(&[&back[..], &["--wait"]].concat());
+    stage.assert_live(&["web1", "web3"], "qa", "qa-1");
+    stage.assert_live(&["web2"], "qa", "qa-2");
+    let shown = String::from_utf8(stage.command(&["show", "3"])).unwrap();
+    assert!(shown.contains("left out: web2, disabled"), "{shown}");
+    for host in ["web1", "web3"] {
+        disable(host);
+    }
+    let (status, refused) = stage.api.try_post("/rollback", &json!({ "task": 2 }));
+    assert!(status >= 400, "{refused}");
+    assert!(refused.to_string().contains("no host is left"), "{refused}");
+}
