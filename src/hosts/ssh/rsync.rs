@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::channel::Open;
@@ -79,6 +80,8 @@ pub struct RsyncCommand {
     pub stdin: Vec<u8>,
     /// The working directory, on the agent.
     pub directory: PathBuf,
+    /// How long the login may take to begin rsync on the host.
+    pub login_timeout: Duration,
     /// rsync is killed if no byte moves for this long, in either direction.
     pub stall_timeout: Duration,
 }
@@ -131,7 +134,7 @@ impl Connection {
 
         let ended = {
             let local_side = local_side(&mut child, &command.stdin, &tally);
-            let bridge = bridge(&open, socket, &tally);
+            let bridge = bridge(&open, socket, &tally, command.login_timeout);
             tokio::pin!(local_side, bridge);
             let mut bridged = false;
             loop {
@@ -307,8 +310,15 @@ async fn local_side(child: &mut Child, stdin: &[u8], tally: &Tally<'_>) -> io::R
     child.wait().await
 }
 
-/// Waits for the transport process, starts its command on the host, and copies both ways.
-async fn bridge(open: &Open, socket: TransferSocket, tally: &Tally<'_>) -> io::Result<Bridged> {
+/// Waits for the transport process, starts its command on the host, and copies both ways. Sends
+/// nothing before the host's marker: a startup file of the login may read the standard input, or
+/// start another shell in place of the command, which would execute it.
+async fn bridge(
+    open: &Open,
+    socket: TransferSocket,
+    tally: &Tally<'_>,
+    login: Duration,
+) -> io::Result<Bridged> {
     let stream = socket.join().await?;
     let (mut from_rsync, to_rsync) = stream.into_split();
     let words = wire::read_words(&mut from_rsync).await?;
@@ -320,13 +330,27 @@ async fn bridge(open: &Open, socket: TransferSocket, tally: &Tally<'_>) -> io::R
     if open.start(&line).await.is_err() {
         return Ok(Bridged::Lost);
     }
+    let greeted = watch::Sender::new(false);
+    let greeting = || {
+        let mut seen = greeted.subscribe();
+        async move { seen.wait_for(|seen| *seen).await.is_ok() }
+    };
     let sending = async {
+        greeting().await;
         send(open, from_rsync, tally).await;
         std::future::pending::<std::convert::Infallible>().await
     };
+    let never_begins = async {
+        if tokio::time::timeout(login, greeting()).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
-        bridged = receive(open, to_rsync, tally) => bridged,
+        bridged = receive(open, to_rsync, tally, &greeted) => bridged,
         never = sending => match never {},
+        () = never_begins => Err(io::Error::other(format!(
+            "it did not begin there within {login:.0?} of the request; a startup file of the login (.bashrc, .zshenv, .ssh/rc) waits, reads the standard input, or replaces the shell without its command (exec): let it do so only where the shell is interactive"
+        ))),
     }
 }
 
@@ -339,6 +363,7 @@ async fn receive(
     open: &Open,
     mut to_rsync: OwnedWriteHalf,
     tally: &Tally<'_>,
+    greeted: &watch::Sender<bool>,
 ) -> io::Result<Bridged> {
     let mut code = None;
     let (mut output, mut errors) = (Greeted::default(), Greeted::default());
@@ -347,6 +372,7 @@ async fn receive(
             ChannelEvent::Output(Stream::Stdout, bytes) => {
                 tally.received(bytes.len());
                 if let Some(bytes) = output.said(&bytes).map_err(io::Error::other)? {
+                    greeted.send_replace(true);
                     // An rsync that reads no more has ended, or is about to.
                     let _ = to_rsync.write_all(&wire::frame(wire::OUTPUT, bytes)).await;
                 }

@@ -10,8 +10,8 @@ use crate::hosts::ssh::{Connection, Exit, Stream};
 
 use super::LocalShell;
 
-/// How long a login may take to begin a script that the host has taken.
-const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a login may take to begin a script or rsync that the host has taken.
+pub(super) const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many of the last bytes printed before an answer are kept.
 const PRINTED_BYTES_MAX: usize = 512;
 /// How many bytes of a script's standard error are kept.

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::exchange::BEGIN_TIMEOUT;
 use super::{ASKED_TIMES_MAX, SshHosts};
 use crate::domain::host::{self, DeployTarget, HostError, Inodes, Reply, TransferSet};
 use crate::hosts::ssh::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
@@ -29,6 +30,7 @@ pub(super) async fn transfer(
             arguments: transfer.arguments,
             stdin: transfer.stdin,
             directory: from.to_owned(),
+            login_timeout: BEGIN_TIMEOUT,
             stall_timeout: STALL_TIMEOUT,
         })
     };

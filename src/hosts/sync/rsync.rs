@@ -171,6 +171,10 @@ pub fn judge(code: Option<i32>, stderr: &[u8]) -> TransferEnd {
         ))
     } else if explained != said {
         TransferEnd::Failed(explained)
+    } else if text.contains("is your shell clean") {
+        TransferEnd::Failed(format!(
+            "a startup file of the login (.bashrc) leaves a program running that prints: let it start none where the shell is not interactive, or send its output elsewhere: {said}"
+        ))
     } else if code == 127 || (code == 12 && text.contains("not found")) {
         TransferEnd::Failed(format!("{said}: install rsync on the host"))
     } else if matches!(code, 10 | 12 | 30 | 35 | 255) {
@@ -252,6 +256,15 @@ mod tests {
             panic!("repeating does not install it");
         };
         assert!(text.contains("install rsync"), "{text}");
+    }
+
+    #[test]
+    fn login_that_prints_into_a_transfer_is_named() {
+        let said = b"protocol version mismatch -- is your shell clean?\n";
+        let TransferEnd::Failed(text) = judge(Some(2), said) else {
+            panic!("it prints again");
+        };
+        assert!(text.starts_with("a startup file of the login"), "{text}");
     }
 
     #[test]

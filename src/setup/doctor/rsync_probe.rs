@@ -12,6 +12,8 @@ use crate::hosts::ssh::{Connection, RemoteError, RsyncCommand, RsyncEnd, RsyncTr
 
 const FILE: &str = "probe";
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Below the other, so that it names the cause.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many lines of rsync's errors are reported.
 const COMPLAINT_LINES_MAX: usize = 3;
 const REMEDY: &str = "let `ssh HOST rsync --version` print nothing else: no output in ~/.bashrc and the like \
@@ -76,6 +78,7 @@ async fn send_file(connection: &Connection, directory: &str) -> Result<String, S
         ],
         stdin: Vec::new(),
         directory: from,
+        login_timeout: LOGIN_TIMEOUT,
         stall_timeout: TIMEOUT,
     };
     let exit = connection.rsync(&transport, &command, &mut |_, _| {}).await;

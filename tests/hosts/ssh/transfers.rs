@@ -75,6 +75,7 @@ fn command(from: &Path, to: &Path, options: &[&str]) -> RsyncCommand {
         ),
         stdin: Vec::new(),
         directory: from.to_owned(),
+        login_timeout: LONG,
         stall_timeout: LONG,
     }
 }
@@ -346,4 +347,46 @@ async fn a_transfer_that_is_dropped_leaves_no_process_and_no_socket() {
             .exit
             .success()
     );
+}
+
+/// A transfer of one file behind a login that does something first.
+async fn transfer_behind(
+    login: &str,
+    login_timeout: Duration,
+) -> (Result<RsyncExit, RemoteError>, Sshd) {
+    let line = format!("ForceCommand {login}");
+    let sshd = Sshd::settings().line(&line).start();
+    let connection = open(&sshd).await;
+    let (from, to) = (file(&sshd, "from"), file(&sshd, "to"));
+    fs::create_dir(&from).unwrap();
+    fs::write(from.join("one"), "1").unwrap();
+    let mut command = command(&from, &to, &[]);
+    command.login_timeout = login_timeout;
+    let ended = connection
+        .rsync(&transport(&sshd), &command, &mut |_, _| ())
+        .await;
+    (ended, sshd)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn login_that_reads_for_a_while_takes_nothing_from_rsync() {
+    let login = "timeout 1 cat >/dev/null; eval \"$SSH_ORIGINAL_COMMAND\"";
+    let (ended, sshd) = transfer_behind(login, LONG).await;
+    let exit = ended.unwrap();
+    assert_eq!(exit.end, RsyncEnd::Code(0), "{:?}", exit.stderr);
+    assert_eq!(fs::read_to_string(file(&sshd, "to/one")).unwrap(), "1");
+}
+
+/// As `exec bash` in a `.bashrc`: the new shell knows no command, and would execute what comes.
+#[tokio::test(flavor = "multi_thread")]
+async fn login_that_runs_no_command_gets_no_byte_of_rsync() {
+    let got = tempfile::NamedTempFile::new().unwrap();
+    let login = format!("exec cat >{}", got.path().display());
+    let (ended, _sshd) = transfer_behind(&login, Duration::from_secs(1)).await;
+    let error = ended.unwrap_err();
+    assert_eq!(error.reach(), Reach::Local, "{error}");
+    for words in ["did not begin there within 1s", ".bashrc", "interactive"] {
+        assert!(error.to_string().contains(words), "no {words} in {error}");
+    }
+    assert_eq!(fs::read(got.path()).unwrap(), b"");
 }
