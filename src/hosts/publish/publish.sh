@@ -2,11 +2,16 @@
 # ts_over: what may be live before, one per line. ts_key: names the switch. ts_kept: accept the
 # release as it is, and compare it with its manifest once it is live; ts_walk lists its tree. The
 # previously live release is recorded on disk before the switch. A record without its last newline
-# is invalid: nothing was switched under it yet.
+# is invalid: nothing was switched under it yet. On a full disk the record is the text of a link,
+# which needs no block: a switch to a kept release must not need space.
 ts_see_record() {
     ts_was=
-    [ -f "$ts_base/journal/$ts_key" ] || return 1
-    IFS= read -r ts_was <"$ts_base/journal/$ts_key" || return 1
+    if [ -L "$ts_base/journal/$ts_key" ]; then
+        ts_was=$(readlink -n -- "$ts_base/journal/$ts_key")
+    else
+        [ -f "$ts_base/journal/$ts_key" ] || return 1
+        IFS= read -r ts_was <"$ts_base/journal/$ts_key" || return 1
+    fi
     case $ts_was in
     'was -') ts_was= ;;
     'was '*) ts_was=${ts_was#was } ;;
@@ -61,6 +66,9 @@ ts_main() {
         ts_was=$ts_live
         [ -d "$ts_base/journal" ] || mkdir -m 700 -- "$ts_base/journal" 2>/dev/null
         printf 'was %s\n' "${ts_was:--}" >"$ts_mine/was" 2>/dev/null || {
+            rm -f -- "$ts_mine/was"
+            ln -s -- "was ${ts_was:--}" "$ts_mine/was" 2>/dev/null
+        } || {
             if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
             ts_refuse "cannot write $ts_mine/was: is the disk full?"
         }

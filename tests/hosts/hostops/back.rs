@@ -117,6 +117,25 @@ fn host_without_its_journal_rolls_back() {
 }
 
 #[test]
+fn host_without_free_space_rolls_back_and_records_what_was_live() {
+    let full = b"printf() { case $1 in was*) return 1 ;; esac; command printf \"$@\"; }\n";
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let [r1, r2] = two_releases(&host);
+        for _ in 0..2 {
+            let [_, switch] = scripts(&host, &r1.id, std::slice::from_ref(&r2.id));
+            let switch = [&full[..], &switch].concat();
+            let reply = publish::read_published(&host.ask(9, &switch).unwrap());
+            let Ok(Reply::Published { was, .. }) = reply else {
+                panic!("{shell:?}: {reply:?}");
+            };
+            assert_eq!(was.as_ref(), Some(&r2.id), "{shell:?}");
+            assert_eq!(host.live().as_deref(), Some("r1"), "{shell:?}");
+        }
+    }
+}
+
+#[test]
 fn link_that_is_no_text_is_refused_with_a_remedy() {
     let host = Host::new(SHELLS[0]);
     two_releases(&host);
