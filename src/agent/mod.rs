@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, anyhow, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
@@ -77,6 +78,19 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
     })
 }
 
+/// Raises the soft limit of open files, by default 1024, to the hard one: each host of a release takes
+/// several.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}
+
 impl Agent {
     /// Opens the store, creates the spool, publishes the rules and listens.
     ///
@@ -87,6 +101,7 @@ impl Agent {
         if !misfits.is_empty() {
             return Err(Problems(misfits).into());
         }
+        raise_open_files();
         directory::make(&config.agent.data_dir)?;
         directory::has_room(&config.agent.data_dir)?;
         let store = open_store(&config).await?;

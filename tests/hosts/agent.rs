@@ -18,7 +18,19 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 
 /// `tagship` with nothing of the caller's environment but `PATH`.
 pub(crate) fn tagship(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tagship"));
+    program(env!("CARGO_BIN_EXE_tagship"), home)
+}
+
+/// `tagship` as a service manager starts it: with a low soft limit of open files.
+fn service(home: &Path) -> Command {
+    let mut shell = program("sh", home);
+    shell.args(["-c", "ulimit -Sn 256; exec \"$@\"", "sh"]);
+    shell.arg(env!("CARGO_BIN_EXE_tagship"));
+    shell
+}
+
+fn program(program: &str, home: &Path) -> Command {
+    let mut command = Command::new(program);
     command.env_clear().env("HOME", home).env("TZ", "UTC");
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
@@ -77,7 +89,7 @@ impl Agent {
     /// Starts it; it may end at once.
     pub(crate) fn spawn(config: &Path, home: &Path, log: &Log, variables: &Variables) -> Self {
         let from = log.length();
-        let mut child = tagship(home)
+        let mut child = service(home)
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .arg("serve")
             .arg("--config")
@@ -127,6 +139,16 @@ impl Agent {
     }
 
     /// The most memory that it ever had, in KiB.
+    /// Its soft and its hard limit of open files.
+    pub(crate) fn open_files_limits(&self) -> [String; 2] {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();
+        let line = limits
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"));
+        let mut limits = line.unwrap().split_whitespace().map(str::to_owned);
+        [limits.next().unwrap(), limits.next().unwrap()]
+    }
+
     pub(crate) fn memory_peak_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let line = status

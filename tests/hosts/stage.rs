@@ -291,6 +291,11 @@ impl Stage {
         self.agent.take().unwrap().kill();
     }
 
+    /// The agent's soft and hard limit of open files.
+    pub(crate) fn open_files_limits(&self) -> [String; 2] {
+        self.agent.as_ref().unwrap().open_files_limits()
+    }
+
     /// The most memory that the agent ever had, in KiB.
     pub(crate) fn memory_peak_kib(&self) -> u64 {
         self.agent.as_ref().unwrap().memory_peak_kib()

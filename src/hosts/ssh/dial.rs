@@ -2,7 +2,6 @@
 //! host key → login. Limits how many are being opened at once. Retries if a server refuses
 //! connections because too many are being opened (sshd's `MaxStartups`). It never retries after
 //! permanent failures: an unknown host key, a refused login, a closed port.
-//! login, a closed port.
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -20,7 +19,7 @@ use tokio::time::Instant;
 
 use super::SshTarget;
 use super::channel::Keepalive;
-use super::error::{RemoteError, WaitPhase};
+use super::error::{RemoteError, WaitPhase, has_no_file_left};
 use super::identity::Keyring;
 use super::idle::{IdleConnections, IdleLimits};
 use super::jump::{self, JumpHost};
@@ -383,9 +382,16 @@ async fn tcp(
         phase: WaitPhase::Connecting,
         after: settings.connect_timeout,
     })?;
-    let unreachable = |error: std::io::Error| RemoteError::Unreachable {
-        host: target.to_string(),
-        reason: error.to_string().to_lowercase(),
+    let unreachable = |error: std::io::Error| match has_no_file_left(&error) {
+        true => RemoteError::Local {
+            host: target.to_string(),
+            what: "open a connection".to_owned(),
+            source: error,
+        },
+        false => RemoteError::Unreachable {
+            host: target.to_string(),
+            reason: error.to_string().to_lowercase(),
+        },
     };
     let stream = connected.map_err(unreachable)?;
     stream.set_nodelay(true).map_err(unreachable)?;

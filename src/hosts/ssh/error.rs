@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::io::Errno;
+
 use super::identity::IdentityError;
 use crate::domain::host::HostError;
 
@@ -149,12 +151,25 @@ pub enum RemoteError {
          before you repeat it"
     )]
     TimedOut { host: String, after: Duration },
-    #[error("cannot {what} for {host}: {source}")]
+    #[error(
+        "cannot {what} for {host}: {source}{}",
+        if has_no_file_left(source) {
+            "; raise the agent's limit of open files (LimitNOFILE= of its systemd unit, ulimit -n)"
+        } else {
+            ""
+        }
+    )]
     Local {
         host: String,
         what: String,
         source: std::io::Error,
     },
+}
+
+/// Whether the agent's own machine has reached its limit of open files.
+pub(super) fn has_no_file_left(error: &std::io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(code, Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// What the agent waited for when a host stayed silent.
@@ -206,5 +221,21 @@ impl From<RemoteError> for HostError {
             Reach::Lost => Self::Lost(error.to_string()),
             Reach::Local => Self::Refused(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agents_limit_of_open_files_is_named_with_its_remedy() {
+        let local = |code: Errno| RemoteError::Local {
+            host: "web1".to_owned(),
+            what: "start rsync".to_owned(),
+            source: code.into(),
+        };
+        assert!(local(Errno::MFILE).to_string().contains("LimitNOFILE"));
+        assert!(!local(Errno::NOENT).to_string().contains("LimitNOFILE"));
     }
 }

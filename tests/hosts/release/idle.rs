@@ -54,3 +54,10 @@ fn agent_that_keeps_no_connection_closes_each() {
     stage.release("qa-1", &[("file", "1")]);
     assert!(until(|| stage.sshd.sessions().is_empty()));
 }
+
+/// A release takes several open files for each host.
+#[test]
+fn agent_raises_its_limit_of_open_files() {
+    let [soft, hard] = usual().start().open_files_limits();
+    assert_eq!(soft, hard);
+}
