@@ -27,6 +27,9 @@ pub mod hosts;
 // From a pushed tag or a request to a finished task: intake, requests, executor.
 pub mod engine;
 
+// Types of the JSON API, for server and command line, with the sentences that both show (pure).
+pub mod api;
+
 // Web pages, JSON API, CODO API and the event stream.
 pub mod server;
 

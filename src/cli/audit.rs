@@ -8,7 +8,7 @@ use super::error::CommandError;
 use super::screen;
 use super::table::Table;
 use crate::agent;
-use crate::server::view::AuditList;
+use crate::api::AuditList;
 use crate::store::audit::{ChainReport, Ledger};
 
 /// `tagship audit …`.

@@ -14,9 +14,9 @@ use super::install;
 use super::screen;
 use super::table::printable;
 use super::times::Zone;
+use crate::api::{HookList, HostList, LiveList, TaskLine, TaskList, UserList};
 use crate::base::user::user_or_number;
 use crate::config::Config;
-use crate::server::view::{HookList, HostList, LiveList, TaskLine, TaskList, UserList};
 use crate::setup::doctor::{
     CheckFinding, CheckScope, CheckStatus, KnownAccounts, KnownLive, check as look,
 };

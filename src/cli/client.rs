@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ClientError;
-use crate::server::view::{ErrorBody, TaskView};
+use crate::api::{ErrorBody, TaskView};
 
 /// A response takes longer only if the agent has a problem.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -9,9 +9,9 @@ use jiff::tz::TimeZone;
 use super::client::{Address, Ask, Client};
 use super::error::{ClientError, CommandError};
 use super::times::Zone;
+use crate::api::AboutAgent;
 use crate::base::user::user_or_number;
 use crate::config::{self, Config, LocalConfig, Project};
-use crate::server::view::AboutAgent;
 
 /// Names the agent by URL, instead of the Unix socket of the configuration.
 const URL_VARIABLE: &str = "TAGSHIP_URL";

@@ -15,8 +15,7 @@ use super::error::{ClientError, CommandError};
 use super::progress::{self, LineBuffer};
 use super::screen::{self, Canvas};
 use super::table::{fit, printable};
-use crate::server::CUT_BEGINS;
-use crate::server::view::{self, TaskView};
+use crate::api::{self, CUT_BEGINS, TaskView};
 
 /// How many reconnects are attempted, once a second, before the connection counts as lost.
 const RECONNECTS_MAX: u32 = 60;
@@ -71,7 +70,7 @@ impl Teller {
                 let size = canvas.size();
                 let mut lines = progress::lines(task, &agent.zone, size);
                 if task.waits_for_people {
-                    let waits = printable(&view::waits_for(task));
+                    let waits = printable(&api::waits_for(task));
                     lines.push(fit(&waits, usize::from(size.width)));
                 }
                 canvas.draw(&lines)

@@ -7,7 +7,7 @@ use super::error::CommandError;
 use super::screen;
 use super::table::{Table, printable};
 use super::times::Zone;
-use crate::server::view::{HookList, Nothing};
+use crate::api::{HookList, Nothing};
 use crate::store::{Became, HookEntry, HookOutcome};
 
 /// How many entries one request returns.

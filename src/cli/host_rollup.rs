@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use super::times::{Zone, span};
-use crate::server::view::{HostView, StageView, StepState, StepView};
+use crate::api::{HostView, StageView, StepState, StepView};
 
 /// The most hosts that are listed by name.
 const NAMED_MAX: usize = 20;

@@ -7,7 +7,7 @@ use super::context::{AgentConnection, CliContext, listed};
 use super::error::CommandError;
 use super::screen;
 use super::table::{Table, printable};
-use crate::server::view::{Because, HostList, Nothing};
+use crate::api::{Because, HostList, Nothing};
 use crate::setup::doctor::enroll::{self, Pinned};
 
 /// `tagship hosts …`.

@@ -8,7 +8,7 @@ use super::screen;
 use super::summary::short;
 use super::table::{Table, printable};
 use super::times::Zone;
-use crate::server::view::{LiveHost, LiveList};
+use crate::api::{LiveHost, LiveList};
 
 pub(crate) async fn live(around: &CliContext, asked: &LiveArgs) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = around.agent().await?;

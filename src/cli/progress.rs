@@ -5,7 +5,7 @@ use super::screen::Size;
 use super::summary::state_line;
 use super::table::{Table, fit, printable};
 use super::times::{Zone, span};
-use crate::server::view::{HostView, StageView, StepState, StepView, TaskView};
+use crate::api::{HostView, StageView, StepState, StepView, TaskView};
 
 /// The longest line, in bytes; longer ones are cut.
 const LINE_BYTES_MAX: usize = 16 * 1024;

@@ -12,10 +12,10 @@ use super::screen;
 use super::summary::{self, state_line};
 use super::table::{Table, printable};
 use super::times::Zone;
+use crate::api::{self, May, TaskLine, TaskList, TaskView};
 use crate::base::clock::{Clock, SystemClock};
 use crate::domain::plan::PlanDigest;
 use crate::engine::request::TaskRequest;
-use crate::server::view::{self, May, TaskLine, TaskList, TaskView};
 use crate::store::Head;
 
 /// Fewer digits of a digest could match another plan by chance.
@@ -82,7 +82,7 @@ fn listed(tasks: &[TaskLine], zone: &Zone) -> Table {
             line.who().to_owned(),
             zone.show(head.created_at),
         ];
-        let change = compared.then(|| or_dash(&view::change(head)));
+        let change = compared.then(|| or_dash(&api::change(head)));
         table.row(cells.into_iter().chain(change));
     }
     table
@@ -292,7 +292,7 @@ pub(crate) async fn rollback(
     around: &CliContext,
     asked: &RollbackArgs,
 ) -> Result<(), CommandError> {
-    let body = view::RollbackBody {
+    let body = api::RollbackBody {
         task: asked.id,
         project: asked.project.clone(),
         environment: asked.environment.clone(),
@@ -339,7 +339,7 @@ pub(super) async fn said(
     match end {
         WaitEnd::AtRest(task) => reached(&task, goal, agent),
         WaitEnd::ForPeople(task) => {
-            let waits = printable(&view::waits_for(&task));
+            let waits = printable(&api::waits_for(&task));
             Err(CommandError::WaitsForPeople(waits))
         }
     }
@@ -350,11 +350,10 @@ fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     let id = task.id;
     let state = printable(&state_line(&task.state, &task.detail, &agent.zone));
     let mut text = String::new();
-    if let Some(back) = view::way_back(task, |at| agent.zone.show(at)).filter(|_| done == ROLLBACK)
-    {
+    if let Some(back) = api::way_back(task, |at| agent.zone.show(at)).filter(|_| done == ROLLBACK) {
         let place = task.place();
         text = format!("task {id} rolls back {place} {back}\n");
-        if let Some(nothing) = view::changes_nothing(task) {
+        if let Some(nothing) = api::changes_nothing(task) {
             text.push_str(&format!("{nothing}\n"));
         }
         for note in &task.notes {
@@ -363,7 +362,7 @@ fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
         text = text.lines().map(|line| printable(line) + "\n").collect();
     }
     if task.state == "waiting" {
-        let waits = printable(&view::waits_for(task));
+        let waits = printable(&api::waits_for(task));
         return match text.is_empty() {
             true => format!("task {id} is {done}; {waits}\n"),
             false => format!("{text}{waits}\n"),
@@ -387,6 +386,6 @@ fn reached(task: &TaskView, goal: Goal, agent: &AgentConnection) -> Result<(), C
     Err(CommandError::NotReached {
         id: task.id,
         state: printable(&words),
-        next: view::next(task),
+        next: api::next(task),
     })
 }

@@ -12,10 +12,10 @@ use super::error::CommandError;
 use super::follow::Goal;
 use super::requests::said;
 use super::screen;
+use crate::api::{OrderView, TaskView};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::template::Hidden;
 use crate::engine::submit::SubmissionOrder;
-use crate::server::view::{OrderView, TaskView};
 
 /// The agent accepts no longer one.
 const INPUT_BYTES_MAX: u64 = 64 * 1024;

@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::host_rollup;
 use super::table::{Table, printable};
 use super::times::Zone;
+use crate::api::{self, FrozenView, StageView, TaskView};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Comparison, Description, Relation};
-use crate::server::view::{self, FrozenView, StageView, TaskView};
 
 /// Digits of commits and digests that are shown.
 const SHORT: usize = 12;
@@ -34,7 +34,7 @@ pub(crate) fn summary(task: &TaskView, zone: &Zone, width: Option<u16>) -> Strin
         }
     }
     before(&mut text, task);
-    let _ = writeln!(text, "\nnext: {}", view::next(task));
+    let _ = writeln!(text, "\nnext: {}", api::next(task));
     text
 }
 
@@ -81,10 +81,10 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
         ),
     };
     field(text, "state", &state_line(&task.state, &task.detail, zone));
-    if let Some(back) = view::way_back(task, |at| zone.show(at)) {
+    if let Some(back) = api::way_back(task, |at| zone.show(at)) {
         field(text, "rollback", &back);
     }
-    if let Some(nothing) = view::changes_nothing(task) {
+    if let Some(nothing) = api::changes_nothing(task) {
         field(text, "warning", &nothing);
     }
     let submitted = format!("by {}, {}", task.who(), zone.show(task.created_at));
@@ -197,7 +197,7 @@ fn compared(text: &mut String, task: &TaskView, description: &Description) {
 fn comparison_line(task: &TaskView, comparison: &Comparison) -> String {
     let hosts = host_rollup::hosts(&comparison.hosts);
     let commit = comparison.live.as_deref().unwrap_or_default();
-    let live = match view::live_called(task, commit) {
+    let live = match api::live_called(task, commit) {
         Some(called) => format!("{called} ({}), live on {hosts}", short(commit)),
         None => format!("{}, live on {hosts}", short(commit)),
     };
@@ -252,7 +252,7 @@ fn approvals(text: &mut String, task: &TaskView, zone: &Zone) {
         }
         field(text, "approved", &line);
     }
-    for changed in view::changed_since_approval(task, |at| zone.show(at)) {
+    for changed in api::changed_since_approval(task, |at| zone.show(at)) {
         field(text, "warning", &changed);
     }
     for missing in &task.missing {

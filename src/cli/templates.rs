@@ -11,9 +11,9 @@ use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::screen;
 use super::table::{Table, printable};
+use crate::api::{ParamView, TemplateList, TemplateView};
 use crate::config::{Config, Templates};
 use crate::domain::template::{Gate, ParamKind};
-use crate::server::view::{ParamView, TemplateList, TemplateView};
 
 /// `tagship templates …`.
 pub(crate) async fn templates(

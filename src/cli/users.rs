@@ -12,16 +12,16 @@ use super::error::CommandError;
 use super::screen;
 use super::table::Table;
 use crate::agent;
+use crate::api::{
+    BegunFactor, ChangeUser, CodeBody, DelegationList, DelegationView, MadeToken,
+    NewDelegationBody, NewPassword, NewTokenBody, NewUserBody, ResetFactor, TokenList, UserList,
+    UserView,
+};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::{ExposeSecret, SecretString};
 use crate::config::Config;
 use crate::domain::permission::Scopes;
 use crate::identity::account::{Accounts, NewAccount, Qr, TokenTerms};
-use crate::server::view::{
-    BegunFactor, ChangeUser, CodeBody, DelegationList, DelegationView, MadeToken,
-    NewDelegationBody, NewPassword, NewTokenBody, NewUserBody, ResetFactor, TokenList, UserList,
-    UserView,
-};
 use crate::store::audit::{AuditAction, Ledger, PendingEntry};
 
 /// `tagship user …`.

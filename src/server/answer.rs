@@ -7,7 +7,7 @@ use serde::Serialize;
 use warp::reply::{Reply as _, Response};
 
 use super::fault::Fault;
-use super::view::ErrorBody;
+use crate::api::ErrorBody;
 
 /// Scripts, styles, images and connections come only from this server; nothing is inline.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \

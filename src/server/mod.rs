@@ -43,8 +43,6 @@ use crate::store::Store;
 use crate::store::audit::Ledger;
 use crate::store::log::LogBook;
 
-pub(crate) use output::CUT_BEGINS;
-
 /// What the pages and the API are built from.
 pub struct Web {
     pub store: Store,

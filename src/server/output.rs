@@ -22,7 +22,7 @@ use super::answer::HttpResult;
 use super::authentication::who;
 use super::call::Call;
 use super::changes::StoreChanges;
-use super::view::LogQuery;
+use crate::api::{CUT_BEGINS, LogQuery};
 use crate::domain::host::OUTPUT_KEPT_BYTES;
 use crate::store::log::{LogBook, LogEntry, LogPart};
 use sanitizer::TerminalSanitizer;
@@ -36,8 +36,6 @@ pub(super) const LOG_END_BYTES: u64 = 48 * 1024;
 const PIECES_WAITING: usize = 4;
 /// Changes within this time are read together.
 const TOGETHER: Duration = Duration::from_millis(100);
-/// The start of the line that replaces bytes that are not kept.
-pub(crate) const CUT_BEGINS: &str = "[... ";
 /// The longest line, in bytes; longer ones are cut.
 const LINE_BYTES_MAX: usize = 16 * 1024;
 

@@ -25,7 +25,7 @@ use super::changes::{Changed, StoreChanges};
 use super::fault::Fault;
 use super::output::{self, LOG_END_BYTES, TaskLogReader};
 use super::pages::task::TaskPage;
-use super::view::LogQuery;
+use crate::api::LogQuery;
 use crate::domain::task::State;
 use crate::store::StoreError;
 

@@ -6,8 +6,8 @@ use jiff::tz::TimeZone;
 
 use super::Site;
 use super::fault::Fault;
-pub(super) use super::view::waiting::{list, missing, plural};
-use super::view::{StageView, StepState, TaskView};
+use crate::api::{StageView, StepState, TaskView};
+pub(super) use crate::api::{list, missing, plural};
 use crate::domain::document::moment::{self, WrittenMoment};
 use crate::domain::task::{Comparison, Relation, STATE_NAMES};
 use crate::store::LiveRelease;

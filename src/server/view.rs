@@ -1,514 +1,551 @@
-//! Request and response types of the JSON API. The pages are rendered from the same types, and the
-//! command line reads and writes them.
-//!
-//! Types only: [`task`] computes a [`TaskView`]. Text from a repository or from hosts is passed on
-//! unchanged; callers that display it must escape it.
+//! Builds the view of a task from the task, its plan and its events: pure.
 
-mod comparison;
-mod find;
-mod next;
 mod notes;
-mod task;
-mod template;
-mod users;
-pub(in crate::server) mod waiting;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-pub(super) use comparison::on_hosts;
-pub use comparison::{
-    ApprovalView, ComparedView, change, changed_since_approval, changes_nothing, live_called,
-    way_back,
+use crate::api::{
+    self, ApprovalView, ComparedView, EventLine, FrozenView, HostView, SkippedView, StageView,
+    StepState, StepView, TaskView,
 };
-pub use find::{HookList, HookQuery, TaskQuery, UnseenTags};
-pub use next::next;
-pub use task::{Shown, task_view};
-pub use template::{
-    ParamView, TemplateLine, TemplateList, TemplateQuery, TemplateStage, TemplateVersion,
-    TemplateView,
+use crate::base::secret::REDACTED;
+use crate::domain::approval::freeze::Calendar;
+use crate::domain::approval::{self, Actor};
+use crate::domain::plan::Plan;
+use crate::domain::task::{
+    Description, Direction, Event, Origin, OriginKind, Outcome, Pause, Recorded, State,
+    StepProgress, StepRef, StepResult, Task, host_index,
 };
-pub use users::{
-    BegunFactor, ChangeUser, CodeBody, DelegationList, DelegationView, MadeToken,
-    NewDelegationBody, NewPassword, NewTokenBody, NewUserBody, ResetFactor, TokenList, TokenView,
-    UserList, UserView,
-};
+use crate::domain::template::{Gate, StepAction};
+use crate::engine::request::{self, RequestContext, WaysBack};
+use crate::server::text::{self, plural};
+use crate::store::{Head, LiveRelease};
 
-pub use waiting::waits_for;
-
-use crate::domain::host::{Drift, ReleaseId};
-use crate::domain::plan::PlanDigest;
-use crate::domain::rule::Schedule;
-use crate::domain::task::{Description, Direction, OriginKind};
-use crate::domain::template::{Gate, OnFailure};
-pub use crate::engine::request::May;
-use crate::engine::submit::{FieldProblem, SubmissionOrder};
-use crate::store::audit::AuditEntry;
-use crate::store::{Disabled, Head};
-
-/// The body of every error response.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ErrorBody {
-    /// What is wrong, and how to fix it.
-    pub error: String,
-    /// Problems by field, for a task to be submitted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub problems: Vec<FieldProblem>,
+/// Everything that is shown of a task.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a> {
+    pub task: &'a Task,
+    /// The summary that the store keeps, for the details of the state.
+    pub head: &'a Head,
+    pub plan: Option<&'a Plan>,
+    pub description: Option<&'a Description>,
+    pub events: &'a [Recorded],
+    pub calendar: &'a Calendar,
+    /// The releases to which a rollback is possible there.
+    pub ways: WaysBack,
+    /// The newer task in the same environment whose work a retry would undo.
+    pub newer: Option<u64>,
+    /// The running task that this one is queued behind.
+    pub ahead: Option<&'a Head>,
+    /// What is live on the hosts of its environment, while it has not begun.
+    pub live: &'a BTreeMap<String, LiveRelease>,
+    /// The accounts whose approval is missing, or would count.
+    pub can_approve: &'a [String],
 }
 
-/// `GET /api/v1/tasks`: newest first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskList {
-    pub tasks: Vec<TaskLine>,
-    /// The cursor for the next page; `null` at the end. A short page may have a next one: one
-    /// request reads a limited number of tasks.
-    #[serde(default)]
-    pub next: Option<String>,
-}
-
-/// One task of a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskLine {
-    #[serde(flatten)]
-    pub head: Head,
-    /// The tag's short name.
-    pub tag: String,
-}
-
-impl TaskLine {
-    /// Returns who submitted it: their account, if known.
-    #[must_use]
-    pub fn who(&self) -> &str {
-        self.head.who()
+/// Returns the view of a task for `actor`.
+#[must_use]
+pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
+    let Shown {
+        task,
+        head,
+        plan,
+        description,
+        events,
+        calendar,
+        ways,
+        newer,
+        ahead,
+        live,
+        can_approve,
+    } = shown;
+    let moment = RequestContext {
+        now,
+        calendar,
+        plan,
+        newer,
+        ways,
+    };
+    let submission = &task.submission;
+    let request = submission.request().cloned().unwrap_or_default();
+    let (approvals, compared) = compared(events);
+    let landed = task.landed.as_ref();
+    let waiting = task.state == State::Waiting;
+    TaskView {
+        id: task.id,
+        title: submission.title.clone(),
+        details: request.details,
+        claimed_submitter: request.claimed_submitter,
+        executor: request.executor,
+        approvers: request.approvers,
+        run_at: request.run_at,
+        parameters: parameters(task, plan),
+        hosts: submission.hosts.clone(),
+        project: submission.project.clone(),
+        environment: submission.environment.clone(),
+        reference: submission.reference.clone(),
+        tag: task.tag().to_owned(),
+        commit: task.commit().map(str::to_owned),
+        state: task.state.name().to_owned(),
+        detail: detail(task, head, plan, ahead),
+        at_rest: task.state.at_rest(),
+        schedule: submission.schedule,
+        template: submission.template.clone(),
+        template_version: plan.map(|plan| plan.template_digest.clone()),
+        origin: OriginKind::from(&submission.origin),
+        submitter: submission.submitter.name.clone(),
+        account: submission.submitter.account.clone(),
+        created_at: task.created,
+        updated_at: task.updated,
+        landed_at: task.landed_at,
+        expires_at: task.expires().filter(|_| waiting),
+        pause_ends_at: plan.and_then(|plan| task.pause_ends(plan)),
+        approvals,
+        missing: missing(task),
+        can_approve: can_approve.to_vec(),
+        waits_for_people: waits_for_people(&task.state),
+        plan: landed.map(|landed| landed.terms.plan.clone()),
+        release: task.work.as_ref().map(|work| work.release.clone()),
+        on_failure: plan.map(|plan| plan.on_failure),
+        stages: of(plan, |plan| stages(task, plan)),
+        rollback_stages: of(plan, |plan| {
+            rollback_stage(task, plan).into_iter().collect()
+        }),
+        live_before: of(plan, |plan| live_before(task, plan)),
+        goes_back_to: of(plan, |plan| plan.targets.clone()),
+        description: description.cloned(),
+        compared,
+        events: events
+            .iter()
+            .filter_map(|event| line(event, plan))
+            .collect(),
+        frozen: frozen(task, calendar, now),
+        skipped: skipped(task),
+        notes: of(plan, |plan| notes::notes(task, plan, live)),
+        drift: notes::met(task, plan, live),
+        may: request::granted(task, actor, &moment),
     }
 }
 
-/// `GET /api/v1/tasks/ID`, and the response to every request about a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TaskView {
-    pub id: u64,
-    /// Its title; empty for most.
-    pub title: String,
-    /// Remarks by the submitter.
-    pub details: String,
-    /// Empty, with the environment, for a task that belongs to no project.
-    pub project: String,
-    pub environment: String,
-    /// The full name of the ref; empty if nothing of a repository is released.
-    #[serde(rename = "ref")]
-    pub reference: String,
-    /// Its short name.
-    pub tag: String,
-    /// `null` until it has landed.
-    pub commit: Option<String>,
-    /// One of `task::STATE_NAMES`.
-    pub state: String,
-    /// Details of the state: a reason, a time, a message; may be empty.
-    pub detail: String,
-    /// Nothing more happens unless a user requests it.
-    pub at_rest: bool,
-    pub schedule: Schedule,
-    pub template: String,
-    /// The version of the template its plan was made from; `null` until it has landed.
-    #[serde(default)]
-    pub template_version: Option<String>,
-    pub origin: OriginKind,
-    /// As named by the git server or the login.
-    pub submitter: String,
-    /// The matching account, if known.
-    #[serde(default)]
-    pub account: Option<String>,
-    /// The submitter as claimed by a client; informational only.
-    pub claimed_submitter: String,
-    /// Who is to look after it; informational only.
-    pub executor: String,
-    /// Accounts that are asked to approve; this grants no permission.
-    pub approvers: Vec<String>,
-    /// The earliest time it may run.
-    pub run_at: Option<Timestamp>,
-    /// Secrets are `[REDACTED]`.
-    pub parameters: BTreeMap<String, String>,
-    /// The hosts that it provides, by group number.
-    pub hosts: BTreeMap<u8, Vec<String>>,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
-    /// When it landed; the description shows what was live then.
-    pub landed_at: Option<Timestamp>,
-    /// When it ends unless it is approved; `null` if it does not wait for approval.
-    pub expires_at: Option<Timestamp>,
-    /// When it is stopped unless resumed; `null` if it is not paused, or waits without limit.
-    #[serde(default)]
-    pub pause_ends_at: Option<Timestamp>,
-    pub approvals: Vec<ApprovalView>,
-    /// The missing approvals, as text.
-    pub missing: Vec<String>,
-    /// The accounts that can give one of them.
-    #[serde(default)]
-    pub can_approve: Vec<String>,
-    /// Nothing more happens before a person approves or resumes it.
-    #[serde(default)]
-    pub waits_for_people: bool,
-    /// The digest that an approval names; `null` until it has landed.
-    pub plan: Option<PlanDigest>,
-    /// `null` until its work began.
-    pub release: Option<ReleaseId>,
-    pub on_failure: Option<OnFailure>,
-    pub stages: Vec<StageView>,
-    /// The rollback, if there was one.
-    pub rollback_stages: Vec<StageView>,
-    /// What was live on each host before this task switched it; hosts that it has not reached are
-    /// absent.
-    pub live_before: BTreeMap<String, Option<ReleaseId>>,
-    /// For a rollback to what other tools left live: the release of each host.
-    #[serde(default)]
-    pub goes_back_to: BTreeMap<String, ReleaseId>,
-    pub description: Option<Description>,
-    /// What the description compares it with: while it waits, what is live now. `null` until it has
-    /// landed.
-    #[serde(default)]
-    pub compared: Option<ComparedView>,
-    /// The freeze that blocks it now, or would.
-    pub frozen: Option<FrozenView>,
-    /// The hosts that it skips.
-    pub skipped: Vec<SkippedView>,
-    /// Notes about its hosts, one line each: that a release is rebuilt there, that something else
-    /// was live than tagship had switched to, that a release differs from what was released.
-    #[serde(default)]
-    pub notes: Vec<String>,
-    /// While it has not begun, by host: what is live there instead of what tagship switched to.
-    #[serde(default)]
-    pub drift: BTreeMap<String, Drift>,
-    pub events: Vec<EventLine>,
-    /// What the caller may do with it now.
-    pub may: Vec<May>,
+/// Reads something from the plan; empty before there is one.
+fn of<T: Default>(plan: Option<&Plan>, read: impl FnOnce(&Plan) -> T) -> T {
+    plan.map(read).unwrap_or_default()
 }
 
-/// `GET /api/v1/tasks/ID/order`: the order that would submit this task again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderView {
-    /// As `POST /api/v1/tasks` accepts it.
-    pub order: SubmissionOrder,
-    /// The names of its secrets; their values are never returned.
-    pub secrets: Vec<String>,
+fn missing(task: &Task) -> Vec<String> {
+    let landed = task.landed.as_ref();
+    let landed = landed.filter(|_| task.state == State::Waiting);
+    landed
+        .map(|landed| approval::missing(&landed.terms, &task.approvals))
+        .unwrap_or_default()
 }
 
-impl TaskView {
-    /// Returns who submitted it: their account, and the git server's name for them if that is
-    /// another name, or a key.
-    #[must_use]
-    pub fn who(&self) -> String {
-        match &self.account {
-            Some(account) if *account != self.submitter => {
-                let (name, cut) = match self.submitter.get(..15) {
-                    Some(key) if key.starts_with("SHA256:") => (key, "\u{2026}"),
-                    _ => (self.submitter.as_str(), ""),
+/// Whether nothing more happens before a person acts.
+fn waits_for_people(state: &State) -> bool {
+    match state {
+        State::Waiting => true,
+        State::Paused { why } => !matches!(why, Pause::Time { .. }),
+        _ => false,
+    }
+}
+
+/// Returns the details of the state; at a gate, the steps that wait there, by the names of the
+/// plan; in the queue, the task that it waits for.
+fn detail(task: &Task, head: &Head, plan: Option<&Plan>, ahead: Option<&Head>) -> String {
+    if let (State::Queued, Some(ahead)) = (&task.state, ahead) {
+        return format!(
+            "waits for task {}, which is {}",
+            ahead.id,
+            text::state(&ahead.state)
+        );
+    }
+    let named = match (&task.state, plan) {
+        (
+            State::Paused {
+                why: Pause::Gate { stage },
+            },
+            Some(plan),
+        ) => plan
+            .stages
+            .get(usize::from(*stage))
+            .map(|stage| format!("stage {}", stage.name)),
+        (
+            State::Paused {
+                why: Pause::StepGate,
+            },
+            Some(plan),
+        ) => held(task, plan),
+        _ => None,
+    };
+    named.map_or_else(
+        || head.detail.clone(),
+        |what| format!("waits at the gate before {what}"),
+    )
+}
+
+/// Returns `look on web1 and web2`: the steps whose gates hold hosts.
+fn held(task: &Task, plan: &Plan) -> Option<String> {
+    let mut hosts_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (at, held) in &task.work.as_ref()?.held {
+        if held.gate == Gate::Hand {
+            let hosts = hosts_of.entry(&plan.step(*at)?.name).or_default();
+            hosts.push(plan.host_name(*at).to_owned());
+        }
+    }
+    let steps = hosts_of
+        .iter()
+        .map(|(step, hosts)| format!("{step} on {}", text::list(hosts)));
+    let steps: Vec<String> = steps.collect();
+    (!steps.is_empty()).then(|| text::list(&steps))
+}
+
+/// Returns the plan's parameters; before there is a plan, the submitted ones. Secrets are in
+/// neither and are shown as present.
+fn parameters(task: &Task, plan: Option<&Plan>) -> BTreeMap<String, String> {
+    let submission = &task.submission;
+    let mut shown = match (plan, &submission.origin) {
+        (Some(plan), _) => plan.parameters.clone(),
+        (None, Origin::Submitted(_)) => submission.parameters.clone(),
+        (None, _) => BTreeMap::new(),
+    };
+    let planned = plan.into_iter().flat_map(|plan| &plan.secrets);
+    let unclassified = submission.unclassified.keys();
+    let unclassified = unclassified.filter(|_| plan.is_none());
+    for name in planned.chain(submission.secrets.keys()).chain(unclassified) {
+        shown.insert(name.clone(), REDACTED.to_owned());
+    }
+    shown
+}
+
+/// Returns the freeze over a task that has yet to run, waits at a gate, or did not roll back.
+fn frozen(task: &Task, calendar: &Calendar, now: Timestamp) -> Option<FrozenView> {
+    let (project, environment) = (&task.submission.project, &task.submission.environment);
+    let frozen = calendar.frozen(project, environment, now)?;
+    let to_run = matches!(
+        task.state,
+        State::Waiting
+            | State::Scheduled { .. }
+            | State::Queued
+            | State::Paused { .. }
+            | State::RollbackFailed { .. }
+    );
+    to_run.then(|| FrozenView {
+        name: frozen.freeze.name.clone(),
+        reason: frozen.freeze.reason.clone(),
+        until: frozen.until,
+        overridden_by: task.unfrozen_at(now).map(str::to_owned),
+    })
+}
+
+fn skipped(task: &Task) -> Vec<SkippedView> {
+    let skipped = task.work.iter().flat_map(|work| work.skipped.values());
+    skipped
+        .map(|skipped| SkippedView {
+            name: skipped.name.clone(),
+            by: skipped.by.clone(),
+            reason: skipped.reason.clone(),
+        })
+        .collect()
+}
+
+fn live_before(
+    task: &Task,
+    plan: &Plan,
+) -> BTreeMap<String, Option<crate::domain::host::ReleaseId>> {
+    let Some(work) = &task.work else {
+        return BTreeMap::new();
+    };
+    work.live_before
+        .iter()
+        .filter_map(|(host, live)| {
+            let host = plan.hosts.get(usize::from(*host))?;
+            Some((host.name.clone(), live.clone()))
+        })
+        .collect()
+}
+
+fn stages(task: &Task, plan: &Plan) -> Vec<StageView> {
+    (0..plan.stages.len())
+        .map(|stage| stage_view(task, plan, Direction::Forward, stage))
+        .collect()
+}
+
+/// Returns the stage that switches, as it was rolled back; `None` if nothing was.
+fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
+    let went_back = task
+        .work
+        .as_ref()?
+        .steps
+        .keys()
+        .any(|at| at.way == Direction::Back);
+    if !went_back && !matches!(task.state, State::RollingBack { .. }) {
+        return None;
+    }
+    let mut stage = stage_view(task, plan, Direction::Back, plan.publish_stage()?);
+    if went_back && task.state.at_rest() {
+        // Hosts that had not switched have nothing to roll back.
+        stage.hosts.retain(|host| {
+            let begun =
+                |step: &StepView| !matches!(step.state, StepState::Pending | StepState::Skipped);
+            host.steps.iter().any(begun)
+        });
+    }
+    Some(stage)
+}
+
+fn stage_view(task: &Task, plan: &Plan, way: Direction, number: usize) -> StageView {
+    let stage = &plan.stages[number];
+    let host = |(position, name): (usize, &&str)| HostView {
+        name: (*name).to_owned(),
+        steps: (0..stage.steps.len())
+            .map(|step| {
+                let at = StepRef {
+                    way,
+                    stage: index(number),
+                    host: host_index(plan, name),
+                    step: index(step),
                 };
-                format!("{account} (pushed as {name}{cut})")
+                // If the first host takes no part, another one runs its steps for all.
+                let work = task.work.as_ref();
+                if stage.runs(position, step)
+                    || work.is_some_and(|work| work.steps.contains_key(&at))
+                {
+                    step_view(task, plan, at)
+                } else {
+                    not_here(plan, at)
+                }
+            })
+            .collect(),
+    };
+    StageView {
+        name: stage.name.clone(),
+        gate: stage.gate,
+        batch: stage.batch,
+        hosts: stage.places().iter().enumerate().map(host).collect(),
+    }
+}
+
+fn index(number: usize) -> u16 {
+    u16::try_from(number).unwrap_or(u16::MAX - 1)
+}
+
+fn not_here(plan: &Plan, at: StepRef) -> StepView {
+    StepView {
+        name: plan
+            .step(at)
+            .map(|step| step.name.clone())
+            .unwrap_or_default(),
+        log: plan.log_name(at),
+        way: at.way,
+        state: StepState::Elsewhere,
+        attempt: 0,
+        started_at: None,
+        ended_at: None,
+        exit_code: None,
+        message: String::new(),
+    }
+}
+
+fn step_view(task: &Task, plan: &Plan, at: StepRef) -> StepView {
+    let work = task.work.as_ref();
+    let mut view = StepView {
+        state: StepState::Pending,
+        attempt: work.map_or(0, |work| work.attempts(at)),
+        ..not_here(plan, at)
+    };
+    let Some(progress) = work.and_then(|work| work.steps.get(&at)) else {
+        if work.is_some_and(|work| work.skipped.contains_key(&at.host)) {
+            view.state = StepState::Skipped;
+        } else if work.is_some_and(|work| work.held.contains_key(&at)) {
+            view.state = StepState::Held;
+        }
+        return view;
+    };
+    let StepProgress {
+        began,
+        end,
+        away: gone,
+        ..
+    } = progress;
+    view.started_at = Some(*began);
+    view.state = StepState::Running;
+    if let Some((reason, until)) = gone {
+        view.message = away(reason, *until);
+    }
+    if let Some((ended, result)) = end {
+        view.ended_at = Some(*ended);
+        let runs = plan
+            .step(at)
+            .is_some_and(|step| matches!(step.action, StepAction::Run(_)));
+        (view.state, view.message, view.exit_code) = result_view(result, runs);
+    }
+    view
+}
+
+fn result_view(result: &StepResult, runs: bool) -> (StepState, String, Option<i32>) {
+    let done = StepState::Succeeded;
+    match result {
+        StepResult::CheckedOut { files, .. } => (done, plural(*files, "file"), None),
+        StepResult::Staged {
+            files_sent,
+            bytes_sent,
+            notes,
+            ..
+        } => {
+            let sent = format!(
+                "{} sent, {}",
+                plural(*files_sent, "file"),
+                size(*bytes_sent)
+            );
+            (done, with_notes(sent, notes), None)
+        }
+        StepResult::Published { was, found } => {
+            let before = match was {
+                Some(was) => format!("was {was}"),
+                None => "nothing was live".to_owned(),
+            };
+            (done, with_notes(before, &found.notes), None)
+        }
+        StepResult::Done { .. } => (done, String::new(), runs.then_some(0)),
+        StepResult::Failed { message, exit_code } => {
+            (StepState::Failed, message.clone(), *exit_code)
+        }
+        StepResult::Unknown { message } => (StepState::Unknown, message.clone(), None),
+        StepResult::Stopped => (StepState::Stopped, String::new(), None),
+    }
+}
+
+fn with_notes(mut message: String, notes: &[String]) -> String {
+    for note in notes {
+        message.push_str("; ");
+        message.push_str(note);
+    }
+    message
+}
+
+/// `17 bytes`, `80.0 KiB`.
+fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} bytes");
+    }
+    let mut size = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1} {}", UNITS[unit])
+}
+
+/// Describes an event; claims and checks of refs are internal to the agent and omitted.
+fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
+    let step = |at: &StepRef| match plan {
+        Some(plan) => format!("{} {}", plan.host_name(*at), plan.log_name(*at)),
+        None => String::new(),
+    };
+    let detail = match &recorded.event {
+        Event::Claimed { .. } | Event::RefStands | Event::ProgramBegan { .. } => return None,
+        Event::Proposed(submission) => format!("by {}", submission.submitter.name),
+        Event::Joined { submitter } => format!("by {submitter}"),
+        Event::RefDoubted | Event::Due => String::new(),
+        Event::Landed(landed) => landed.commit.clone(),
+        Event::Compared { with, .. } => format!("{} is live", api::names(&with.live)),
+        Event::Approved(approval) => format!("by {}", approval.said_by()),
+        Event::Rejected { by, reason } | Event::Withdrawn { by, reason } => {
+            because(format!("by {by}"), reason)
+        }
+        Event::Superseded { by } => format!("by task {by}"),
+        Event::RefUnseen { reason }
+        | Event::NotLanded { reason }
+        | Event::Expired { reason }
+        | Event::RollbackBegan { reason } => reason.clone(),
+        Event::Reopened { by }
+        | Event::Continued { by, host: None }
+        | Event::StopRequested { by, .. }
+        | Event::RetryRequested { by } => format!("by {by}"),
+        Event::Continued {
+            by,
+            host: Some(host),
+        } => format!("by {by}, on {host}"),
+        Event::HostStopRequested { name, by, .. } => format!("{name}, by {by}"),
+        Event::HostSkipped {
+            name, by, reason, ..
+        } => because(format!("{name}, by {by}"), reason),
+        Event::FreezeOverridden { by, reason, .. } => because(format!("by {by}"), reason),
+        Event::Held { at, .. } => step(at),
+        Event::Started { release } => release.to_string(),
+        Event::Began { at, attempt: 1 } => step(at),
+        Event::Began { at, attempt } => format!("{}, attempt {attempt}", step(at)),
+        Event::HostAway { at, reason, until } => because(step(at), &away(reason, *until)),
+        Event::HostBack { at } => step(at),
+        Event::Ended { at, result } => {
+            let (state, message, _) = result_view(result, false);
+            because(format!("{} {}", step(at), state.name()), &message)
+        }
+        Event::Paused(Pause::Gate { stage }) => format!("before stage {}", stage + 1),
+        Event::Paused(Pause::StepGate) => "hosts wait at a gate".to_owned(),
+        Event::Paused(Pause::Time { .. }) => "until its time".to_owned(),
+        Event::Paused(Pause::HostFailed { message } | Pause::Unknown { message }) => {
+            message.clone()
+        }
+        Event::Finished(outcome) => outcome_text(outcome),
+    };
+    Some(EventLine {
+        at: recorded.time,
+        name: recorded.event.name().to_owned(),
+        detail,
+    })
+}
+
+/// Describes the retries of an unreachable host.
+fn away(reason: &str, until: Timestamp) -> String {
+    format!("unreachable: {reason}; retried until {until:.0}")
+}
+
+fn because(what: String, why: &str) -> String {
+    if why.is_empty() {
+        what
+    } else {
+        format!("{what}: {why}")
+    }
+}
+
+fn outcome_text(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Succeeded => "succeeded".to_owned(),
+        Outcome::Stopped => "stopped".to_owned(),
+        Outcome::Observed => "observed".to_owned(),
+        Outcome::Failed { message } => because("failed".to_owned(), message),
+        Outcome::RolledBack { message } => because("rolled back".to_owned(), message),
+        Outcome::RollbackFailed { message } => because("rollback failed".to_owned(), message),
+    }
+}
+
+/// Returns the approvals that count for this plan or counted for an earlier one, each with its
+/// comparison at that time; and the current comparison.
+fn compared(events: &[Recorded]) -> (Vec<ApprovalView>, Option<ComparedView>) {
+    let mut approvals = Vec::new();
+    let mut now: Option<ComparedView> = None;
+    for Recorded { time, event } in events {
+        match event {
+            Event::Landed(landed) => {
+                let with = landed.compared.clone();
+                now = Some(ComparedView { at: *time, with });
             }
-            _ => self.submitter.clone(),
+            Event::Compared { with, .. } => {
+                let with = with.clone();
+                now = Some(ComparedView { at: *time, with });
+            }
+            Event::Approved(approval) => approvals.push(ApprovalView {
+                approval: approval.clone(),
+                live: now.iter().flat_map(|now| now.with.live.clone()).collect(),
+            }),
+            Event::Reopened { .. } => approvals.clear(),
+            _ => {}
         }
     }
-
-    /// Returns its title, else its tag, else its template.
-    #[must_use]
-    pub fn called(&self) -> &str {
-        called(&self.title, &self.tag, &self.template)
-    }
-
-    /// Returns `shop production`; for a task of no project the hosts that it provides.
-    #[must_use]
-    pub fn place(&self) -> String {
-        if !self.project.is_empty() {
-            return format!("{} {}", self.project, self.environment);
-        }
-        let hosts: BTreeSet<&str> = self.hosts.values().flatten().map(String::as_str).collect();
-        match hosts.len() {
-            0 => "no project".to_owned(),
-            1..=3 => hosts.into_iter().collect::<Vec<_>>().join(", "),
-            many => format!("{many} hosts"),
-        }
-    }
-}
-
-impl TaskLine {
-    /// As [`TaskView::called`].
-    #[must_use]
-    pub fn called(&self) -> &str {
-        called(&self.head.title, &self.tag, &self.head.template)
-    }
-
-    /// `shop production`; `no project`.
-    #[must_use]
-    pub fn place(&self) -> String {
-        if self.head.project.is_empty() {
-            "no project".to_owned()
-        } else {
-            format!("{} {}", self.head.project, self.head.environment)
-        }
-    }
-}
-
-fn called<'a>(title: &'a str, tag: &'a str, template: &'a str) -> &'a str {
-    [title, tag]
-        .into_iter()
-        .find(|name| !name.is_empty())
-        .unwrap_or(template)
-}
-
-/// A freeze that is in effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FrozenView {
-    pub name: String,
-    /// May be empty.
-    pub reason: String,
-    pub until: Timestamp,
-    /// Who overrode the freeze for this task; `null`: no one.
-    pub overridden_by: Option<String>,
-}
-
-/// A host that a task skips.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SkippedView {
-    pub name: String,
-    pub by: String,
-    pub reason: String,
-}
-
-/// A stage of the plan, with the progress of its hosts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StageView {
-    pub name: String,
-    pub gate: Gate,
-    /// Hosts at a time; `null`: all at once.
-    pub batch: Option<u32>,
-    pub hosts: Vec<HostView>,
-}
-
-/// A host of a stage.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostView {
-    /// `agent` for the agent's own machine.
-    pub name: String,
-    /// All steps of the stage, in order.
-    pub steps: Vec<StepView>,
-}
-
-/// A step on a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepView {
-    pub name: String,
-    /// The name of its log: `STAGE.STEP`, `back.STAGE.STEP` in a rollback.
-    pub log: String,
-    pub way: Direction,
-    pub state: StepState,
-    /// The number of attempts.
-    pub attempt: u32,
-    pub started_at: Option<Timestamp>,
-    pub ended_at: Option<Timestamp>,
-    /// Of a program that has ended.
-    pub exit_code: Option<i32>,
-    /// Why it failed, or what it did.
-    pub message: String,
-}
-
-impl StepView {
-    /// Returns the exit code, unless the message says it.
-    #[must_use]
-    pub fn untold_exit(&self) -> Option<i32> {
-        let told = |code: &i32| self.message.starts_with(&format!("ended with {code}"));
-        self.exit_code.filter(|code| !told(code))
-    }
-}
-
-/// The progress of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum StepState {
-    /// Not begun.
-    Pending,
-    Running,
-    Succeeded,
-    Failed,
-    /// Its outcome is unknown.
-    Unknown,
-    Stopped,
-    /// It waits at its gate.
-    Held,
-    /// It never began, and its host was skipped.
-    Skipped,
-    /// It runs on the first host of the stage only, or on a dedicated host.
-    Elsewhere,
-}
-
-impl StepState {
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Unknown => "unknown",
-            Self::Stopped => "stopped",
-            Self::Held => "held",
-            Self::Skipped => "skipped",
-            Self::Elsewhere => "elsewhere",
-        }
-    }
-}
-
-/// An event of a task.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EventLine {
-    pub at: Timestamp,
-    pub name: String,
-    /// Who, or why; may be empty.
-    pub detail: String,
-}
-
-/// `POST /api/v1/hosts/NAME/disable`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Because {
-    pub reason: String,
-}
-
-/// `POST /api/v1/hosts/NAME/enable`, `POST /api/v1/hooks/ID/replay`: an empty body or `{}`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Nothing {}
-
-/// `GET /api/v1/audit?…`: which entries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AuditQuery {
-    /// Only entries with a smaller number: the last one of the previous page.
-    pub before: Option<u64>,
-    /// Default 50, at most 200.
-    pub limit: Option<usize>,
-}
-
-/// `GET /api/v1/audit`: newest first.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AuditList {
-    pub entries: Vec<AuditEntry>,
-}
-
-/// `POST /api/v1/backup`: an empty body, or what to leave out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct TakeBackup {
-    /// The output of steps.
-    pub without_logs: bool,
-}
-
-/// `POST /api/v1/rollback`: to what a task released, or to the good release before the live one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RollbackBody {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub task: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub project: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment: Option<String>,
-    /// The release to go back to, as shown by what is live; otherwise what was live before.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
-    /// Why a freeze is overridden, if it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub override_freeze: Option<String>,
-    /// Why an admin gives the missing approval, if one does.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub emergency: Option<String>,
-}
-
-/// `GET /api/v1/tasks/ID/log?…`: which of the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LogQuery {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// `STAGE.STEP`, or the step's name alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub step: Option<String>,
-    /// Follow until the task has ended.
-    pub follow: bool,
-}
-
-/// `GET /api/v1/agent`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AboutAgent {
-    pub version: String,
-    /// The zone for reading and writing times, by name; `null` if the zone of the agent's machine
-    /// has no name.
-    pub time_zone: Option<String>,
-}
-
-/// `GET /api/v1/hosts`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostList {
-    pub hosts: Vec<HostLine>,
-}
-
-/// A host of the configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostLine {
-    pub name: String,
-    pub address: String,
-    pub port: u16,
-    pub groups: Vec<String>,
-    pub disabled: Option<Disabled>,
-}
-
-/// `GET /api/v1/live?project=&environment=`: everything, or only what these name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LiveQuery {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub project: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub environment: Option<String>,
-}
-
-/// What is live, by project and environment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LiveList {
-    pub live: Vec<LiveView>,
-}
-
-/// What is live in one environment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LiveView {
-    pub project: String,
-    pub environment: String,
-    /// By host; `null` if nothing is live.
-    pub hosts: BTreeMap<String, Option<LiveHost>>,
-}
-
-/// What is live on one host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LiveHost {
-    pub release: ReleaseId,
-    /// Where it is on the host, if tagship did not make it.
-    #[serde(default)]
-    pub directory: Option<String>,
-    /// The tag from which it was made; `null` if tagship did not make the release.
-    pub tag: Option<String>,
-    /// `null` if tagship did not make the release.
-    pub commit: Option<String>,
-    /// The task that made it; `null` if tagship did not make the release.
-    pub task: Option<u64>,
-    /// Who submitted that task: their account, if known.
-    pub by: Option<String>,
-    /// The task that switched to it, if it is another one: a rollback, or a failed task that rolled
-    /// back.
-    #[serde(default)]
-    pub switched_by: Option<u64>,
-    /// When it was switched; `null` if an earlier version of tagship did that.
-    pub since: Option<Timestamp>,
-    /// Set if `current` was last seen to point elsewhere.
-    pub drift: Option<Drift>,
+    (approvals, now)
 }

@@ -1,6 +1,7 @@
 //! No advice is refused next: in every state of a task, each thing that is offered, and each command
 //! that is named by `tagship show` or by a refusal, is tried on a copy of the store.
 
+use tagship::api::{TaskView, next};
 use tagship::base::clock::Clock as _;
 use tagship::domain::approval::Actor;
 use tagship::domain::rule::Schedule;
@@ -8,7 +9,7 @@ use tagship::domain::task::{State, Task};
 use tagship::engine::request::{
     self, May, PresentHosts, RequestContext, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
 };
-use tagship::server::view::{Shown, TaskView, next, task_view};
+use tagship::server::view::{Shown, task_view};
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Store};

@@ -2,9 +2,9 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tagship::api::TaskView;
 use tagship::domain::task::{Event, Outcome};
 use tagship::identity::account::Role;
-use tagship::server::view::TaskView;
 
 use crate::client::Program;
 use crate::world::{COMMIT, World};

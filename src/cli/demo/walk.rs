@@ -18,10 +18,10 @@ use super::super::table::{Table, printable};
 use super::directory::{DemoDirectory, ENVIRONMENTS, HOSTS, PLACE, cannot};
 use super::processes::{DemoProgram, PAUSE, Processes};
 use super::sshd::{self, Outside};
+use crate::api::{TaskList, TaskView};
 use crate::base::secret;
 use crate::config::{self, LocalConfig};
 use crate::domain::task::Relation;
-use crate::server::view::{TaskList, TaskView};
 
 const CONFIG: &str = "var/demo/config.toml";
 const PASSWORD: &str = "var/demo/pat.password";

@@ -6,7 +6,7 @@ use super::super::Site;
 use super::super::authentication::{self, AuditedAction, Who};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::{DelegationView, NewDelegationBody};
+use crate::api::{DelegationView, NewDelegationBody};
 use crate::identity::account::{self, AccountError, Delegation, Enrolment, LoginError};
 
 /// Begins the setup of a user's second factor.

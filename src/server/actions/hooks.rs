@@ -7,7 +7,7 @@ use super::super::authentication::{AuditedAction, Who};
 use super::super::cursor;
 use super::super::fault::Fault;
 use super::super::text::{TimeBound, times};
-use super::super::view::{HookList, HookQuery, UnseenTags};
+use crate::api::{HookList, HookQuery, UnseenTags};
 use crate::engine::push::{PushReplay, ReplayError};
 use crate::store::{HookEntry, HookFilter, OUTCOME_NAMES};
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::Site;
 use super::super::authentication::{AuditedAction, Who};
 use super::super::fault::Fault;
-use super::super::view::{HostLine, LiveHost, LiveQuery, LiveView};
+use crate::api::{HostLine, LiveHost, LiveQuery, LiveView};
 use crate::domain::permission::{Ability, PermissionTarget};
 use crate::domain::rule::TAGS;
 use crate::store::{Disabled, Head, LiveRelease};

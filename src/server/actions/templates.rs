@@ -3,7 +3,7 @@
 use super::super::Site;
 use super::super::authentication::Who;
 use super::super::fault::Fault;
-use super::super::view::{TemplateLine, TemplateList, TemplateVersion};
+use crate::api::{TemplateLine, TemplateList, TemplateVersion};
 use crate::config::Templates;
 use crate::domain::permission::PermissionTarget;
 

@@ -6,7 +6,7 @@ use super::super::Site;
 use super::super::authentication::{self, AuditedAction, Who};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::{ChangeUser, NewTokenBody, NewUserBody, TokenView, UserView};
+use crate::api::{ChangeUser, NewTokenBody, NewUserBody, TokenView, UserView};
 use crate::domain::permission::{Ability, Scopes};
 use crate::identity::account::{self, Account, LoginError, NewAccount, Status, Token, TokenTerms};
 

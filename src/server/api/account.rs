@@ -12,9 +12,7 @@ use super::super::answer::{self, HttpResult};
 use super::super::authentication::{Who, who};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::{
-    BegunFactor, CodeBody, DelegationList, NewDelegationBody, Nothing, ResetFactor,
-};
+use crate::api::{BegunFactor, CodeBody, DelegationList, NewDelegationBody, Nothing, ResetFactor};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::permission::Ability;
 use crate::identity::account::Delegation;

@@ -9,7 +9,7 @@ use super::super::actions::hooks::{hook, hooks, replay_as};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::who;
 use super::super::call::Call;
-use super::super::view::{HookQuery, Nothing};
+use crate::api::{HookQuery, Nothing};
 use crate::domain::permission::Ability;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {

@@ -9,7 +9,7 @@ use super::super::actions::hosts::{hosts, live, no_host, set_disabled};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::{Who, who};
 use super::super::call::Call;
-use super::super::view::{AboutAgent, Because, HostList, LiveList, LiveQuery, Nothing};
+use crate::api::{AboutAgent, Because, HostList, LiveList, LiveQuery, Nothing};
 
 /// For every logged-in user, whatever their permissions.
 pub(super) async fn about(site: &Arc<Site>, call: &mut Call) -> HttpResult {

@@ -12,7 +12,7 @@ use super::super::authentication::{AuditedAction, who};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::output::unbuffered;
-use super::super::view::{AuditList, AuditQuery, TakeBackup};
+use crate::api::{AuditList, AuditQuery, TakeBackup};
 use crate::domain::permission::Ability;
 use crate::store::backup::{self, LogInclusion};
 

@@ -9,7 +9,7 @@ use super::super::actions::tasks::{ask, go_back, lines, parse_id, sight, sight_f
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::who;
 use super::super::call::{Call, misread};
-use super::super::view::{RollbackBody, TaskQuery};
+use crate::api::{RollbackBody, TaskQuery};
 use crate::engine::request::{TaskRequest, Verb};
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {

@@ -9,7 +9,7 @@ use super::super::actions::templates::{library, listed, no_template, seen, versi
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::who;
 use super::super::call::Call;
-use super::super::view::{TemplateLine, TemplateView};
+use crate::api::{TemplateLine, TemplateView};
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;

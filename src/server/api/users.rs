@@ -12,7 +12,7 @@ use super::super::actions::users::{
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::who;
 use super::super::call::Call;
-use super::super::view::{
+use crate::api::{
     ChangeUser, MadeToken, NewPassword, NewTokenBody, NewUserBody, TokenList, UserList,
 };
 use crate::base::secret::ExposeSecret as _;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::super::Site;
 use super::super::fault::Fault;
-use super::super::view::LogQuery;
+use crate::api::LogQuery;
 use crate::domain::plan::Plan;
 use crate::domain::task::{Direction, StepRef};
 use crate::store::log::LogEntry;

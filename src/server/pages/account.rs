@@ -9,9 +9,9 @@ use super::super::actions;
 use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::view::NewDelegationBody;
 use super::users::{Made, show};
 use super::{Plain, sender, times};
+use crate::api::NewDelegationBody;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

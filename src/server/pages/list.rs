@@ -11,8 +11,8 @@ use super::super::authentication::{Who, who};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::text::{self, Times};
-use super::super::view::{TaskLine, TaskList, TaskQuery};
 use super::{Frame, shown, times};
+use crate::api::{TaskLine, TaskList, TaskQuery};
 
 /// How many recent tasks a page shows.
 const PAGE_TASKS: usize = 50;

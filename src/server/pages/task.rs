@@ -16,8 +16,8 @@ use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::output::{LOG_END_BYTES, TaskLogReader};
 use super::super::text::{self, Times};
-use super::super::view::{self, HostView, LogQuery, May, StageView, StepState, StepView, TaskView};
 use super::{Frame, shown, times};
+use crate::api::{self, HostView, LogQuery, May, StageView, StepState, StepView, TaskView};
 use crate::domain::approval::Actor;
 use crate::domain::permission::Ability;
 use crate::domain::plan::{Plan, PlanDigest};
@@ -113,8 +113,8 @@ impl TaskPage {
             statement: text::statement(&view, &live, &times),
             refusal: refusal(site, &actor, sight, &view),
             changed: changed(&view, &live, &times),
-            way_back: view::way_back(&view, |at| times.minute(&at)),
-            changes_nothing: view::changes_nothing(&view),
+            way_back: api::way_back(&view, |at| times.minute(&at)),
+            changes_nothing: api::changes_nothing(&view),
             comparisons: compared(&view),
             events: sight.task.events,
             planned: sight.plan.as_deref().map(planned).unwrap_or_default(),
@@ -403,7 +403,7 @@ fn refusal(site: &Site, actor: &Actor, sight: &TaskDetail, view: &TaskView) -> S
 /// Returns what an approver must know: what has changed since other approvals, and that something
 /// else went live with which the task is not compared yet.
 fn changed(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> Vec<String> {
-    let mut changed = view::changed_since_approval(view, |at| times.minute(&at));
+    let mut changed = api::changed_since_approval(view, |at| times.minute(&at));
     let compared = view
         .compared
         .iter()
@@ -435,7 +435,7 @@ fn compared(view: &TaskView) -> Vec<Compared> {
                 words,
                 tone,
                 against: match &comparison.live {
-                    Some(live) => match view::live_called(view, live) {
+                    Some(live) => match api::live_called(view, live) {
                         Some(called) => format!("{called} ({}) on {hosts}", text::short(live)),
                         None => format!("{} on {hosts}", text::short(live)),
                     },

@@ -13,8 +13,8 @@ use super::super::authentication::who;
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::text::{self, Times};
-use super::super::view::{TemplateLine, TemplateQuery, TemplateVersion};
 use super::{Frame, shown, times};
+use crate::api::{TemplateLine, TemplateQuery, TemplateVersion};
 use crate::domain::template::StoredTemplate;
 
 /// How many unchanged lines are shown around a change.

@@ -16,8 +16,8 @@ use super::super::answer::{self, HttpResult};
 use super::super::authentication::{Who, who};
 use super::super::call::Call;
 use super::super::text::Times;
-use super::super::view::{self, ChangeUser, DelegationView, TokenView, UserView};
 use super::{Frame, Plain, sender, shown, times};
+use crate::api::{self, ChangeUser, DelegationView, TokenView, UserView};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::permission::{Ability, Role, Scope};
 use crate::identity::account::{Enrolment, Qr};
@@ -62,7 +62,7 @@ struct NewUserForm {
 pub(in crate::server) async fn add(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let new: NewUserForm = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &new.csrf).await?;
-    let new = view::NewUserBody {
+    let new = api::NewUserBody {
         name: new.name.trim().to_owned(),
         display: new.display.trim().to_owned(),
         role: new.role,
@@ -295,7 +295,7 @@ pub(in crate::server) async fn new_token(
 ) -> HttpResult {
     let fields: NewTokenForm = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
-    let asked = view::NewTokenBody {
+    let asked = api::NewTokenBody {
         expires: times(site).parse(&fields.expires)?,
         scopes: Some(fields.scopes()),
         name: fields.label,

@@ -1,7 +1,7 @@
 //! What a plan will do, as text for the page of a task. Pure.
 
-use super::super::super::view::on_hosts;
 use super::text;
+use crate::api::on_hosts;
 use crate::domain::plan::{AGENT, Plan};
 use crate::domain::template::{Directory, Gate, Probe, Program, ProgramCommand, Step, StepAction};
 

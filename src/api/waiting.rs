@@ -1,7 +1,8 @@
 //! What a task waits for that only people can provide, as text for page and command line. Pure.
 
-use super::{May, TaskView};
+use super::task::TaskView;
 use crate::domain::template::{Approvers, Requirement};
+use crate::engine::request::May;
 
 /// `task 94 waits for 1 approval: bob, carol; `tagship approve 94``; at a gate, how to resume it.
 #[must_use]
@@ -30,7 +31,7 @@ pub fn waits_for(task: &TaskView) -> String {
 }
 
 /// Returns `1 approval by @pm (0 so far)`, from the text of `approval::missing`.
-pub(in crate::server) fn missing(text: &str) -> String {
+pub(crate) fn missing(text: &str) -> String {
     let (requirement, have) = text.split_once(" (has ").unwrap_or((text, "0)"));
     let Ok(requirement) = requirement.parse::<Requirement>() else {
         return text.to_owned();
@@ -48,7 +49,7 @@ pub(in crate::server) fn missing(text: &str) -> String {
 }
 
 /// `1 commit`, `2 commits`.
-pub(in crate::server) fn plural(count: u64, what: &str) -> String {
+pub(crate) fn plural(count: u64, what: &str) -> String {
     if count == 1 {
         format!("1 {what}")
     } else {
@@ -57,7 +58,7 @@ pub(in crate::server) fn plural(count: u64, what: &str) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`; long lists are cut.
-pub(in crate::server) fn list(names: &[String]) -> String {
+pub(crate) fn list(names: &[String]) -> String {
     const NAMED_MAX: usize = 5;
     match names {
         [] => String::new(),

@@ -1,8 +1,9 @@
 //! What a user can do about a task, for page and command line alike. Pure: every command it names
 //! is a request that the caller may make ([`TaskView::may`]).
 
+use super::task::TaskView;
 use super::waiting::waits_for;
-use super::{May, TaskView};
+use crate::engine::request::May;
 
 /// Whether a freeze keeps it from running.
 fn frozen(task: &TaskView) -> bool {

@@ -5,63 +5,17 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use super::TaskView;
+use super::task::TaskView;
 use super::waiting::list;
-use crate::domain::approval::Approval;
 use crate::domain::host::ReleaseId;
-use crate::domain::task::{ComparedRelease, ComparedWith, Event, OriginKind, Recorded, Relation};
+use crate::domain::task::{ComparedRelease, OriginKind, Relation};
 use crate::store::Head;
 
 /// Digits of a commit in a sentence.
 const COMMIT_DIGITS: usize = 10;
 /// The most releases named in a sentence.
 const NAMED_MAX: usize = 3;
-
-/// An approval, with what was live when it was given.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ApprovalView {
-    #[serde(flatten)]
-    pub approval: Approval,
-    /// The releases that the task was compared with at that time.
-    #[serde(default)]
-    pub live: Vec<ComparedRelease>,
-}
-
-/// What a task was compared with, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ComparedView {
-    pub at: Timestamp,
-    #[serde(flatten)]
-    pub with: ComparedWith,
-}
-
-/// Returns the approvals that count for this plan or counted for an earlier one, each with its
-/// comparison at that time; and the current comparison.
-pub(super) fn compared(events: &[Recorded]) -> (Vec<ApprovalView>, Option<ComparedView>) {
-    let mut approvals = Vec::new();
-    let mut now: Option<ComparedView> = None;
-    for Recorded { time, event } in events {
-        match event {
-            Event::Landed(landed) => {
-                let with = landed.compared.clone();
-                now = Some(ComparedView { at: *time, with });
-            }
-            Event::Compared { with, .. } => {
-                let with = with.clone();
-                now = Some(ComparedView { at: *time, with });
-            }
-            Event::Approved(approval) => approvals.push(ApprovalView {
-                approval: approval.clone(),
-                live: now.iter().flat_map(|now| now.with.live.clone()).collect(),
-            }),
-            Event::Reopened { .. } => approvals.clear(),
-            _ => {}
-        }
-    }
-    (approvals, now)
-}
 
 /// Whether what it would change is compared with what is live now.
 fn waits(state: &str) -> bool {
@@ -76,7 +30,7 @@ fn name(live: &ComparedRelease) -> &str {
     }
 }
 
-fn names(live: &[ComparedRelease]) -> String {
+pub(crate) fn names(live: &[ComparedRelease]) -> String {
     let named: Vec<&str> = live.iter().take(NAMED_MAX).map(name).collect();
     let more = live.len().saturating_sub(NAMED_MAX);
     match (named.split_last(), more) {
@@ -97,11 +51,6 @@ pub fn live_called(task: &TaskView, commit: &str) -> Option<String> {
     let of_commit = compared.filter(|live| live.commit.as_deref() == Some(commit));
     let live: Vec<ComparedRelease> = of_commit.cloned().collect();
     (!live.is_empty()).then(|| names(&live))
-}
-
-/// `release-1.4 is live`, for the history.
-pub(super) fn against(with: &ComparedWith) -> String {
-    format!("{} is live", names(&with.live))
 }
 
 fn same_releases(one: &[ComparedRelease], other: &[ComparedRelease]) -> bool {
@@ -170,7 +119,7 @@ pub fn way_back(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Option<S
 }
 
 /// Returns `20260101120000 (not made by tagship)`; with the hosts if they differ.
-pub(in crate::server) fn on_hosts(targets: &BTreeMap<String, ReleaseId>) -> String {
+pub fn on_hosts(targets: &BTreeMap<String, ReleaseId>) -> String {
     let mut hosts: BTreeMap<&ReleaseId, Vec<String>> = BTreeMap::new();
     for (host, release) in targets {
         hosts.entry(release).or_default().push(host.clone());
