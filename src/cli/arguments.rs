@@ -2,8 +2,8 @@
 
 mod find;
 mod live;
+mod output;
 mod submit;
-
 mod templates;
 
 use std::path::PathBuf;
@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use live::LiveArgs;
+pub(crate) use output::OutputForm;
 pub(crate) use submit::Submit;
 
 pub(super) use self::templates::TemplatesCommand;
@@ -100,14 +101,6 @@ pub enum CliCommand {
         /// The shell
         shell: Shell,
     },
-}
-
-/// The output format.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct OutputForm {
-    /// Print JSON, for programs
-    #[arg(long)]
-    pub json: bool,
 }
 
 #[derive(Debug, Args)]

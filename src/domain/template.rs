@@ -73,6 +73,70 @@ pub struct Template {
     pub digest: String,
 }
 
+impl Template {
+    /// Returns the names of secret parameters.
+    pub fn secrets(&self) -> impl Iterator<Item = &String> {
+        let secret = self
+            .params
+            .iter()
+            .filter(|one| one.kind == ParamKind::Secret);
+        secret.map(|param| &param.name)
+    }
+
+    /// Returns the template's own parameters for a task with the `given` values, with defaults and
+    /// after checking every value. Excludes those in [`SUPPLIED`].
+    ///
+    /// # Errors
+    /// All invalid parameters, by name.
+    pub fn parameters(
+        &self,
+        given: &BTreeMap<String, String>,
+    ) -> Result<BTreeMap<String, String>, Vec<ParamError>> {
+        let mut errors = Vec::new();
+        for name in given.keys() {
+            if SUPPLIED.contains(&name.as_str()) {
+                errors.push(ParamError::Supplied { name: name.clone() });
+            } else if !self.params.iter().any(|param| param.name == *name) {
+                let known: Vec<&str> = self.params.iter().map(|p| p.name.as_str()).collect();
+                errors.push(ParamError::Unknown {
+                    template: self.name.clone(),
+                    name: name.clone(),
+                    known: if known.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        known.join(", ")
+                    },
+                });
+            }
+        }
+        let mut values = BTreeMap::new();
+        for param in &self.params {
+            let Some(value) = given.get(&param.name).or(param.default.as_ref()) else {
+                if param.required {
+                    errors.push(ParamError::Missing {
+                        template: self.name.clone(),
+                        name: param.name.clone(),
+                    });
+                } else {
+                    values.insert(param.name.clone(), String::new());
+                }
+                continue;
+            };
+            match param.check(value) {
+                Ok(()) => {
+                    values.insert(param.name.clone(), value.clone());
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if errors.is_empty() {
+            Ok(values)
+        } else {
+            Err(errors)
+        }
+    }
+}
+
 /// One version of a template, stored for the tasks that used it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredTemplate {

@@ -6,6 +6,7 @@
 //! Performs nothing: the executor sees the events.
 
 mod advice;
+mod ask;
 mod earlier;
 mod error;
 mod rollback;
@@ -14,8 +15,8 @@ mod verb;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::advice::advised;
-pub use self::advice::{May, WaysBack, granted};
+pub use self::advice::{May, decide, granted};
+pub use self::ask::ask;
 pub use self::earlier::RollbackGoal;
 pub use self::error::RequestError;
 use self::error::{listed, required_reason};
@@ -30,13 +31,8 @@ use crate::domain::permission::{Ability, Whose};
 use crate::domain::plan::{Plan, PlanDigest};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Event, Origin, Recorded, State, StopRequester, Task};
-use crate::store::kv::Commit;
-use crate::store::{Store, StoreError};
 
 const OVERRIDE: &str = "override a freeze";
-
-/// How often a request is decided again when the task changes meanwhile.
-const TRIES: u32 = 8;
 
 /// A request on a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +83,15 @@ pub enum TaskRequest {
         #[serde(default)]
         host: Option<String>,
     },
+}
+
+/// Which releases an environment can roll back to, from the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaysBack {
+    /// The task's release.
+    pub to_task: bool,
+    /// The good release before the live one.
+    pub before_live: bool,
 }
 
 /// What a request is checked against, besides the task.
@@ -148,22 +153,6 @@ impl RequestContext<'_> {
             },
         })
     }
-}
-
-/// Returns the events that follow from a request, if the actor and the task's state allow it.
-///
-/// # Errors
-/// [`RequestError`] names the missing permission, or the task's state and which requests are
-/// possible instead.
-pub fn decide(
-    task: &Task,
-    actor: &Actor,
-    request: &TaskRequest,
-    moment: &RequestContext<'_>,
-) -> Result<Vec<Event>, RequestError> {
-    attempt(task, actor, request, moment)
-        .map(|event| vec![event])
-        .map_err(|error| advised(error, task, actor, moment))
 }
 
 /// Like [`decide`]; a refusal does not name alternatives.
@@ -381,47 +370,4 @@ fn whose(task: &Task, actor: &Actor) -> Whose {
     } else {
         Whose::Others
     }
-}
-
-/// Applies a request to a task; returns its new state, durably. `also` is part of the same commit:
-/// the audit entry.
-///
-/// # Errors
-/// [`RequestError`]; nothing was changed then.
-pub async fn ask(
-    store: &Store,
-    id: u64,
-    actor: &Actor,
-    request: &TaskRequest,
-    calendar: &Calendar,
-    now: Timestamp,
-    also: &Commit,
-) -> Result<Task, RequestError> {
-    for _ in 1..TRIES {
-        let task = store.task(id).await?;
-        let plan = store.plan_of(&task).await?;
-        let mut moment = RequestContext {
-            now,
-            calendar,
-            plan: plan.as_deref(),
-            newer: store.ran_since(&task).await?,
-            ways: WaysBack::default(),
-        };
-        let events = match decide(&task, actor, request, &moment) {
-            Err(RequestError::State { .. } | RequestError::Newer { .. }) => {
-                moment.ways = ways_back(store, &task).await?;
-                decide(&task, actor, request, &moment)?
-            }
-            decided => decided?,
-        };
-        let recorded = events
-            .into_iter()
-            .map(|event| Recorded { time: now, event })
-            .collect();
-        match store.append_with(&task, recorded, also.clone()).await {
-            Err(StoreError::Changed(_)) => {}
-            result => return Ok(result?),
-        }
-    }
-    Err(StoreError::Changed(id).into())
 }

@@ -26,7 +26,6 @@ mod url;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::plan::PushLimits;
@@ -34,7 +33,7 @@ use crate::domain::plan::PushLimits;
 pub use crate::domain::task::{
     ChangedPath, CommitLine, CommitPerson, Comparison, Description, Relation, TagInfo,
 };
-pub use adapter::SystemGit;
+pub use adapter::{Git, SystemGit};
 pub use describe::{DescribeRequest, LiveOn, describe};
 pub use queries::{heads, tags};
 pub use system::{fetch, ls_remote, unpin};
@@ -268,57 +267,6 @@ impl LandingError {
 
 /// A callback for lines of git's progress, a few dozen for a large fetch.
 pub type GitProgress<'a> = &'a (dyn Fn(&str) + Send + Sync);
-
-/// The git interface for the executor; simulations implement their own.
-pub trait Git: Send + Sync {
-    /// `git.ls_remote`: returns where the named refs point on the git server now, in one query;
-    /// missing refs are omitted. Changes nothing: after a crash or an error, repeat it.
-    fn ls_remote<'a>(
-        &'a self,
-        source: &'a GitSource,
-        refs: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>>;
-
-    /// `git.fetch`: fetches the object with its whole history into the mirror and pins it for the
-    /// task. After a crash or an error the mirror may have more objects, but nothing unchecked is
-    /// pinned; always safe to repeat.
-    fn fetch<'a>(
-        &'a self,
-        source: &'a GitSource,
-        wanted: &'a FetchRequest,
-        progress: GitProgress<'a>,
-    ) -> BoxFuture<'a, Result<(), LandingError>>;
-
-    /// `git.unpin`: removes the task's pin. Idempotent; after a crash it may or may not exist,
-    /// which is harmless.
-    fn unpin<'a>(
-        &'a self,
-        source: &'a GitSource,
-        task: u64,
-    ) -> BoxFuture<'a, Result<(), LandingError>>;
-
-    /// `git.tags`: returns all tags of the git server, in one query. Changes nothing.
-    fn tags<'a>(
-        &'a self,
-        source: &'a GitSource,
-    ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>>;
-
-    /// `git.heads`: returns the commits of a set that no other reaches. Reads the mirror only;
-    /// deterministic.
-    fn heads<'a>(
-        &'a self,
-        source: &'a GitSource,
-        commits: &'a [String],
-    ) -> BoxFuture<'a, Result<Vec<String>, LandingError>>;
-
-    /// `git.describe`: describes the object, and how it relates to what is live. Reads the mirror
-    /// only; deterministic.
-    fn describe<'a>(
-        &'a self,
-        source: &'a GitSource,
-        question: &'a DescribeRequest,
-    ) -> BoxFuture<'a, Result<Description, LandingError>>;
-}
 
 #[cfg(test)]
 mod tests {

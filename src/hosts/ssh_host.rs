@@ -8,6 +8,8 @@
 mod exchange;
 // Follows a `run` step to its end, over as many connections as it takes.
 mod follow;
+// Performs an operation by its scripts.
+mod perform;
 // Performs scripts on the agent's own machine, as another user.
 mod local;
 // Performs one transfer by rsync.
@@ -18,29 +20,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures::FutureExt as _;
-use futures::future::BoxFuture;
 use tokio::sync::Mutex;
-use tracing::Instrument as _;
 
 use crate::base::clock::{Clock as _, SystemClock};
-use crate::base::crash;
-use crate::domain::host::{DeployTarget, HostError, Hosts, Op, Output, Reply, turn_max, turn_of};
+use crate::domain::host::{DeployTarget, HostError, HostState, turn_max, turn_of};
 use crate::hosts::publish;
-use crate::hosts::ssh::runner::{self, Attempt, AttemptEnd};
 use crate::hosts::ssh::script::{AnswerLines, InvalidValue, OpSequence};
-use crate::hosts::ssh::{Connection, Dialer, Presence, RsyncTransport, SshTarget, Unreachable};
-use crate::hosts::sync;
-use exchange::{NoReply, Shell};
+use crate::hosts::ssh::{Connection, Dialer, Presence, RsyncTransport, SshTarget};
+use exchange::{NoReply, Shell, again};
 pub use local::LocalShell;
 
-/// The limit for a script that works on whole trees; a dead connection is noticed far earlier.
-const TREE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 /// The limit for a script that only inspects and renames.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(120);
-
-/// The maximum number of tries of an operation whose answer was lost.
-const ASKED_TIMES_MAX: u32 = 3;
 
 /// The last sequence number given to a script of this process.
 static TURN: AtomicU64 = AtomicU64::new(0);
@@ -174,110 +165,7 @@ impl SshHosts {
         Ok(opened)
     }
 
-    async fn dispatch(&self, host: &str, op: &Op, output: &dyn Output) -> Result<Reply, HostError> {
-        match op {
-            Op::Prepare {
-                place,
-                release,
-                base,
-                removed,
-                inodes,
-                shared,
-                existing,
-            } => {
-                let base = base.as_ref().map(|base| (base, *inodes));
-                let script =
-                    |turn| sync::prepare(place, turn, release, base, removed, shared, *existing);
-                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
-                sync::read_prepared(&lines)
-            }
-            Op::Transfer {
-                place,
-                from,
-                set,
-                inodes,
-            } => transfer::transfer(self, host, place, from, (set, *inodes)).await,
-            Op::Seal {
-                place,
-                release,
-                owner,
-            } => {
-                let script = |turn| sync::seal(place, turn, release, owner.as_deref());
-                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
-                sync::read_sealed(&lines)
-            }
-            Op::Inspect { deploy_to } => self.inspect(host, deploy_to).await.map(Reply::Inspected),
-            Op::Publish {
-                place,
-                release,
-                over,
-                key,
-                existing,
-            } => {
-                let script = |turn| publish::publish(place, turn, release, over, key, *existing);
-                let lines = self.claimed(host, place, SCRIPT_TIMEOUT, &script).await?;
-                publish::read_published(&lines)
-            }
-            Op::Run { place, run } => follow::run(self, host, place, run, output).await,
-            Op::RunResult { deploy_to, key } => {
-                let script = runner::result(deploy_to, key, 0)?;
-                match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {
-                    AttemptEnd::Run(end) => Ok(Reply::Run(end)),
-                    // The caller learns that it does not run; the attempt can never begin.
-                    AttemptEnd::Barred => Ok(Reply::Run(crate::domain::host::RunEnd::NotBegun)),
-                    AttemptEnd::Killed => Err(unexpected("killed")),
-                }
-            }
-            Op::Kill { deploy_to, key } => {
-                let script = runner::kill(deploy_to, key)?;
-                match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {
-                    AttemptEnd::Killed => Ok(Reply::Killed),
-                    AttemptEnd::Run(_) | AttemptEnd::Barred => {
-                        Err(unexpected("the end of an attempt"))
-                    }
-                }
-            }
-            Op::Prune {
-                place,
-                keep,
-                protect,
-                failed,
-            } => {
-                let script = |turn| publish::prune(place, turn, *keep, protect, failed);
-                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
-                publish::read_pruned(&lines, &place.deploy_to)
-            }
-        }
-    }
-
-    /// Performs an operation, and reports meanwhile if the host refuses connections.
-    async fn watched(&self, host: &str, op: &Op, output: &dyn Output) -> Result<Reply, HostError> {
-        let reply = self.dispatch(host, op, output);
-        let Some(known) = self.hosts.get(host) else {
-            return reply.await;
-        };
-        let mut changes = known.presence.changes();
-        let mut reply = std::pin::pin!(reply);
-        loop {
-            tokio::select! {
-                biased;
-                reply = &mut reply => return reply,
-                Ok(()) = changes.changed() => {
-                    let away = changes.borrow_and_update().clone();
-                    match away {
-                        Some(Unreachable { reason, until }) => output.away(&reason, until),
-                        None => output.back(),
-                    }
-                }
-            }
-        }
-    }
-
-    async fn inspect(
-        &self,
-        host: &str,
-        deploy_to: &str,
-    ) -> Result<crate::domain::host::HostState, HostError> {
+    async fn inspect(&self, host: &str, deploy_to: &str) -> Result<HostState, HostError> {
         let script = publish::inspect(deploy_to)?;
         let lines = again(|| self.lines(host, &script, SCRIPT_TIMEOUT, 0)).await?;
         publish::read_standing(&lines)
@@ -323,73 +211,10 @@ impl SshHosts {
         exchange::ask(&shell, script, timeout, &mut hear).await?;
         Ok(lines)
     }
-
-    /// Performs a script about an attempt, and passes on its output.
-    async fn attempt(
-        &self,
-        host: &str,
-        script: &[u8],
-        timeout: Duration,
-        output: &dyn Output,
-    ) -> Result<AttemptEnd, HostError> {
-        again(|| async {
-            let shell = self.shell(host).await?;
-            let mut attempt = Attempt::default();
-            let mut hear = |said| follow::hear(&mut attempt, said, 0, output).map(drop);
-            exchange::ask(&shell, script, timeout, &mut hear).await?;
-            Ok(follow::end(attempt, output)?)
-        })
-        .await
-    }
-}
-
-impl Hosts for SshHosts {
-    fn perform<'a>(
-        &'a self,
-        host: &'a str,
-        op: &'a Op,
-        output: &'a dyn Output,
-    ) -> BoxFuture<'a, Result<Reply, HostError>> {
-        let span = tracing::info_span!("host", host, op = op.label());
-        async move {
-            crash::before(op.label());
-            let reply = self.watched(host, op, output).await;
-            crash::after(op.label());
-            reply
-        }
-        .instrument(span)
-        .boxed()
-    }
 }
 
 fn unexpected(what: &str) -> HostError {
     crate::hosts::ssh::script::nonsense("expected another answer than", what)
-}
-
-/// Retries after a lost answer: every operation but `Run` may be performed twice. The result stays
-/// `Lost` even if the host becomes unreachable: it may have acted.
-async fn again<T, F>(mut ask: impl FnMut() -> F) -> Result<T, HostError>
-where
-    F: Future<Output = Result<T, NoReply>>,
-{
-    let mut lost = None;
-    for _ in 0..ASKED_TIMES_MAX {
-        let answer = match ask().await {
-            Err(not_begun @ NoReply::NotBegun(_)) => return Err(not_begun.into()),
-            answer => answer.map_err(HostError::from),
-        };
-        match answer {
-            Err(HostError::Lost(message)) => {
-                tracing::info!(message, "the answer was lost, asking again");
-                lost = Some(message);
-            }
-            Err(HostError::NotReached(message)) if lost.is_some() => {
-                lost = Some(message);
-            }
-            answer => return answer,
-        }
-    }
-    Err(HostError::Lost(lost.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -419,28 +244,5 @@ mod tests {
         assert!(years_ahead <= turn_max(turns.next(fence).0));
         turns.see(years_ahead + 1, fence);
         assert!(turns.next(fence).0 > years_ahead + 1);
-    }
-
-    #[tokio::test]
-    async fn lost_operation_is_never_reported_as_unreached() {
-        let mut answers = vec![
-            Err(NoReply::Host(HostError::NotReached("down".into()))),
-            Err(NoReply::Host(HostError::NotReached("down".into()))),
-            Err(NoReply::Host(HostError::Lost("cut".into()))),
-        ];
-        let answer: Result<(), _> =
-            again(|| std::future::ready(answers.pop().unwrap_or(Ok(())))).await;
-        assert_eq!(answer, Err(HostError::Lost("down".into())));
-    }
-
-    #[tokio::test]
-    async fn refused_operation_is_not_retried() {
-        let mut asked = 0;
-        let answer: Result<(), _> = again(|| {
-            asked += 1;
-            std::future::ready(Err(NoReply::Host(HostError::Refused("no".into()))))
-        })
-        .await;
-        assert_eq!((answer, asked), (Err(HostError::Refused("no".into())), 1));
     }
 }

@@ -9,7 +9,6 @@
 //! [`session`](crate::identity::session); `audit/`: [`audit`](super::audit); rest: [`store`](super)
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -18,7 +17,7 @@ use serde::{Deserialize, Serialize};
 mod changes;
 
 pub(super) use changes::ChangeLog;
-pub use changes::{KeyChange, Update, Watch, WatchEnd};
+pub use changes::{Key, KeyChange, KeyWrite, Revision, Update, Watch, WatchEnd};
 
 /// Requirements and writes of one commit, counted together.
 pub const OPERATIONS_MAX: usize = 100;
@@ -33,22 +32,6 @@ pub const KEY_BYTES_MAX: usize = 400;
 pub const PAGE_ROWS_MAX: usize = 1000;
 /// Keys and values of one [`RowPage`], in bytes: the page ends once it reaches this.
 pub const PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// A key: bytes, compared as bytes.
-pub type Key = Vec<u8>;
-
-/// A state of the whole store: incremented by each commit that writes, kept across restarts.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct Revision(pub u64);
-
-impl fmt::Display for Revision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// The [`Revision`] at which a key was last written (etcd's `mod_revision`). A key that was deleted
 /// and rewritten has a different version.
@@ -204,14 +187,6 @@ pub enum Require {
     Absent,
     /// The key was last written at this revision.
     Version(KeyVersion),
-}
-
-/// A write to one key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KeyWrite {
-    Put(Vec<u8>),
-    /// Deleting a missing key is no error.
-    Delete,
 }
 
 /// Conditions and writes that are applied atomically.

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{HostState, ReleaseId};
+use super::state::{BrokenCurrent, HostState, ReleaseId};
 
 /// `current` does not point to what tagship switched to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,20 +22,6 @@ pub struct Drift {
     /// Why `current` is not a link to a directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broken: Option<BrokenCurrent>,
-}
-
-/// Why `current` exists but does not point to a release.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BrokenCurrent {
-    /// A directory instead of the link.
-    Directory,
-    /// Something else that is not a link.
-    File,
-    /// A link to a path that does not exist; without a target if it leads to itself.
-    Dangling,
-    /// A link whose target cannot be shown.
-    Text,
 }
 
 impl Drift {

@@ -8,7 +8,7 @@ use super::{RequestContext, RequestError, TaskRequest, attempt};
 use crate::domain::approval::Actor;
 use crate::domain::permission::Ability;
 use crate::domain::plan::PlanDigest;
-use crate::domain::task::{Origin, Pause, State, StepProgress, StepResult, Task};
+use crate::domain::task::{Event, Origin, Pause, State, StepProgress, StepResult, Task};
 
 /// A request that a task allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,13 +36,20 @@ pub enum May {
     RollbackBefore,
 }
 
-/// Which releases an environment can roll back to, from the store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WaysBack {
-    /// The task's release.
-    pub to_task: bool,
-    /// The good release before the live one.
-    pub before_live: bool,
+/// Returns the events that follow from a request, if the actor and the task's state allow it.
+///
+/// # Errors
+/// [`RequestError`] names the missing permission, or the task's state and which requests are
+/// possible instead.
+pub fn decide(
+    task: &Task,
+    actor: &Actor,
+    request: &TaskRequest,
+    moment: &RequestContext<'_>,
+) -> Result<Vec<Event>, RequestError> {
+    attempt(task, actor, request, moment)
+        .map(|event| vec![event])
+        .map_err(|error| advised(error, task, actor, moment))
 }
 
 /// Returns the requests that the actor may make on the task now.
@@ -133,7 +140,7 @@ fn only_waits(task: &Task) -> bool {
 }
 
 /// Adds the possible requests to a refusal.
-pub(super) fn advised(
+fn advised(
     error: RequestError,
     task: &Task,
     actor: &Actor,

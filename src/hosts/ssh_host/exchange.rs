@@ -17,6 +17,9 @@ const PRINTED_BYTES_MAX: usize = 512;
 /// How many bytes of a script's standard error are kept.
 const STDERR_BYTES_MAX: usize = 4096;
 
+/// The maximum number of tries of an operation whose answer was lost.
+const ASKED_TIMES_MAX: u32 = 3;
+
 /// What performs scripts: a host over its connection, or another user of this machine.
 #[derive(Clone)]
 pub(super) enum Shell {
@@ -217,6 +220,32 @@ fn complaint(stderr: &[u8]) -> String {
     }
 }
 
+/// Retries after a lost answer: every operation but `Run` may be performed twice. The result stays
+/// `Lost` even if the host becomes unreachable: it may have acted.
+pub(super) async fn again<T, F>(mut ask: impl FnMut() -> F) -> Result<T, HostError>
+where
+    F: Future<Output = Result<T, NoReply>>,
+{
+    let mut lost = None;
+    for _ in 0..ASKED_TIMES_MAX {
+        let answer = match ask().await {
+            Err(not_begun @ NoReply::NotBegun(_)) => return Err(not_begun.into()),
+            answer => answer.map_err(HostError::from),
+        };
+        match answer {
+            Err(HostError::Lost(message)) => {
+                tracing::info!(message, "the answer was lost, asking again");
+                lost = Some(message);
+            }
+            Err(HostError::NotReached(message)) if lost.is_some() => {
+                lost = Some(message);
+            }
+            answer => return answer,
+        }
+    }
+    Err(HostError::Lost(lost.unwrap_or_default()))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -254,5 +283,28 @@ mod tests {
     async fn script_that_began_may_take_its_time() {
         let asked = asked("exec \"$@\"", Duration::from_secs(1)).await;
         assert!(asked.is_ok(), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn lost_operation_is_never_reported_as_unreached() {
+        let mut answers = vec![
+            Err(NoReply::Host(HostError::NotReached("down".into()))),
+            Err(NoReply::Host(HostError::NotReached("down".into()))),
+            Err(NoReply::Host(HostError::Lost("cut".into()))),
+        ];
+        let answer: Result<(), _> =
+            again(|| std::future::ready(answers.pop().unwrap_or(Ok(())))).await;
+        assert_eq!(answer, Err(HostError::Lost("down".into())));
+    }
+
+    #[tokio::test]
+    async fn refused_operation_is_not_retried() {
+        let mut asked = 0;
+        let answer: Result<(), _> = again(|| {
+            asked += 1;
+            std::future::ready(Err(NoReply::Host(HostError::Refused("no".into()))))
+        })
+        .await;
+        assert_eq!((answer, asked), (Err(HostError::Refused("no".into())), 1));
     }
 }

@@ -2,10 +2,11 @@
 //! directory of their own, and nothing of it is a release before the seal.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::exchange::BEGIN_TIMEOUT;
-use super::{ASKED_TIMES_MAX, SshHosts};
+use super::SshHosts;
+use super::exchange::{BEGIN_TIMEOUT, again};
 use crate::domain::host::{self, DeployTarget, HostError, Inodes, Reply, TransferSet};
 use crate::hosts::ssh::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
 use crate::hosts::sync::rsync::{self, TransferEnd};
@@ -34,32 +35,31 @@ pub(super) async fn transfer(
             stall_timeout: STALL_TIMEOUT,
         })
     };
-    let mut asked = command(set)?;
-    let mut lost = None;
-    for _ in 0..ASKED_TIMES_MAX {
-        match once(hosts, host, &asked).await {
-            Ok((TransferEnd::Complete, reply)) => return Ok(reply),
-            Ok((TransferEnd::Failed(message), _)) => {
-                return Err(fenced(hosts, host, place)
-                    .await
-                    .unwrap_or(HostError::Refused(message)));
-            }
-            Ok((TransferEnd::Unlinkable(message), _)) => {
+    let whole = AtomicBool::new(false);
+    let sent = again(|| async {
+        let set = match whole.load(Ordering::Relaxed) {
+            true => &TransferSet::Whole,
+            false => set,
+        };
+        match once(hosts, host, &command(set)?).await? {
+            (TransferEnd::Complete, reply) => Ok(Ok(reply)),
+            (TransferEnd::Failed(message), _) => Ok(Err(HostError::Refused(message))),
+            (TransferEnd::Unlinkable(message), _) => {
                 tracing::info!(message, "sending what the live release cannot lend");
-                asked = command(&TransferSet::Whole)?;
-                lost = Some(message);
+                whole.store(true, Ordering::Relaxed);
+                Err(HostError::Lost(message).into())
             }
-            Ok((TransferEnd::Again(message), _)) | Err(HostError::Lost(message)) => {
-                tracing::info!(message, "the transfer broke off, repeating it");
-                lost = Some(message);
-            }
-            Err(HostError::NotReached(message)) if lost.is_some() => lost = Some(message),
-            Err(error) => return Err(error),
+            (TransferEnd::Again(message), _) => Err(HostError::Lost(message).into()),
         }
+    });
+    match sent.await {
+        Ok(Ok(reply)) => Ok(reply),
+        // A lost fence interrupts a transfer, too.
+        Ok(Err(error)) | Err(error @ HostError::Lost(_)) => {
+            Err(fenced(hosts, host, place).await.unwrap_or(error))
+        }
+        Err(error) => Err(error),
     }
-    // A lost fence interrupts a transfer, too.
-    let held = fenced(hosts, host, place).await;
-    Err(held.unwrap_or(HostError::Lost(lost.unwrap_or_default())))
 }
 
 async fn once(

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::InstallError;
 use super::file;
 use super::trial::TrialIdentity;
+use tagship_hook::rule::OnSpoolError;
 use tagship_hook::settings::Settings;
 
 /// The second line of the script that runs two hooks; identifies it.
@@ -22,6 +23,42 @@ pub enum GitServerKind {
     Gitea,
     /// `hooks/update`, run by git itself.
     Bare,
+}
+
+/// What to install, and where.
+#[derive(Clone, Debug)]
+pub struct InstallRequest {
+    /// The repository's directory (which contains `HEAD`); a work tree is accepted.
+    pub repo: PathBuf,
+    pub kind: GitServerKind,
+    /// The spool as the git server sees it, absolute.
+    pub spool_dir: PathBuf,
+    /// The key of the repository; a bare repository has no other source for it.
+    pub repository: String,
+    /// Written to the hook's settings if given; otherwise the agent's value counts.
+    pub on_spool_error: Option<OnSpoolError>,
+    /// The program `update`, built statically.
+    pub hook_program: PathBuf,
+    /// The user who runs git there; by default the owner of the repository.
+    pub git_user: Option<String>,
+}
+
+impl InstallRequest {
+    /// Returns the hook's settings.
+    ///
+    /// # Errors
+    /// A relative spool directory.
+    pub fn settings(&self) -> Result<Settings, InstallError> {
+        if !self.spool_dir.is_absolute() {
+            return Err(InstallError::RelativeSpool(self.spool_dir.clone()));
+        }
+        Ok(Settings {
+            spool_dir: self.spool_dir.clone(),
+            // The other servers provide it themselves, even after a rename.
+            repository: (self.kind == GitServerKind::Bare).then(|| self.repository.clone()),
+            on_spool_error: self.on_spool_error,
+        })
+    }
 }
 
 impl fmt::Display for GitServerKind {

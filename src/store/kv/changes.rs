@@ -3,16 +3,40 @@
 //! a commit is durable.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-
-use super::{Key, KeyWrite, Revision};
 
 /// How far a watcher may fall behind, in commits.
 const UPDATES_MAX: usize = 4096;
 /// How far a watcher may fall behind, in bytes of keys and values.
 const BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// A key: bytes, compared as bytes.
+pub type Key = Vec<u8>;
+
+/// A state of the whole store: incremented by each commit that writes, kept across restarts.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A write to one key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyWrite {
+    Put(Vec<u8>),
+    /// Deleting a missing key is no error.
+    Delete,
+}
 
 /// The change of one key by a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]

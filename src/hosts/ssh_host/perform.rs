@@ -1,0 +1,156 @@
+//! Performs each operation by the scripts of `sync`, `publish` and the runner, or by rsync.
+
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tracing::Instrument as _;
+
+use super::exchange::{self, again};
+use super::{SCRIPT_TIMEOUT, SshHosts, follow, transfer, unexpected};
+use crate::base::crash;
+use crate::domain::host::{HostError, Hosts, Op, Output, Reply, RunEnd};
+use crate::hosts::publish;
+use crate::hosts::ssh::Unreachable;
+use crate::hosts::ssh::runner::{self, Attempt, AttemptEnd};
+use crate::hosts::sync;
+
+/// The limit for a script that works on whole trees; a dead connection is noticed far earlier.
+const TREE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+impl SshHosts {
+    async fn dispatch(&self, host: &str, op: &Op, output: &dyn Output) -> Result<Reply, HostError> {
+        match op {
+            Op::Prepare {
+                place,
+                release,
+                base,
+                removed,
+                inodes,
+                shared,
+                existing,
+            } => {
+                let base = base.as_ref().map(|base| (base, *inodes));
+                let script =
+                    |turn| sync::prepare(place, turn, release, base, removed, shared, *existing);
+                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
+                sync::read_prepared(&lines)
+            }
+            Op::Transfer {
+                place,
+                from,
+                set,
+                inodes,
+            } => transfer::transfer(self, host, place, from, (set, *inodes)).await,
+            Op::Seal {
+                place,
+                release,
+                owner,
+            } => {
+                let script = |turn| sync::seal(place, turn, release, owner.as_deref());
+                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
+                sync::read_sealed(&lines)
+            }
+            Op::Inspect { deploy_to } => self.inspect(host, deploy_to).await.map(Reply::Inspected),
+            Op::Publish {
+                place,
+                release,
+                over,
+                key,
+                existing,
+            } => {
+                let script = |turn| publish::publish(place, turn, release, over, key, *existing);
+                let lines = self.claimed(host, place, SCRIPT_TIMEOUT, &script).await?;
+                publish::read_published(&lines)
+            }
+            Op::Run { place, run } => follow::run(self, host, place, run, output).await,
+            Op::RunResult { deploy_to, key } => {
+                let script = runner::result(deploy_to, key, 0)?;
+                match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {
+                    AttemptEnd::Run(end) => Ok(Reply::Run(end)),
+                    // The caller learns that it does not run; the attempt can never begin.
+                    AttemptEnd::Barred => Ok(Reply::Run(RunEnd::NotBegun)),
+                    AttemptEnd::Killed => Err(unexpected("killed")),
+                }
+            }
+            Op::Kill { deploy_to, key } => {
+                let script = runner::kill(deploy_to, key)?;
+                match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {
+                    AttemptEnd::Killed => Ok(Reply::Killed),
+                    AttemptEnd::Run(_) | AttemptEnd::Barred => {
+                        Err(unexpected("the end of an attempt"))
+                    }
+                }
+            }
+            Op::Prune {
+                place,
+                keep,
+                protect,
+                failed,
+            } => {
+                let script = |turn| publish::prune(place, turn, *keep, protect, failed);
+                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
+                publish::read_pruned(&lines, &place.deploy_to)
+            }
+        }
+    }
+
+    /// Performs an operation, and reports meanwhile if the host refuses connections.
+    async fn watched(&self, host: &str, op: &Op, output: &dyn Output) -> Result<Reply, HostError> {
+        let reply = self.dispatch(host, op, output);
+        let Some(known) = self.hosts.get(host) else {
+            return reply.await;
+        };
+        let mut changes = known.presence.changes();
+        let mut reply = std::pin::pin!(reply);
+        loop {
+            tokio::select! {
+                biased;
+                reply = &mut reply => return reply,
+                Ok(()) = changes.changed() => {
+                    let away = changes.borrow_and_update().clone();
+                    match away {
+                        Some(Unreachable { reason, until }) => output.away(&reason, until),
+                        None => output.back(),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Performs a script about an attempt, and passes on its output.
+    async fn attempt(
+        &self,
+        host: &str,
+        script: &[u8],
+        timeout: Duration,
+        output: &dyn Output,
+    ) -> Result<AttemptEnd, HostError> {
+        again(|| async {
+            let shell = self.shell(host).await?;
+            let mut attempt = Attempt::default();
+            let mut hear = |said| follow::hear(&mut attempt, said, 0, output).map(drop);
+            exchange::ask(&shell, script, timeout, &mut hear).await?;
+            Ok(follow::end(attempt, output)?)
+        })
+        .await
+    }
+}
+
+impl Hosts for SshHosts {
+    fn perform<'a>(
+        &'a self,
+        host: &'a str,
+        op: &'a Op,
+        output: &'a dyn Output,
+    ) -> BoxFuture<'a, Result<Reply, HostError>> {
+        let span = tracing::info_span!("host", host, op = op.label());
+        async move {
+            crash::before(op.label());
+            let reply = self.watched(host, op, output).await;
+            crash::after(op.label());
+            reply
+        }
+        .instrument(span)
+        .boxed()
+    }
+}
