@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod advice;
+mod circles;
 mod docs;
 mod pages;
 mod source;

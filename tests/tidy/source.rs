@@ -259,7 +259,7 @@ fn expand_groups(code: &str) -> String {
     expanded
 }
 
-fn expand_tree(prefix: &str, tree: &str, paths: &mut Vec<String>) {
+pub(crate) fn expand_tree(prefix: &str, tree: &str, paths: &mut Vec<String>) {
     let tree = tree.trim();
     let Some((head, group)) = tree.split_once('{') else {
         paths.push(format!("{prefix}{tree}"));
