@@ -72,7 +72,6 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
     let request = submission.request().cloned().unwrap_or_default();
     let (approvals, compared) = compared(events);
     let landed = task.landed.as_ref();
-    let waiting = task.state == State::Waiting;
     TaskView {
         id: task.id,
         title: submission.title.clone(),
@@ -100,7 +99,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         created_at: task.created,
         updated_at: task.updated,
         landed_at: task.landed_at,
-        expires_at: task.expires().filter(|_| waiting),
+        expires_at: task.expires().filter(|_| task.state == State::Waiting),
         pause_ends_at: plan.and_then(|plan| task.pause_ends(plan)),
         approvals,
         missing: missing(task),
