@@ -59,12 +59,12 @@ fn expire(outcome: u8, server: Server) -> ! {
     // In a thread of its own: if the pusher's connection hangs, this write would hang as well.
     drop(std::thread::Builder::new().spawn(move || {
         let mut message = PusherMessage::new(server);
-        message.say("the spool did not answer within 2 seconds");
+        message.add_line("the spool did not answer within 2 seconds");
         if outcome == REFUSE {
-            message.say("the tag is refused, so that it is not lost; push it again later");
+            message.add_line("the tag is refused, so that it is not lost; push it again later");
             message.refuse("the spool did not answer within 2 seconds");
         } else {
-            message.say("the tag is accepted, and nothing will be released unless a user runs: tagship submit");
+            message.add_line("the tag is accepted, and nothing will be released unless a user runs: tagship submit");
         }
         message.flush();
     }));

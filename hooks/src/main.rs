@@ -53,7 +53,7 @@ fn main() -> ExitCode {
         _ => {
             let mut message =
                 PusherMessage::new(PushOrigin::new(|name| std::env::var(name).ok()).server);
-            message.say(&format!(
+            message.add_line(&format!(
                 "called with {} arguments; git's update hook takes three: REF OLD NEW",
                 arguments.len()
             ));
@@ -81,7 +81,7 @@ fn check(program: &OsStr) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(text) => {
-            message::complain(&format!("tagship: {text}\n"));
+            message::print_error(&format!("tagship: {text}\n"));
             ExitCode::FAILURE
         }
     }
@@ -99,7 +99,7 @@ struct Push<'a> {
 }
 
 /// Why a tag cannot be recorded; the policy decides about the ref.
-struct NotHandedOver(String);
+struct HandOverError(String);
 
 impl<'a> Push<'a> {
     fn new(program: &'a OsStr) -> Self {
@@ -123,24 +123,25 @@ impl<'a> Push<'a> {
     }
 
     fn update(mut self, reference: &OsStr, old: &OsStr, new: &OsStr) -> ExitCode {
-        let code = match self.hand_over(reference, &old.to_string_lossy(), &new.to_string_lossy()) {
-            Ok(code) => code,
-            Err(NotHandedOver(reason)) => self.give_up(reference, &reason),
-        };
+        let code =
+            match self.write_record(reference, &old.to_string_lossy(), &new.to_string_lossy()) {
+                Ok(code) => code,
+                Err(HandOverError(reason)) => self.fail(reference, &reason),
+            };
         self.message.flush();
         code
     }
 
-    fn hand_over(
+    fn write_record(
         &mut self,
         reference: &OsStr,
         old: &str,
         new: &str,
-    ) -> Result<ExitCode, NotHandedOver> {
+    ) -> Result<ExitCode, HandOverError> {
         if self.origin.server != Server::Plain && self.origin.keys.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        let settings = Settings::find(self.program).map_err(NotHandedOver::because)?;
+        let settings = Settings::find(self.program).map_err(HandOverError::because)?;
         self.set_policy(settings.on_spool_error.unwrap_or_default());
         let Some(rules) = self.rules(&settings)? else {
             return Ok(ExitCode::SUCCESS);
@@ -154,11 +155,11 @@ impl<'a> Push<'a> {
         for set in &sets {
             let decision = set
                 .decide(reference.as_bytes(), old, new)
-                .map_err(NotHandedOver::because)?;
+                .map_err(HandOverError::because)?;
             if let (Decision::Matched { tag, .. }, false) = (&decision, found.matches) {
                 self.message.moved(tag, old, new);
             }
-            if let Some(code) = self.note(set, &decision, &page, &mut found) {
+            if let Some(code) = self.report(set, &decision, &page, &mut found) {
                 return Ok(code);
             }
         }
@@ -173,9 +174,10 @@ impl<'a> Push<'a> {
     /// Returns the pusher's account, as the agent will see it.
     fn approver(&self, pushers: Option<&Pushers>) -> PusherAccount {
         let (Some(pushers), Some(owner)) = (pushers, own_number()) else {
-            return PusherAccount::Untold;
+            return PusherAccount::NotReported;
         };
-        let pusher = Pusher::of(&self.origin.pusher, &self.ssh_key, owner, pushers.git_user);
+        let pusher =
+            Pusher::from_record(&self.origin.pusher, &self.ssh_key, owner, pushers.git_user);
         match pushers.account(&pusher) {
             Some(account) => PusherAccount::Known(account.to_owned()),
             None => PusherAccount::Unknown(shown(&pusher.to_string())),
@@ -183,7 +185,7 @@ impl<'a> Push<'a> {
     }
 
     /// Returns the rules of the repository, published under any of its keys.
-    fn rules(&self, settings: &Settings) -> Result<Option<RulesFile>, NotHandedOver> {
+    fn rules(&self, settings: &Settings) -> Result<Option<RulesFile>, HandOverError> {
         let own = settings.repository.as_slice();
         let keys = if own.is_empty() {
             &self.origin.keys
@@ -191,13 +193,13 @@ impl<'a> Push<'a> {
             own
         };
         if keys.is_empty() {
-            return Err(NotHandedOver(
+            return Err(HandOverError(
                 "the hook's settings name no repository; add repository = \"NAME\" or run tagship install again".to_owned(),
             ));
         }
         for key in keys {
             let rules = spool::read_rules(&settings.spool_dir, key);
-            if let Some(rules) = rules.map_err(NotHandedOver::because)? {
+            if let Some(rules) = rules.map_err(HandOverError::because)? {
                 return Ok(Some(rules));
             }
         }
@@ -205,7 +207,7 @@ impl<'a> Push<'a> {
     }
 
     /// Prints one project's decision; returns an exit code if no other project matters.
-    fn note<'t>(
+    fn report<'t>(
         &mut self,
         set: &RuleSet,
         decision: &Decision<'t>,
@@ -216,17 +218,17 @@ impl<'a> Push<'a> {
             Decision::NotATag => return Some(ExitCode::SUCCESS),
             Decision::NotUtf8 => {
                 self.message
-                    .say("the tag's name is not UTF-8; it is never released");
+                    .add_line("the tag's name is not UTF-8; it is never released");
                 return Some(ExitCode::SUCCESS);
             }
-            Decision::OddName => {
-                self.message.say(
+            Decision::UnsafeName => {
+                self.message.add_line(
                     "the tag's name is too long or holds a control character; it is never released",
                 );
                 return Some(ExitCode::SUCCESS);
             }
             Decision::Malformed(reason) => {
-                self.message.say(&format!(
+                self.message.add_line(&format!(
                     "the hook was not called as git calls it: {reason}"
                 ));
                 self.message
@@ -253,11 +255,11 @@ impl<'a> Push<'a> {
         reference: &OsStr,
         old: &str,
         new: &str,
-    ) -> Result<(), NotHandedOver> {
+    ) -> Result<(), HandOverError> {
         let record = Record {
             format: FORMAT,
             id: RecordId::random()
-                .map_err(|error| NotHandedOver(format!("cannot read /dev/urandom: {error}")))?,
+                .map_err(|error| HandOverError(format!("cannot read /dev/urandom: {error}")))?,
             repository,
             reference: reference.to_string_lossy().into_owned(),
             old: old.to_owned(),
@@ -267,7 +269,7 @@ impl<'a> Push<'a> {
             time: milliseconds(),
             push: process::push(),
         };
-        spool::write(&settings.spool_dir, &record).map_err(NotHandedOver::because)?;
+        spool::write(&settings.spool_dir, &record).map_err(HandOverError::because)?;
         self.deadline.recorded();
         Ok(())
     }
@@ -277,16 +279,16 @@ impl<'a> Push<'a> {
         self.deadline.on_expiry(policy);
     }
 
-    fn give_up(&mut self, reference: &OsStr, reason: &str) -> ExitCode {
+    fn fail(&mut self, reference: &OsStr, reason: &str) -> ExitCode {
         let name = reference.to_string_lossy();
         let tag = shown(name.strip_prefix(TAGS).unwrap_or(&name));
         // Earlier messages referred to a record that does not exist.
-        self.message.forget();
+        self.message.discard();
         self.message
-            .say(&format!("{tag} could not be handed over: {reason}"));
+            .add_line(&format!("{tag} could not be handed over: {reason}"));
         match self.policy {
             OnSpoolError::Reject => {
-                self.message.say(&format!(
+                self.message.add_line(&format!(
                     "{tag} is refused, so that it is not lost; push it again when this is mended"
                 ));
                 self.message
@@ -294,7 +296,7 @@ impl<'a> Push<'a> {
                 ExitCode::FAILURE
             }
             OnSpoolError::Accept => {
-                self.message.say(&format!(
+                self.message.add_line(&format!(
                     "{tag} is accepted, and nothing will be released unless a user runs: tagship submit"
                 ));
                 ExitCode::SUCCESS
@@ -303,7 +305,7 @@ impl<'a> Push<'a> {
     }
 }
 
-impl NotHandedOver {
+impl HandOverError {
     fn because(error: impl std::error::Error) -> Self {
         Self(error.to_string())
     }
@@ -326,10 +328,10 @@ fn login_key() -> Option<String> {
     let path = std::env::var_os("SSH_USER_AUTH")?;
     // Regular files only: others could block a reader.
     std::fs::metadata(&path).ok()?.is_file().then_some(())?;
-    let mut told = String::new();
+    let mut info = String::new();
     let file = std::fs::File::open(&path).ok()?;
-    file.take(LOGIN_BYTES_MAX).read_to_string(&mut told).ok()?;
-    key_of_login(&told)
+    file.take(LOGIN_BYTES_MAX).read_to_string(&mut info).ok()?;
+    key_of_login(&info)
 }
 
 /// Returns the system time; it is only a hint, so the hook takes no clock.

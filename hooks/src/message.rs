@@ -30,7 +30,7 @@ pub(crate) enum PusherAccount {
     /// No account is known for the pusher; the text names the pusher.
     Unknown(String),
     /// The agent published nothing about it.
-    Untold,
+    NotReported,
 }
 
 impl PusherMessage {
@@ -38,12 +38,12 @@ impl PusherMessage {
         Self {
             server,
             text: String::new(),
-            approver: PusherAccount::Untold,
+            approver: PusherAccount::NotReported,
         }
     }
 
     /// Adds a line.
-    pub(crate) fn say(&mut self, line: &str) {
+    pub(crate) fn add_line(&mut self, line: &str) {
         // A reason may contain a file name, and that a line break.
         let line = line.replace('\n', " ");
         let _ = writeln!(self.text, "tagship: {line}");
@@ -83,7 +83,7 @@ impl PusherMessage {
         } else {
             format!("; {page}")
         };
-        self.say(&format!(
+        self.add_line(&format!(
             "{} → {project} {} (rule {}); {next}{page}",
             shown(tag),
             rule.environment,
@@ -107,7 +107,7 @@ impl PusherMessage {
                     ", and by 1 more approver since no account is known for {pusher}"
                 );
             }
-            PusherAccount::Known(_) | PusherAccount::Untold => {}
+            PusherAccount::Known(_) | PusherAccount::NotReported => {}
         }
         text
     }
@@ -119,7 +119,7 @@ impl PusherMessage {
             return;
         }
         let (from, to) = (&old[..DIGITS], &new[..DIGITS]);
-        self.say(&format!("{} moved from {from} to {to}", shown(tag)));
+        self.add_line(&format!("{} moved from {from} to {to}", shown(tag)));
     }
 
     /// Lists the patterns for a pusher who mistyped a tag.
@@ -136,11 +136,11 @@ impl PusherMessage {
         if !sets.is_empty() {
             line.push(')');
         }
-        self.say(&line);
+        self.add_line(&line);
     }
 
     pub(crate) fn deleted(&mut self, project: &str, tag: &str, index: usize, rule: &Rule) {
-        self.say(&format!(
+        self.add_line(&format!(
             "{} deleted: what waits for it in {project} {} (rule {}) is withdrawn",
             shown(tag),
             rule.environment,
@@ -149,13 +149,13 @@ impl PusherMessage {
     }
 
     /// Drops the lines that are not written yet.
-    pub(crate) fn forget(&mut self) {
+    pub(crate) fn discard(&mut self) {
         self.text.clear();
     }
 
     /// Writes the lines.
     pub(crate) fn flush(&mut self) {
-        complain(&self.text);
+        print_error(&self.text);
         self.text.clear();
     }
 }
@@ -190,7 +190,7 @@ pub(crate) fn print(text: &str) {
 }
 
 /// Writes to stderr; ignores errors.
-pub(crate) fn complain(text: &str) {
+pub(crate) fn print_error(text: &str) {
     drop(std::io::stderr().write_all(text.as_bytes()));
 }
 

@@ -28,7 +28,12 @@ pub enum Pusher<'r> {
 impl<'r> Pusher<'r> {
     /// Returns the pusher of a record, if its `owner` is the git user; otherwise the owner.
     #[must_use]
-    pub fn of(pusher: &'r str, ssh_key: &'r str, owner: u32, git_user: Option<u32>) -> Self {
+    pub fn from_record(
+        pusher: &'r str,
+        ssh_key: &'r str,
+        owner: u32,
+        git_user: Option<u32>,
+    ) -> Self {
         if git_user != Some(owner) {
             return Self::System(owner);
         }
@@ -93,8 +98,8 @@ impl Pushers {
 /// Returns the public key from sshd's login information (`ExposeAuthInfo`, one line for each method
 /// used: `publickey ssh-ed25519 AAAA…`). Certificates are skipped: they are no user's own key.
 #[must_use]
-pub fn key_of_login(told: &str) -> Option<String> {
-    told.lines().find_map(|line| {
+pub fn key_of_login(login_info: &str) -> Option<String> {
+    login_info.lines().find_map(|line| {
         let mut words = line.strip_prefix("publickey ")?.split(' ');
         let (kind, key) = (words.next()?, words.next()?);
         let key = format!("{kind} {key}");

@@ -135,7 +135,7 @@ pub enum Decision<'a> {
     /// A tag whose name is not UTF-8: no pattern can match it, it is never released.
     NotUtf8,
     /// A tag whose name cannot be queried from a git server; see [`is_reference`].
-    OddName,
+    UnsafeName,
     /// A tag that no rule matches.
     NoRule { tag: &'a str },
     /// A new or moved tag, and the first rule that matches it.
@@ -175,12 +175,12 @@ const REFERENCE_BYTES_MAX: usize = 1_000;
 /// ASCII, terminals obey them) and more than 1,000 bytes.
 #[must_use]
 pub fn is_reference(name: &str) -> bool {
-    let odd =
+    let unsafe_name =
         |c: char| c.is_control() || matches!(c, ' ' | ':' | '?' | '*' | '[' | '\\' | '^' | '~');
     name.starts_with("refs/")
         && !name.ends_with('/')
         && name.len() <= REFERENCE_BYTES_MAX
-        && !name.contains(odd)
+        && !name.contains(unsafe_name)
         && !name.contains("..")
         && !name.contains("@{")
 }
@@ -273,7 +273,7 @@ impl RuleSet {
             return Ok(Decision::NotUtf8);
         };
         if !is_reference(name) {
-            return Ok(Decision::OddName);
+            return Ok(Decision::UnsafeName);
         }
         let tag = &name[TAGS.len()..];
         Ok(match self.first_match(tag)? {

@@ -18,7 +18,7 @@ mod record;
 mod rules;
 
 pub use directory::{
-    Received, Waiting, probe, read, remove, set_aside, setup, sweep, waiting, write,
+    Received, Waiting, probe, quarantine, read, remove, setup, sweep, waiting, write,
 };
 pub use record::{Record, RecordError, RecordId};
 pub use rules::{publish_rules, read_rules, rules_path};

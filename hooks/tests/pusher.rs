@@ -4,16 +4,25 @@ use tagship_hook::pusher::{KEY_LENGTH_MAX, Pusher, is_key, key_of_login};
 
 #[test]
 fn only_the_git_users_record_is_believed() {
-    let of = |owner| Pusher::of("alice", "ssh-ed25519 AAAA", owner, Some(990));
+    let of = |owner| Pusher::from_record("alice", "ssh-ed25519 AAAA", owner, Some(990));
     assert_eq!(of(990), Pusher::Key("ssh-ed25519 AAAA"));
     assert_eq!(of(1000), Pusher::System(1000));
     assert_eq!(
-        Pusher::of("alice", "", 990, Some(990)),
+        Pusher::from_record("alice", "", 990, Some(990)),
         Pusher::Name("alice")
     );
-    assert_eq!(Pusher::of("uid:7", "", 990, Some(990)), Pusher::System(7));
-    assert_eq!(Pusher::of("", "", 990, Some(990)), Pusher::System(990));
-    assert_eq!(Pusher::of("alice", "", 990, None), Pusher::System(990));
+    assert_eq!(
+        Pusher::from_record("uid:7", "", 990, Some(990)),
+        Pusher::System(7)
+    );
+    assert_eq!(
+        Pusher::from_record("", "", 990, Some(990)),
+        Pusher::System(990)
+    );
+    assert_eq!(
+        Pusher::from_record("alice", "", 990, None),
+        Pusher::System(990)
+    );
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn only_the_group_may_access_the_spool() {
         let data = std::fs::metadata(spool.join(part)).unwrap();
         assert_eq!(data.permissions().mode() & 0o7777, mode, "{part:?}");
     }
-    // Again, over a directory whose mode somebody changed.
+    // Again, over a directory whose mode was changed.
     std::fs::set_permissions(spool.join(NEW), std::fs::Permissions::from_mode(0o777)).unwrap();
     spool::setup(&spool, None).unwrap();
     let data = std::fs::metadata(spool.join(NEW)).unwrap();
@@ -176,12 +176,12 @@ fn invalid_record_is_refused_by_name_and_set_aside() {
             error.to_string().contains(&format!("/new/{name}")),
             "{error}"
         );
-        let aside = spool::set_aside(&spool, &planted).unwrap();
+        let aside = spool::quarantine(&spool, &planted).unwrap();
         assert!(aside.is_file() && aside.starts_with(spool.join(BAD)));
     }
     let planted = plant(&spool, "bytes", b"\xff\xfe");
     assert!(spool::read(&spool, &planted).unwrap_err().is_bad_file());
-    spool::set_aside(&spool, &planted).unwrap();
+    spool::quarantine(&spool, &planted).unwrap();
     assert_eq!(spool::waiting(&spool).unwrap(), []);
 }
 
@@ -193,13 +193,13 @@ fn setting_aside_overwrites_no_file_of_the_same_name() {
     std::fs::write(bad.join("x/kept"), "kept").unwrap();
     for content in ["one", "two"] {
         let planted = plant(&spool, "x", content);
-        let aside = spool::set_aside(&spool, &planted).unwrap();
+        let aside = spool::quarantine(&spool, &planted).unwrap();
         assert_eq!(std::fs::read_to_string(aside).unwrap(), content);
     }
     std::fs::create_dir(spool.join(NEW).join("x")).unwrap();
     std::fs::write(spool.join(NEW).join("x/y"), "").unwrap();
     let waiting = spool::waiting(&spool).unwrap();
-    let aside = spool::set_aside(&spool, &waiting[0]).unwrap();
+    let aside = spool::quarantine(&spool, &waiting[0]).unwrap();
     assert!(aside.join("y").is_file());
     assert!(bad.join("x/kept").is_file());
     assert_eq!(spool::waiting(&spool).unwrap(), []);
@@ -214,7 +214,7 @@ fn a_link_is_not_followed() {
     let waiting = spool::waiting(&spool).unwrap();
     let error = spool::read(&spool, &waiting[0]).unwrap_err();
     assert!(matches!(error, SpoolError::NotAFile(_)), "{error}");
-    spool::set_aside(&spool, &waiting[0]).unwrap();
+    spool::quarantine(&spool, &waiting[0]).unwrap();
     assert!(elsewhere.is_file());
 }
 

@@ -15,7 +15,7 @@ use crate::domain::host::{Hosts, ReleaseId};
 use crate::domain::plan::{AGENT, LocalUser, Plan, PlannedHost};
 use crate::domain::task::Submission;
 use crate::engine::executor::effects::{
-    AgentProbe, Fleet, ManifestStore, NoPlanInputs, People, PlanInputs, PlanSource, Probes,
+    AccountLookup, AgentProbe, Fleet, ManifestStore, NoPlanInputs, PlanInputs, PlanSource, Probes,
 };
 use crate::git::checkout::Manifest;
 use crate::git::landing::GitSource;
@@ -24,18 +24,18 @@ use crate::hosts::ssh_host::{LocalShell, SshHosts};
 use crate::identity::account::{AccountError, Accounts};
 
 /// [`PlanSource`] from the configuration and the template files, read again for each plan.
-pub(super) struct ConfigCatalog {
+pub(super) struct ConfigPlanSource {
     config: Arc<Config>,
 }
 
-impl ConfigCatalog {
+impl ConfigPlanSource {
     pub(super) fn new(config: Arc<Config>) -> Self {
         Self { config }
     }
 }
 
-impl PlanSource for ConfigCatalog {
-    fn recipe(
+impl PlanSource for ConfigPlanSource {
+    fn plan_inputs(
         &self,
         submission: &Submission,
         disabled: &[String],
@@ -43,12 +43,12 @@ impl PlanSource for ConfigCatalog {
         let config = &self.config;
         let (project, environment) = (&submission.project, &submission.environment);
         let template = submission.template.as_str();
-        let ground = if submission.has_place() {
+        let environment = if submission.has_environment() {
             config
-                .ground(project, environment, disabled)
+                .resolve(project, environment, disabled)
                 .map_err(|error| NoPlanInputs::Missing(error.to_string()))?
         } else {
-            config.ground_of_none(disabled)
+            config.resolve_without_project(disabled)
         };
         let library = Templates::load(&config.agent.templates_dir);
         let problems = || {
@@ -69,9 +69,9 @@ impl PlanSource for ConfigCatalog {
             ))
         })?;
         Ok(PlanInputs {
-            ground,
+            environment,
             template,
-            given: config.given_hosts(&submission.hosts, disabled),
+            given_hosts: config.given_hosts(&submission.hosts, disabled),
             version,
         })
     }
@@ -85,8 +85,8 @@ impl PlanSource for ConfigCatalog {
     }
 }
 
-impl People for Accounts {
-    fn has<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<bool, String>> {
+impl AccountLookup for Accounts {
+    fn has_account<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<bool, String>> {
         Box::pin(async move {
             match self.get(account).await {
                 Ok(_) => Ok(true),
@@ -99,11 +99,11 @@ impl People for Accounts {
 
 /// [`ManifestStore`] below the agent's data directory: `trees/PROJECT/ENVIRONMENT`,
 /// `manifests/PROJECT/ENVIRONMENT/RELEASE`.
-pub(super) struct DiskShelf {
+pub(super) struct DiskManifests {
     data: PathBuf,
 }
 
-impl DiskShelf {
+impl DiskManifests {
     pub(super) fn new(data: PathBuf) -> Self {
         Self { data }
     }
@@ -117,7 +117,7 @@ impl DiskShelf {
     }
 }
 
-impl ManifestStore for DiskShelf {
+impl ManifestStore for DiskManifests {
     fn tree(&self, project: &str, environment: &str) -> PathBuf {
         self.data.join("trees").join(project).join(environment)
     }
@@ -208,7 +208,12 @@ impl Fleet for SshFleet {
         let users = plan.named.users.iter();
         let as_users = users.flat_map(|(name, user)| {
             let hosts = plan.hosts.iter();
-            hosts.map(move |host| (format!("{name}@{}", host.name), reached(&user.on(host))))
+            hosts.map(move |host| {
+                (
+                    format!("{name}@{}", host.name),
+                    reached(&user.apply_to(host)),
+                )
+            })
         });
         let hosts = SshHosts::named(
             plain.chain(as_users),
@@ -252,7 +257,7 @@ impl NetworkProbes {
 }
 
 impl Probes for NetworkProbes {
-    fn ask(&self, question: AgentProbe, timeout: Duration) -> BoxFuture<'_, Result<(), String>> {
+    fn check(&self, question: AgentProbe, timeout: Duration) -> BoxFuture<'_, Result<(), String>> {
         Box::pin(async move {
             match question {
                 AgentProbe::Http { url, status } => {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::base::user::user_or_number;
 
 /// The least free space, in bytes: an agent that cannot write this much cannot take in a push.
-const ROOM_BYTES_MIN: usize = 1024 * 1024;
+const FREE_BYTES_MIN: usize = 1024 * 1024;
 
 /// Why an agent cannot use a directory.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +59,8 @@ pub(super) enum DirectoryError {
 ///
 /// # Errors
 /// [`DirectoryError`].
-pub(super) fn make(dir: &Path) -> Result<(), DirectoryError> {
-    if let Some(file) = in_the_way(dir) {
+pub(super) fn create(dir: &Path) -> Result<(), DirectoryError> {
+    if let Some(file) = obstacle(dir) {
         return Err(DirectoryError::NotADirectory {
             dir: dir.to_owned(),
             file,
@@ -70,14 +70,16 @@ pub(super) fn make(dir: &Path) -> Result<(), DirectoryError> {
         .recursive(true)
         .mode(0o700)
         .create(dir)
-        .map_err(|source| told(dir, source))?;
-    let owner = fs::metadata(dir).map_err(|source| told(dir, source))?.uid();
-    let ours = rustix::process::geteuid().as_raw();
-    if owner != ours {
+        .map_err(|source| explain(dir, source))?;
+    let owner = fs::metadata(dir)
+        .map_err(|source| explain(dir, source))?
+        .uid();
+    let agent_user = rustix::process::geteuid().as_raw();
+    if owner != agent_user {
         return Err(DirectoryError::Foreign {
             dir: dir.to_owned(),
             owner: user_or_number(owner),
-            ours: user_or_number(ours),
+            ours: user_or_number(agent_user),
         });
     }
     Ok(())
@@ -87,21 +89,21 @@ pub(super) fn make(dir: &Path) -> Result<(), DirectoryError> {
 ///
 /// # Errors
 /// [`DirectoryError`]; the file written as a test is removed.
-pub(super) fn has_room(dir: &Path) -> Result<(), DirectoryError> {
+pub(super) fn check_free_space(dir: &Path) -> Result<(), DirectoryError> {
     let path = dir.join(".room");
     let written = fs::File::create(&path).and_then(|mut file| {
-        file.write_all(&vec![0; ROOM_BYTES_MIN])?;
+        file.write_all(&vec![0; FREE_BYTES_MIN])?;
         file.sync_all()
     });
     let removed = match fs::remove_file(&path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         removed => removed,
     };
-    written.and(removed).map_err(|source| told(dir, source))
+    written.and(removed).map_err(|source| explain(dir, source))
 }
 
 /// Returns the first of the path's parents (or itself) that exists and is not a directory.
-fn in_the_way(dir: &Path) -> Option<PathBuf> {
+fn obstacle(dir: &Path) -> Option<PathBuf> {
     let mut parents: Vec<&Path> = dir.ancestors().collect();
     parents.reverse();
     let mut parents = parents.into_iter();
@@ -109,7 +111,7 @@ fn in_the_way(dir: &Path) -> Option<PathBuf> {
     found.map(Path::to_owned)
 }
 
-fn told(dir: &Path, source: io::Error) -> DirectoryError {
+fn explain(dir: &Path, source: io::Error) -> DirectoryError {
     let dir = dir.to_owned();
     match source.kind() {
         ErrorKind::ReadOnlyFilesystem => DirectoryError::ReadOnly { dir, source },
@@ -131,8 +133,8 @@ mod tests {
     fn missing_data_directory_is_created_with_room() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("var/lib/tagship");
-        make(&dir).unwrap();
-        has_room(&dir).unwrap();
+        create(&dir).unwrap();
+        check_free_space(&dir).unwrap();
         assert_eq!(fs::read_dir(&dir).unwrap().count(), 0, "something is left");
     }
 
@@ -142,7 +144,7 @@ mod tests {
         let file = root.path().join("var");
         fs::write(&file, "").unwrap();
         for dir in [file.clone(), file.join("lib/tagship")] {
-            let error = make(&dir).unwrap_err();
+            let error = create(&dir).unwrap_err();
             let DirectoryError::NotADirectory { file: named, .. } = &error else {
                 panic!("{error}");
             };

@@ -11,23 +11,23 @@ use crate::config;
 
 /// This process runs as a user who is not in the git user's group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Outsider {
+pub(crate) struct GroupProblem {
     user: String,
     git_user: String,
     group: String,
     spool_dir: String,
 }
 
-impl Outsider {
+impl GroupProblem {
     /// Returns `None` if all is well, or unknown: this machine has no such git user.
-    pub(crate) fn of(agent: &config::AgentConfig) -> Option<Self> {
-        let ours = rustix::process::geteuid();
+    pub(crate) fn check(agent: &config::AgentConfig) -> Option<Self> {
+        let agent_user = rustix::process::geteuid();
         let (git, group) = user(&agent.git_user)?;
-        if ours.is_root() || ours.as_raw() == git || is_ours(group) {
+        if agent_user.is_root() || agent_user.as_raw() == git || is_ours(group) {
             return None;
         }
         Some(Self {
-            user: user_or_number(ours.as_raw()),
+            user: user_or_number(agent_user.as_raw()),
             git_user: agent.git_user.clone(),
             group: group_or_number(group),
             spool_dir: agent.spool_dir.display().to_string(),
@@ -41,7 +41,7 @@ impl Outsider {
     }
 }
 
-impl fmt::Display for Outsider {
+impl fmt::Display for GroupProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             user,
@@ -59,12 +59,12 @@ impl fmt::Display for Outsider {
 
 /// Returns the user the agent runs as: the owner of its directory, else this process's own.
 pub(crate) fn agents_user(agent: &config::AgentConfig) -> u32 {
-    let ours = rustix::process::geteuid().as_raw();
-    std::fs::metadata(&agent.data_dir).map_or(ours, |data| data.uid())
+    let agent_user = rustix::process::geteuid().as_raw();
+    std::fs::metadata(&agent.data_dir).map_or(agent_user, |data| data.uid())
 }
 
 /// Returns the command that creates a missing spool, as root: in the git user's group, if any.
-pub(crate) fn make_spool(agent: &config::AgentConfig) -> String {
+pub(crate) fn spool_commands(agent: &config::AgentConfig) -> String {
     let owner = user_or_number(agents_user(agent));
     let group = git_group(agent).map(|group| format!(" -g {group}"));
     let (group, spool_dir) = (group.unwrap_or_default(), agent.spool_dir.display());
@@ -73,7 +73,7 @@ pub(crate) fn make_spool(agent: &config::AgentConfig) -> String {
 
 /// Returns the command that gives a spool directory to the agent, as root. Its content is
 /// unchanged: the owner of a record is the pusher.
-pub(crate) fn own(agent: &config::AgentConfig, dir: &Path) -> String {
+pub(crate) fn chown_command(agent: &config::AgentConfig, dir: &Path) -> String {
     let (owner, group) = (user_or_number(agents_user(agent)), git_group(agent));
     format!(
         "chown {owner}:{} {}",
@@ -88,9 +88,10 @@ fn git_group(agent: &config::AgentConfig) -> Option<String> {
 
 /// A process whose groups are unknown counts as a member: nothing is refused by a guess.
 fn is_ours(group: u32) -> bool {
-    let ours = rustix::process::getegid().as_raw() == group;
-    ours || rustix::process::getgroups()
-        .map_or(true, |all| all.iter().any(|one| one.as_raw() == group))
+    let is_own = rustix::process::getegid().as_raw() == group;
+    is_own
+        || rustix::process::getgroups()
+            .map_or(true, |all| all.iter().any(|one| one.as_raw() == group))
 }
 
 /// Returns user and group number of a system user, from `/etc/passwd`.

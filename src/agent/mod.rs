@@ -22,7 +22,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 pub use self::group::user;
-pub(crate) use self::group::{Outsider, agents_user, make_spool, own};
+pub(crate) use self::group::{GroupProblem, agents_user, chown_command, spool_commands};
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::{Config, Engine, MissedSchedule, Templates};
 use crate::domain::document::Problems;
@@ -64,7 +64,7 @@ pub fn store_directory(config: &Config) -> PathBuf {
 /// # Errors
 /// Another process holds it, it is damaged or newer, or the directory is invalid or not ours.
 pub async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    directory::make(&config.agent.data_dir)?;
+    directory::create(&config.agent.data_dir)?;
     let kv: Arc<dyn Kv> = match config.store.engine {
         Engine::Sled => Arc::new(SledKv::open(&store_directory(config), CACHE_BYTES)?),
         Engine::Memory => Arc::new(MemoryKv::new()),
@@ -97,16 +97,16 @@ impl Agent {
     /// # Errors
     /// What prevents the start, naming the file, the address or the process.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let misfits = Templates::load(&config.agent.templates_dir).misfits(&config);
-        if !misfits.is_empty() {
-            return Err(Problems(misfits).into());
+        let mismatches = Templates::load(&config.agent.templates_dir).mismatches(&config);
+        if !mismatches.is_empty() {
+            return Err(Problems(mismatches).into());
         }
         raise_open_files();
-        directory::make(&config.agent.data_dir)?;
-        directory::has_room(&config.agent.data_dir)?;
+        directory::create(&config.agent.data_dir)?;
+        directory::check_free_space(&config.agent.data_dir)?;
         let store = open_store(&config).await?;
         let group = user(&config.agent.git_user).map(|(_, group)| group);
-        if let Some(outsider) = Outsider::of(&config.agent) {
+        if let Some(outsider) = GroupProblem::check(&config.agent) {
             bail!("{outsider}; {}", outsider.remedy());
         }
         let own_group = rustix::process::getegid().as_raw();
@@ -114,11 +114,11 @@ impl Agent {
             &config.agent.spool_dir,
             group.filter(|group| *group != own_group),
         )
-        .map_err(|error| anyhow!("{error}; run as root: {}", make_spool(&config.agent)))?;
+        .map_err(|error| anyhow!("{error}; run as root: {}", spool_commands(&config.agent)))?;
         spool::publish_rules(&config.agent.spool_dir, &config.rules_files())?;
         let tcp = TcpListener::bind(config.agent.listen)
             .await
-            .map_err(|error| no_listener(config.agent.listen, &error))?;
+            .map_err(|error| listen_error(config.agent.listen, &error))?;
         let unix = listen_locally(&config.socket())?;
         Ok(Self {
             logs: LogBook::new(config.agent.data_dir.join("logs")),
@@ -239,17 +239,19 @@ impl Agent {
     }
 
     fn world(&self, scans: Arc<Scans>) -> anyhow::Result<World> {
-        let catalog = Arc::new(adapters::ConfigCatalog::new(self.config.clone()));
+        let plan_source = Arc::new(adapters::ConfigPlanSource::new(self.config.clone()));
         Ok(World {
             store: self.store.clone(),
             clock: self.clock.clone(),
             git: Arc::new(crate::git::landing::SystemGit),
             checkout: Arc::new(crate::git::checkout::MirrorCheckout),
-            shelf: Arc::new(adapters::DiskShelf::new(self.config.agent.data_dir.clone())),
+            manifests: Arc::new(adapters::DiskManifests::new(
+                self.config.agent.data_dir.clone(),
+            )),
             fleet: Arc::new(adapters::SshFleet::new(&self.config)?),
             probes: Arc::new(adapters::NetworkProbes::new()?),
-            catalog,
-            people: self.accounts(),
+            plan_source,
+            accounts: self.accounts(),
             pushes: Arc::new(pushes::SpoolPushes {
                 scans,
                 clock: self.clock.clone(),
@@ -270,7 +272,7 @@ fn flatten<E: std::error::Error + Send + Sync + 'static>(
 }
 
 /// Describes why nothing can be served there, and how to fix it.
-fn no_listener(listen: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+fn listen_error(listen: SocketAddr, error: &std::io::Error) -> anyhow::Error {
     let port = listen.port();
     let remedy = match error.kind() {
         ErrorKind::AddrInUse => format!(

@@ -19,11 +19,11 @@ use crate::engine::reconcile::LOOK;
 
 /// A push without news for this long is over: what git still does (other hooks, maintenance)
 /// changes no ref.
-const QUIET: SignedDuration = SignedDuration::from_secs(2);
+const QUIET_TIME: SignedDuration = SignedDuration::from_secs(2);
 /// The same if git's process cannot be seen.
-const QUIET_UNSEEN: SignedDuration = SignedDuration::from_millis(300);
+const QUIET_TIME_UNKNOWN: SignedDuration = SignedDuration::from_millis(300);
 /// The longest that the first tag of a push waits.
-const LONGEST: Duration = Duration::from_secs(30);
+const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// [`Pushes`] based on the processes of this machine and the spool.
 pub(super) struct SpoolPushes {
@@ -32,32 +32,32 @@ pub(super) struct SpoolPushes {
 }
 
 impl SpoolPushes {
-    async fn over(&self, push: &str) {
+    async fn wait_for_end(&self, push: &str) {
         if push.starts_with(LOOK) {
             return;
         }
-        let quiet = match seen(push) {
+        let quiet = match find_process(push) {
             Process::Ended => return,
             Process::Unseen => {
-                self.quiet(push, QUIET_UNSEEN).await;
+                self.wait_for_quiet(push, QUIET_TIME_UNKNOWN).await;
                 return;
             }
             Process::Runs(process) => process,
         };
         tokio::select! {
             _ = quiet.ready(Interest::READABLE) => {}
-            () = self.quiet(push, QUIET) => {}
+            () = self.wait_for_quiet(push, QUIET_TIME) => {}
         }
     }
 
     /// Waits until there was no news of a push for this time.
-    async fn quiet(&self, push: &str, time: SignedDuration) {
+    async fn wait_for_quiet(&self, push: &str, time: SignedDuration) {
         let mut since = self.clock.now();
         loop {
             since = self
                 .scans
                 .heard(push)
-                .map_or(since, |heard| heard.max(since));
+                .map_or(since, |last_push| last_push.max(since));
             let left = time - self.clock.now().duration_since(since);
             if !left.is_positive() || left > time {
                 return;
@@ -69,15 +69,15 @@ impl SpoolPushes {
 }
 
 impl Pushes for SpoolPushes {
-    fn gathered<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()> {
+    fn wait_for_records<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()> {
         async move {
             let whole = async {
-                self.over(push).await;
+                self.wait_for_end(push).await;
                 self.scans.whole(push).await;
             };
             tokio::select! {
                 () = whole => {}
-                () = self.clock.pause(LONGEST) => {
+                () = self.clock.pause(WAIT_MAX) => {
                     tracing::warn!(push, "a push takes long; its tags do not wait for it");
                 }
             }
@@ -96,7 +96,7 @@ enum Process {
 }
 
 /// Finds the process that the hook has named (`hooks/src/process.rs`), after the hook's user.
-fn seen(push: &str) -> Process {
+fn find_process(push: &str) -> Process {
     let named = push.split_once('/').map(|(_, named)| named);
     let words: Vec<&str> = named.unwrap_or_default().split(' ').collect();
     let [boot, space, process, began] = words.as_slice() else {

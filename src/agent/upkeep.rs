@@ -126,7 +126,7 @@ mod tests {
     }
 
     impl Kept {
-        async fn heard(&self, file: &str) {
+        async fn record_activity(&self, file: &str) {
             let store = &self.upkeep.store;
             let note = store.hook_note(file, self.clock.now(), None).await.unwrap();
             let became = crate::store::Became {
@@ -167,10 +167,10 @@ mod tests {
     async fn data_is_deleted_after_its_limit_and_not_before() {
         let kept = kept(100).await;
         let second = Duration::from_secs(1);
-        kept.heard("old").await;
+        kept.record_activity("old").await;
         kept.logged();
         kept.clock.advance(second);
-        kept.heard("newest").await;
+        kept.record_activity("newest").await;
         let sessions = &kept.upkeep.sessions;
         let cookie = sessions.begin(&kept.alice).await.unwrap().set_cookie;
         let cookie = crate::base::secret::ExposeSecret::expose_secret(&cookie).to_owned();
@@ -198,7 +198,7 @@ mod tests {
     async fn hook_log_keeps_the_configured_number_of_entries() {
         let kept = kept(3).await;
         for number in 1..=5 {
-            kept.heard(&format!("{number}")).await;
+            kept.record_activity(&format!("{number}")).await;
             kept.round().await;
             assert_eq!(kept.hooks().await, number.min(3));
         }

@@ -86,7 +86,7 @@ pub fn changed_since_approval(task: &TaskView, show: impl Fn(Timestamp) -> Strin
             };
             format!(
                 "approved by {} when {} was live; {now}",
-                given.approval.said_by(),
+                given.approval.attribution(),
                 names(&given.live),
             )
         })
@@ -102,7 +102,7 @@ pub fn way_back(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Option<S
     };
     let commit = task.commit.as_deref().unwrap_or_default();
     let commit = commit.get(..COMMIT_DIGITS).unwrap_or(commit);
-    let made = release.made_at();
+    let made = release.created_at();
     let made = made.map_or_else(String::new, |at| format!(" {}", show(at)));
     let back = match to {
         Some(to) => format!(
@@ -126,7 +126,7 @@ pub fn on_hosts(targets: &BTreeMap<String, ReleaseId>) -> String {
     }
     let all = hosts.len() == 1;
     let named = hosts.into_iter().map(|(release, hosts)| {
-        let maker = match release.made_at() {
+        let maker = match release.created_at() {
             Some(_) => "",
             None => " (not made by tagship)",
         };

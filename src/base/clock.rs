@@ -13,7 +13,7 @@ use tokio::sync::{oneshot, watch};
 
 /// Longest single sleep of [`SystemClock`]: the maximum delay before it notices that the wall clock
 /// was set or the machine was suspended.
-const PIECE_MAX: Duration = Duration::from_secs(30);
+const CHUNK_MAX: Duration = Duration::from_secs(30);
 
 /// A source of the current time.
 pub trait Clock: Send + Sync {
@@ -42,8 +42,8 @@ impl Clock for SystemClock {
 
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            while let Some(piece) = piece(SystemClock.now(), at) {
-                tokio::time::sleep(piece).await;
+            while let Some(chunk) = chunk(SystemClock.now(), at) {
+                tokio::time::sleep(chunk).await;
             }
         })
     }
@@ -82,10 +82,10 @@ mod wrong {
 }
 
 /// Returns how long to sleep before rereading the wall clock; `None` once `at` is reached.
-fn piece(now: Timestamp, at: Timestamp) -> Option<Duration> {
+fn chunk(now: Timestamp, at: Timestamp) -> Option<Duration> {
     let left = Duration::try_from(at.duration_since(now)).ok()?;
     // Timers have millisecond resolution: a shorter sleep would spin.
-    (!left.is_zero()).then(|| left.clamp(Duration::from_millis(1), PIECE_MAX))
+    (!left.is_zero()).then(|| left.clamp(Duration::from_millis(1), CHUNK_MAX))
 }
 
 /// A clock that is advanced manually.
@@ -105,7 +105,7 @@ struct ManualClockState {
     waiting: BTreeMap<(Timestamp, u64), oneshot::Sender<()>>,
     /// Pauses, ordered by the elapsed time at which they end.
     pausing: BTreeMap<(Duration, u64), oneshot::Sender<()>>,
-    came: u64,
+    arrivals: u64,
 }
 
 impl ManualClock {
@@ -116,7 +116,7 @@ impl ManualClock {
             elapsed: Duration::ZERO,
             waiting: BTreeMap::new(),
             pausing: BTreeMap::new(),
-            came: 0,
+            arrivals: 0,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -202,8 +202,8 @@ impl Clock for ManualClock {
             return Box::pin(std::future::ready(()));
         }
         let (wake, woken) = oneshot::channel();
-        state.came += 1;
-        let place = (at, state.came);
+        state.arrivals += 1;
+        let place = (at, state.arrivals);
         state.waiting.insert(place, wake);
         self.count(&mut state);
         drop(state);
@@ -216,8 +216,8 @@ impl Clock for ManualClock {
             return Box::pin(std::future::ready(()));
         }
         let (wake, woken) = oneshot::channel();
-        state.came += 1;
-        let place = (state.elapsed + time, state.came);
+        state.arrivals += 1;
+        let place = (state.elapsed + time, state.arrivals);
         state.pausing.insert(place, wake);
         self.count(&mut state);
         drop(state);
@@ -253,17 +253,17 @@ mod tests {
     fn long_sleep_is_split_into_chunks() {
         let at = noon();
         let hour_before = at - Duration::from_secs(3600);
-        assert_eq!(piece(hour_before, at), Some(PIECE_MAX));
+        assert_eq!(chunk(hour_before, at), Some(CHUNK_MAX));
         assert_eq!(
-            piece(at - Duration::from_secs(3), at),
+            chunk(at - Duration::from_secs(3), at),
             Some(Duration::from_secs(3))
         );
         assert_eq!(
-            piece(at - Duration::from_nanos(1), at),
+            chunk(at - Duration::from_nanos(1), at),
             Some(Duration::from_millis(1))
         );
-        assert_eq!(piece(at, at), None);
-        assert_eq!(piece(at + Duration::from_secs(3), at), None);
+        assert_eq!(chunk(at, at), None);
+        assert_eq!(chunk(at + Duration::from_secs(3), at), None);
     }
 
     #[tokio::test]

@@ -59,27 +59,27 @@ mod armed {
 
     use rustix::process::{Signal, getpid, kill_process};
 
-    struct Moment {
+    struct CrashPoint {
         label: String,
         side: String,
-        left: AtomicU32,
+        remaining: AtomicU32,
     }
 
-    static MOMENT: LazyLock<Option<Moment>> = LazyLock::new(|| {
+    static CRASH_POINT: LazyLock<Option<CrashPoint>> = LazyLock::new(|| {
         let text = std::env::var(super::VARIABLE).ok()?;
-        let mut words = text.split(':');
-        Some(Moment {
-            label: words.next()?.to_owned(),
-            side: words.next()?.to_owned(),
-            left: AtomicU32::new(words.next()?.parse().ok()?),
+        let mut fields = text.split(':');
+        Some(CrashPoint {
+            label: fields.next()?.to_owned(),
+            side: fields.next()?.to_owned(),
+            remaining: AtomicU32::new(fields.next()?.parse().ok()?),
         })
     });
 
     pub(super) fn pass(label: &'static str, side: &str) {
-        let Some(moment) = &*MOMENT else { return };
+        let Some(moment) = &*CRASH_POINT else { return };
         if moment.label == label
             && moment.side == side
-            && moment.left.fetch_sub(1, Ordering::SeqCst) == 1
+            && moment.remaining.fetch_sub(1, Ordering::SeqCst) == 1
         {
             let _ = kill_process(getpid(), Signal::KILL);
             // The signal may take a moment: this thread must do nothing more.

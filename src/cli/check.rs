@@ -31,11 +31,11 @@ pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), 
     let scope = CheckScope {
         project: asked.project.clone(),
         disabled: disabled(around, &config).await,
-        lives: lives(around, &config).await,
+        live: lives(around, &config).await,
         accounts: accounts(around, &config).await,
-        heard: heard(around, &config).await,
+        last_pushes: heard(around, &config).await,
         unknown: unknown(around, &config).await,
-        unseen: unseen(around, &config).await,
+        unlisted: unseen(around, &config).await,
         hooks: hooks(&config),
     };
     let findings = look(&config, &scope).await;
@@ -44,7 +44,7 @@ pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), 
     } else {
         screen::print(&lines(&findings))?;
     }
-    let failed = |finding: &&CheckFinding| finding.verdict == CheckStatus::Fail;
+    let failed = |finding: &&CheckFinding| finding.status == CheckStatus::Fail;
     match findings.iter().filter(failed).count() {
         0 => Ok(()),
         failed => Err(CommandError::Check {
@@ -58,13 +58,13 @@ pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), 
 fn lines(findings: &[CheckFinding]) -> String {
     let mut text = String::new();
     for finding in findings {
-        let word = match finding.verdict {
+        let word = match finding.status {
             CheckStatus::Ok => "ok",
             CheckStatus::Warn => "warn",
             CheckStatus::Fail => "FAIL",
-            CheckStatus::NotLookedAt => "-",
+            CheckStatus::NotChecked => "-",
         };
-        let what = printable(&finding.what);
+        let what = printable(&finding.text);
         let _ = write!(text, "{word:<4} {}: {what}", finding.subject);
         if !finding.remedy.is_empty() {
             let _ = write!(text, "; {}", printable(&finding.remedy));

@@ -36,7 +36,7 @@ pub(crate) async fn live(around: &CliContext, asked: &LiveArgs) -> Result<(), Co
         for (host, live) in place.hosts {
             let [tag, commit, task, by, since, release] = columns(live.as_ref(), &zone);
             if let Some(drift) = live.and_then(|live| live.drift) {
-                let seen = drift.seen(|at| zone.show(at));
+                let seen = drift.describe(|at| zone.show(at));
                 let (project, environment) = (&place.project, &place.environment);
                 drifts.push_str(&printable(&format!(
                     "drift: {project} {environment} {host}: {seen}; {}",

@@ -232,7 +232,7 @@ fn comparison_line(task: &TaskView, comparison: &Comparison) -> String {
 fn approvals(text: &mut String, task: &TaskView, zone: &Zone) {
     for given in &task.approvals {
         let approval = &given.approval;
-        let mut line = format!("by {}", approval.said_by());
+        let mut line = format!("by {}", approval.attribution());
         if !approval.groups.is_empty() {
             let _ = write!(line, " (@{})", approval.groups.join(", @"));
         }

@@ -172,7 +172,7 @@ fn found(library: &Templates, config: Option<&Config>) -> TemplateProblems {
     let mut problems: Vec<String> = library.problems().iter().map(ToString::to_string).collect();
     let mut good = Vec::new();
     for template in library.templates() {
-        let misfits = config.map(|config| library.misfits_of(template, config));
+        let misfits = config.map(|config| library.mismatches_of(template, config));
         match misfits.unwrap_or_default() {
             misfits if misfits.is_empty() => good.push(template.name.clone()),
             misfits => problems.extend(misfits.iter().map(ToString::to_string)),

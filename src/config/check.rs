@@ -28,7 +28,7 @@ pub(super) fn problems(config: &Config, document: &Document<'_>) -> Vec<Document
     check.groups();
     check.users();
     check.projects();
-    check.places();
+    check.deploy_directories();
     check.grants();
     check.freezes();
     check.problems
@@ -45,12 +45,12 @@ impl ConfigCheck<'_> {
         self.problems.push(self.document.problem(path, message));
     }
 
-    fn name(&mut self, path: &Path, what: &str, name: &str) {
+    fn name(&mut self, path: &Path, kind: &str, name: &str) {
         if !is_name(name) {
             self.refuse(
                 path,
                 format!(
-                    "`{name}` is no name for a {what}: use up to 64 letters, digits, dots, \
+                    "`{name}` is no name for a {kind}: use up to 64 letters, digits, dots, \
                      underscores and hyphens, beginning with a letter or digit"
                 ),
             );
@@ -59,12 +59,12 @@ impl ConfigCheck<'_> {
 
     fn agent(&mut self) {
         let agent = &self.config.agent;
-        let path = Path::root().to("agent");
+        let path = Path::root().join("agent");
         if let Some(name) = &agent.time_zone
             && jiff::tz::TimeZone::get(name).is_err()
         {
             self.refuse(
-                &path.to("time_zone"),
+                &path.join("time_zone"),
                 format!("no time zone is named `{name}`: write one like \"Europe/Berlin\""),
             );
         }
@@ -72,7 +72,7 @@ impl ConfigCheck<'_> {
             && !(url.starts_with("http://") || url.starts_with("https://"))
         {
             self.refuse(
-                &path.to("public_url"),
+                &path.join("public_url"),
                 format!("`{url}` is no URL: begin with http:// or https://"),
             );
         }
@@ -82,19 +82,19 @@ impl ConfigCheck<'_> {
             ("hook_log_entries", agent.hook_log_entries),
         ] {
             if number == 0 {
-                self.refuse(&path.to(key), format!("`{key}` must be at least 1"));
+                self.refuse(&path.join(key), format!("`{key}` must be at least 1"));
             }
         }
         if agent.landing_timeout.is_zero() {
             self.refuse(
-                &path.to("landing_timeout"),
+                &path.join("landing_timeout"),
                 "no ref lands in no time: write a longer one",
             );
         }
         let socket = self.config.socket();
         if socket.as_os_str().len() > SOCKET_PATH_MAX {
             self.refuse(
-                &path.to("socket"),
+                &path.join("socket"),
                 format!(
                     "the socket {} is longer than the {SOCKET_PATH_MAX} bytes that Linux takes: \
                      set [agent] socket to a shorter path",
@@ -102,19 +102,19 @@ impl ConfigCheck<'_> {
                 ),
             );
         }
-        let ssh = Path::root().to("ssh");
+        let ssh = Path::root().join("ssh");
         if self.config.ssh.connect_timeout.is_zero() {
             self.refuse(
-                &ssh.to("connect_timeout"),
+                &ssh.join("connect_timeout"),
                 "no host answers in no time: write a longer one",
             );
         }
     }
 
     fn hosts(&mut self) {
-        let all = Path::root().to("hosts");
+        let all = Path::root().join("hosts");
         for (name, host) in &self.config.hosts {
-            let path = all.to(name);
+            let path = all.join(name);
             self.name(&path, "host", name);
             if name == AGENT {
                 self.refuse(
@@ -130,17 +130,17 @@ impl ConfigCheck<'_> {
                     }))
             {
                 self.refuse(
-                    &path.to("address"),
+                    &path.join("address"),
                     format!("`{address}` is no address: write a host name or an IP address (IPv6 also as [ADDRESS] or [ADDRESS]:PORT, with one `port`)"),
                 );
             }
             if let Some(jump) = &host.jump {
                 if !self.config.hosts.contains_key(jump) {
                     let message = self.unknown("host", jump, self.config.hosts.keys());
-                    self.refuse(&path.to("jump"), message);
-                } else if self.jumps_in_circles(name) {
+                    self.refuse(&path.join("jump"), message);
+                } else if self.has_jump_cycle(name) {
                     self.refuse(
-                        &path.to("jump"),
+                        &path.join("jump"),
                         format!("host {name} is reached through itself: break the circle"),
                     );
                 }
@@ -148,7 +148,7 @@ impl ConfigCheck<'_> {
         }
     }
 
-    fn jumps_in_circles(&self, name: &str) -> bool {
+    fn has_jump_cycle(&self, name: &str) -> bool {
         let mut seen = BTreeSet::new();
         let mut at = Some(name);
         while let Some(host) = at {
@@ -165,13 +165,13 @@ impl ConfigCheck<'_> {
     }
 
     fn execution_users(&mut self) {
-        let all = Path::root().to("execution_users");
+        let all = Path::root().join("execution_users");
         for (name, user) in &self.config.execution_users {
-            let path = all.to(name);
+            let path = all.join(name);
             self.name(&path, "user of `[execution_users]`", name);
             if !is_system_user(&user.user) {
                 self.refuse(
-                    &path.to("user"),
+                    &path.join("user"),
                     format!("`{}` is no name of a system user: write one", user.user),
                 );
             }
@@ -183,14 +183,14 @@ impl ConfigCheck<'_> {
             return;
         };
         if let Err(error) = super::local::may_run(&local.user) {
-            let path = Path::root().to("local_run").to("user");
+            let path = Path::root().join("local_run").join("user");
             self.refuse(&path, error.to_string());
         }
     }
 
     fn groups(&mut self) {
         for (name, hosts) in &self.config.groups {
-            let path = Path::root().to("groups").to(name);
+            let path = Path::root().join("groups").join(name);
             self.name(&path, "group", name);
             if hosts.is_empty() {
                 self.refuse(&path, format!("group {name} is empty: add a host"));
@@ -198,10 +198,10 @@ impl ConfigCheck<'_> {
             for (index, host) in hosts.iter().enumerate() {
                 if !self.config.hosts.contains_key(host) {
                     let message = self.unknown("host", host, self.config.hosts.keys());
-                    self.refuse(&path.to(index), message);
+                    self.refuse(&path.join(index), message);
                 } else if hosts[..index].contains(host) {
                     self.refuse(
-                        &path.to(index),
+                        &path.join(index),
                         format!("host {host} is listed twice in group {name}: take one out"),
                     );
                 }
@@ -212,7 +212,7 @@ impl ConfigCheck<'_> {
     /// "no host is named `wbe1`: did you mean `web1`?"
     fn unknown<'k>(
         &self,
-        what: &str,
+        kind: &str,
         name: &str,
         known: impl Iterator<Item = &'k String>,
     ) -> String {
@@ -221,11 +221,11 @@ impl ConfigCheck<'_> {
             Some(nearest) => format!("did you mean `{nearest}`?"),
             None => "add it".to_owned(),
         };
-        format!("no {what} is named `{name}`: {hint}")
+        format!("no {kind} is named `{name}`: {hint}")
     }
 
     fn freezes(&mut self) {
-        let all = Path::root().to("freezes");
+        let all = Path::root().join("freezes");
         let projects: Vec<&String> = self.config.projects.iter().map(|p| &p.name).collect();
         let environments: BTreeSet<&String> = self
             .config
@@ -234,9 +234,9 @@ impl ConfigCheck<'_> {
             .flat_map(|project| project.environments.keys())
             .collect();
         for (index, freeze) in self.config.freezes.iter().enumerate() {
-            let path = all.to(index);
+            let path = all.join(index);
             if freeze.name.is_empty() || freeze.name.chars().any(char::is_control) {
-                self.refuse(&path.to("name"), "a freeze has a name, in one line");
+                self.refuse(&path.join("name"), "a freeze has a name, in one line");
             }
             for name in freeze
                 .projects
@@ -244,35 +244,35 @@ impl ConfigCheck<'_> {
                 .filter(|name| !projects.contains(name))
             {
                 let message = self.unknown("project", name, projects.iter().copied());
-                self.refuse(&path.to("projects"), message);
+                self.refuse(&path.join("projects"), message);
             }
             for name in &freeze.environments {
                 if !environments.contains(name) {
                     let message = self.unknown("environment", name, environments.iter().copied());
-                    self.refuse(&path.to("environments"), message);
+                    self.refuse(&path.join("environments"), message);
                 }
             }
             if let Err(error) = freeze.window() {
-                self.refuse(&path.to("from"), error.to_string());
+                self.refuse(&path.join("from"), error.to_string());
             }
         }
     }
 
     fn projects(&mut self) {
-        let all = Path::root().to("projects");
+        let all = Path::root().join("projects");
         for (index, project) in self.config.projects.iter().enumerate() {
-            let path = all.to(index);
-            self.name(&path.to("name"), "project", &project.name);
+            let path = all.join(index);
+            self.name(&path.join("name"), "project", &project.name);
             for other in &self.config.projects[..index] {
                 if other.name == project.name {
                     self.refuse(
-                        &path.to("name"),
+                        &path.join("name"),
                         format!("two projects are named `{}`: rename one", project.name),
                     );
                 }
                 if other.repository == project.repository && other.source == project.source {
                     self.refuse(
-                        &path.to("repository"),
+                        &path.join("repository"),
                         format!(
                             "project {} releases this repository already: give each its own \
                              `source` (a sub-directory), or join them",
@@ -288,16 +288,16 @@ impl ConfigCheck<'_> {
                 ("fetch_time", limits.fetch_time),
             ] {
                 if time.is_zero() {
-                    let path = path.to("limits").to(key);
+                    let path = path.join("limits").join(key);
                     self.refuse(&path, "git does nothing in no time: write a longer one");
                 }
             }
             for (name, environment) in &project.environments {
-                let path = path.to("environments").to(name);
+                let path = path.join("environments").join(name);
                 self.name(&path, "environment", name);
                 self.environment(environment, &path);
             }
-            self.rules(project, &path.to("rules"));
+            self.rules(project, &path.join("rules"));
         }
     }
 
@@ -306,7 +306,7 @@ impl ConfigCheck<'_> {
         let repository = &project.repository;
         if repository.is_empty() || repository.contains(char::is_control) {
             self.refuse(
-                &path.to("repository"),
+                &path.join("repository"),
                 "a repository needs a name: write the one by which the git server knows it",
             );
         }
@@ -317,7 +317,7 @@ impl ConfigCheck<'_> {
                  is an absolute path needs none)",
             ),
             Some(url) if !is_git_url(url) => self.refuse(
-                &path.to("git_url"),
+                &path.join("git_url"),
                 format!(
                     "`{url}` is no URL to fetch from: write https://…, ssh://…, user@host:path or \
                      an absolute path"
@@ -329,7 +329,7 @@ impl ConfigCheck<'_> {
             && !is_inner_path(source)
         {
             self.refuse(
-                &path.to("source"),
+                &path.join("source"),
                 format!("`{source}` is no sub-directory: write a relative path without `..`"),
             );
         }
@@ -338,49 +338,49 @@ impl ConfigCheck<'_> {
     fn environment(&mut self, environment: &EnvironmentConfig, path: &Path) {
         if !self.config.groups.contains_key(&environment.group) {
             let message = self.unknown("group", &environment.group, self.config.groups.keys());
-            self.refuse(&path.to("group"), message);
+            self.refuse(&path.join("group"), message);
         }
         if let Err(message) = check_deploy_to(&environment.deploy_to) {
-            self.refuse(&path.to("deploy_to"), message);
+            self.refuse(&path.join("deploy_to"), message);
         }
         if environment.layout == ReleaseLayout::InPlace {
             self.refuse(
-                &path.to("layout"),
+                &path.join("layout"),
                 "this version does not do layout \"in-place\" yet: take \"releases\", and let what \
                  serves the files follow `current`",
             );
         }
         if environment.keep_releases < 2 {
             self.refuse(
-                &path.to("keep_releases"),
+                &path.join("keep_releases"),
                 "`keep_releases` must be at least 2: the live release and one to go back to",
             );
         }
         for (index, pattern) in environment.exclude.iter().enumerate() {
             if pattern.is_empty() || pattern.contains(char::is_control) {
                 self.refuse(
-                    &path.to("exclude").to(index),
+                    &path.join("exclude").join(index),
                     "an excluded path is empty or holds a control character: correct it",
                 );
             }
         }
-        self.shared(&environment.shared, &path.to("shared"));
+        self.shared(&environment.shared, &path.join("shared"));
         if let Some(owner) = &environment.owner
             && !is_owner(owner)
         {
             self.refuse(
-                &path.to("owner"),
+                &path.join("owner"),
                 format!("`{owner}` is no owner: write \"USER\" or \"USER:GROUP\""),
             );
         }
-        self.approvals(&environment.approvals, &path.to("approvals"));
+        self.approvals(&environment.approvals, &path.join("approvals"));
     }
 
     fn shared(&mut self, shared: &[String], path: &Path) {
         let nested =
             |a: &str, b: &str| a == b || a.strip_prefix(b).is_some_and(|r| r.starts_with('/'));
         for (index, name) in shared.iter().enumerate() {
-            let path = path.to(index);
+            let path = path.join(index);
             // `uploads/`, as directories are often written.
             let name = name.strip_suffix('/').unwrap_or(name);
             if !is_inner_path(name) {
@@ -403,20 +403,20 @@ impl ConfigCheck<'_> {
 
     fn rules(&mut self, project: &Project, path: &Path) {
         for (index, rule) in project.rules.iter().enumerate() {
-            let path = path.to(index);
+            let path = path.join(index);
             let hook_rule = project.hook_rule(rule);
             if let Err(error) = RuleSet::checked(&project.name, vec![hook_rule]) {
                 let message = one_line("bad regular expression", &error.reason);
-                self.refuse(&path.to("pattern"), message);
+                self.refuse(&path.join("pattern"), message);
             }
             if !project.environments.contains_key(&rule.environment) {
                 let known = project.environments.keys();
                 let message = self.unknown("environment of this project", &rule.environment, known);
-                self.refuse(&path.to("environment"), message);
+                self.refuse(&path.join("environment"), message);
             }
             if rule.expires.is_zero() {
                 self.refuse(
-                    &path.to("expires"),
+                    &path.join("expires"),
                     "a task that expires at once can't be approved",
                 );
             }
@@ -424,34 +424,34 @@ impl ConfigCheck<'_> {
     }
 
     /// Checks that no environment's directory on a machine equals or contains another's.
-    fn places(&mut self) {
-        let mut places = self.all_places();
-        places.sort();
-        let mut told = BTreeSet::new();
+    fn deploy_directories(&mut self) {
+        let mut directories = self.all_deploy_directories();
+        directories.sort();
+        let mut reported = BTreeSet::new();
         let mut refused = Vec::new();
         let mut outer: Option<&DeployDirectory<'_>> = None;
-        for inner in &places {
+        for inner in &directories {
             let Some(around) = outer.filter(|outer| inner.is_inside(outer)) else {
                 outer = Some(inner);
                 continue;
             };
-            if told.insert((around.environment, inner.environment)) {
-                refused.push((inner.way(), around.message(inner, self.config)));
+            if reported.insert((around.environment, inner.environment)) {
+                refused.push((inner.key_path(), around.message(inner, self.config)));
             }
         }
-        for (way, message) in refused {
-            self.refuse(&way, message);
+        for (path, message) in refused {
+            self.refuse(&path, message);
         }
     }
 
-    fn all_places(&self) -> Vec<DeployDirectory<'_>> {
-        let mut places = Vec::new();
+    fn all_deploy_directories(&self) -> Vec<DeployDirectory<'_>> {
+        let mut directories = Vec::new();
         for (index, project) in self.config.projects.iter().enumerate() {
             for (name, environment) in &project.environments {
                 let hosts = self.config.groups.get(&environment.group);
                 for host in hosts.into_iter().flatten() {
                     if let Some(endpoint) = self.config.endpoint(host) {
-                        places.push(DeployDirectory {
+                        directories.push(DeployDirectory {
                             machine: (endpoint.address, endpoint.port),
                             directory: environment.deploy_to(host) + "/",
                             environment: (index, name),
@@ -461,7 +461,7 @@ impl ConfigCheck<'_> {
                 }
             }
         }
-        places
+        directories
     }
 }
 
@@ -483,14 +483,14 @@ impl DeployDirectory<'_> {
         self.machine == outer.machine && self.directory.starts_with(&outer.directory)
     }
 
-    fn way(&self) -> Path {
+    fn key_path(&self) -> Path {
         let (project, environment) = self.environment;
         Path::root()
-            .to("projects")
-            .to(project)
-            .to("environments")
-            .to(environment)
-            .to("deploy_to")
+            .join("projects")
+            .join(project)
+            .join("environments")
+            .join(environment)
+            .join("deploy_to")
     }
 
     fn message(&self, inner: &Self, config: &Config) -> String {

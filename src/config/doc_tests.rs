@@ -37,7 +37,7 @@ fn the_page_describes_every_key_and_no_other() {
     }
 }
 
-/// A file in which `@HEADING@` stands where keys of that table can be added.
+/// A file in which `@HEADING@` marks where keys of that table can be added.
 const TEMPLATE: &str = "[agent]\n@[agent]@\n[store]\n@[store]@\n[ssh]\n@[ssh]@\n[log]\n@[log]@\n\
     [hosts.a]\n@[hosts.NAME]@\n[groups]\nweb = [\"a\"]\n\
     [[projects]]\nname = \"shop\"\nrepository = \"/srv/git/shop.git\"\n@[[projects]]@\n\
@@ -45,7 +45,7 @@ const TEMPLATE: &str = "[agent]\n@[agent]@\n[store]\n@[store]@\n[ssh]\n@[ssh]@\n
     [projects.environments.qa]\ngroup = \"web\"\ndeploy_to = \"/srv/shop\"\n@[projects.environments.NAME]@\n\
     [[projects.rules]]\npattern = \"qa-*\"\nenvironment = \"qa\"\n@[[projects.rules]]@\n";
 
-/// What is read when `lines` stand in the table of this heading.
+/// The configuration when `lines` are in the table of this heading.
 fn read_with(heading: &str, lines: &str) -> String {
     let text: String = TEMPLATE
         .lines()
@@ -127,6 +127,6 @@ fn the_examples_on_the_page_load() {
             Ok(config) => config,
             Err(problems) => panic!("{problems}"),
         };
-        assert_eq!(library.misfits(&config), []);
+        assert_eq!(library.mismatches(&config), []);
     }
 }

@@ -11,7 +11,7 @@ use crate::domain::template::OnFailure;
 
 /// The configuration does not have the requested project or environment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GroundError {
+pub enum EnvironmentError {
     #[error("no project is named `{project}` in the configuration{hint}")]
     Project { project: String, hint: String },
     #[error("project {project} has no environment `{environment}` in the configuration{hint}")]
@@ -27,18 +27,20 @@ impl Config {
     ///
     /// # Errors
     /// There is no such project or environment.
-    pub fn ground(
+    pub fn resolve(
         &self,
         project: &str,
         environment: &str,
         disabled: &[String],
-    ) -> Result<ResolvedEnvironment, GroundError> {
-        let found = self.project(project).ok_or_else(|| GroundError::Project {
-            project: project.to_owned(),
-            hint: hint(project, self.projects.iter().map(|project| &project.name)),
-        })?;
-        let place = found.environments.get(environment);
-        let place = place.ok_or_else(|| GroundError::Environment {
+    ) -> Result<ResolvedEnvironment, EnvironmentError> {
+        let found = self
+            .project(project)
+            .ok_or_else(|| EnvironmentError::Project {
+                project: project.to_owned(),
+                hint: hint(project, self.projects.iter().map(|project| &project.name)),
+            })?;
+        let config = found.environments.get(environment);
+        let config = config.ok_or_else(|| EnvironmentError::Environment {
             project: project.to_owned(),
             environment: environment.to_owned(),
             hint: hint(environment, found.environments.keys()),
@@ -49,20 +51,20 @@ impl Config {
             environment: environment.to_owned(),
             git_url: found.git_url().to_owned(),
             placement: Some(Placement {
-                deploy_to: place.deploy_to.clone(),
-                keep_releases: place.keep_releases,
-                shared: place.shared.clone(),
-                exclude: place.exclude.clone(),
-                owner: place.owner.clone(),
+                deploy_to: config.deploy_to.clone(),
+                keep_releases: config.keep_releases,
+                shared: config.shared.clone(),
+                exclude: config.exclude.clone(),
+                owner: config.owner.clone(),
                 source: found.source.clone(),
                 submodules: found.submodules,
-                shared_missing: place.shared_missing,
+                shared_missing: config.shared_missing,
             }),
-            on_failure: place.on_failure,
-            pause_timeout_s: place.pause_timeout.map(|time| time.as_secs()),
-            approvals: place.approvals.clone(),
-            self_approval: place.self_approval,
-            hosts: groups.get(&place.group).cloned().unwrap_or_default(),
+            on_failure: config.on_failure,
+            pause_timeout_s: config.pause_timeout.map(|time| time.as_secs()),
+            approvals: config.approvals.clone(),
+            self_approval: config.self_approval,
+            hosts: groups.get(&config.group).cloned().unwrap_or_default(),
             groups,
             machines: self.machines(disabled),
             users: self.planned_users(),
@@ -73,7 +75,7 @@ impl Config {
     /// Returns the plan input for a task that belongs to no project: one approver, and a failed
     /// host pauses for a person.
     #[must_use]
-    pub fn ground_of_none(&self, disabled: &[String]) -> ResolvedEnvironment {
+    pub fn resolve_without_project(&self, disabled: &[String]) -> ResolvedEnvironment {
         ResolvedEnvironment {
             project: String::new(),
             environment: String::new(),
@@ -224,18 +226,22 @@ mod tests {
     fn an_environment_is_resolved_down_to_addresses() {
         let jumping = "address = \"192.0.2.2\"\njump = \"web1\"\nuser = \"ship\"";
         let config = read(&shop_with("address = \"192.0.2.2\"", jumping));
-        let ground = config.ground("shop", "qa", &[]).unwrap();
-        assert_eq!(ground.git_url, "/srv/git/shop.git");
-        assert_eq!(ground.placement.unwrap().deploy_to, "/srv/qa");
-        let names: Vec<&str> = ground.hosts.iter().map(|host| host.name.as_str()).collect();
+        let resolved = config.resolve("shop", "qa", &[]).unwrap();
+        assert_eq!(resolved.git_url, "/srv/git/shop.git");
+        assert_eq!(resolved.placement.unwrap().deploy_to, "/srv/qa");
+        let names: Vec<&str> = resolved
+            .hosts
+            .iter()
+            .map(|host| host.name.as_str())
+            .collect();
         assert_eq!(names, ["web1", "web2"]);
-        let web2 = &ground.hosts[1];
+        let web2 = &resolved.hosts[1];
         assert_eq!(
             (web2.address.as_str(), web2.user.as_str()),
             ("192.0.2.2", "ship")
         );
         assert_eq!(web2.jump.as_ref().unwrap().address, "192.0.2.1");
-        assert_eq!(ground.groups["web"], ground.hosts);
+        assert_eq!(resolved.groups["web"], resolved.hosts);
     }
 
     #[test]
@@ -244,8 +250,12 @@ mod tests {
             "[groups]",
             "[groups]\nall = [\"web1\", \"web2\"]",
         ));
-        let ground = config.ground("shop", "qa", &["web1".to_owned()]).unwrap();
-        for hosts in [&ground.hosts, &ground.groups["all"], &ground.groups["web"]] {
+        let resolved = config.resolve("shop", "qa", &["web1".to_owned()]).unwrap();
+        for hosts in [
+            &resolved.hosts,
+            &resolved.groups["all"],
+            &resolved.groups["web"],
+        ] {
             assert_eq!(hosts.len(), 1);
             assert_eq!(hosts[0].name, "web2");
         }
@@ -256,7 +266,7 @@ mod tests {
         let config = read(&shop_with("[groups]", "[groups]"));
         let error = |project, environment| {
             config
-                .ground(project, environment, &[])
+                .resolve(project, environment, &[])
                 .unwrap_err()
                 .to_string()
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::source::ConfigOrigin;
-use crate::domain::approval::freeze::{Day, FreezePeriod, NoWindow};
+use crate::domain::approval::freeze::{BadWindow, Day, FreezePeriod};
 use crate::domain::document::duration;
 use crate::domain::permission::Grant;
 use crate::domain::plan::{PushLimits, SharedMissing, Submodules};
@@ -327,7 +327,7 @@ impl EnvironmentConfig {
     /// Whether it requires anything other than one approval by any approver. If so, these
     /// requirements must not be bypassed.
     #[must_use]
-    pub fn says_who_approves(&self) -> bool {
+    pub fn restricts_approval(&self) -> bool {
         self.approvals != approvals_default()
     }
 }
@@ -366,8 +366,8 @@ impl FreezeWindow {
     /// Returns the period of the window.
     ///
     /// # Errors
-    /// [`NoWindow`] says what is wrong with `from`, `until` and `days`.
-    pub fn window(&self) -> Result<FreezePeriod, NoWindow> {
+    /// [`BadWindow`] says what is wrong with `from`, `until` and `days`.
+    pub fn window(&self) -> Result<FreezePeriod, BadWindow> {
         FreezePeriod::parse(&self.from, &self.until, self.days.as_ref())
     }
 }

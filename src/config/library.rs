@@ -17,7 +17,7 @@ const BUILT_IN: [(&str, &str); 1] = [(
 /// The templates at one point in time. Reloading after a file has changed makes a new one.
 #[derive(Clone, Debug, Default)]
 pub struct Templates {
-    shelf: Vec<KeptTemplate>,
+    entries: Vec<TemplateEntry>,
     problems: Vec<DocumentProblem>,
     /// A file could not be read, which may be temporary.
     partly_unread: bool,
@@ -27,7 +27,7 @@ pub struct Templates {
 
 /// A template with its source texts.
 #[derive(Clone, Debug)]
-struct KeptTemplate {
+struct TemplateEntry {
     /// The file name to show.
     file: String,
     template: Template,
@@ -48,11 +48,11 @@ impl Templates {
     pub fn load(dir: &Path) -> Self {
         let mut library = Self::default();
         let mut replaced = BTreeSet::new();
-        for (file, text) in library.texts(dir, &mut replaced) {
+        for (file, text) in library.read_files(dir, &mut replaced) {
             match Template::parse(&file, &text) {
                 Ok(template) => {
                     replaced.insert(template.name.clone());
-                    library.take(dir, file, template, text);
+                    library.add_file(dir, file, template, text);
                 }
                 Err(Problems(problems)) => {
                     replaced.extend(name_of(&file, &text));
@@ -67,9 +67,9 @@ impl Templates {
                 Ok(mut template) => {
                     // Numbers of files take precedence over those of built-in templates.
                     let id = template.id.take();
-                    let taken = |kept: &KeptTemplate| kept.template.id == id;
-                    template.id = id.filter(|_| !library.shelf.iter().any(taken));
-                    library.shelf.push(KeptTemplate {
+                    let is_taken = |entry: &TemplateEntry| entry.template.id == id;
+                    template.id = id.filter(|_| !library.entries.iter().any(is_taken));
+                    library.entries.push(TemplateEntry {
                         file: file.to_owned(),
                         template,
                         text: text.to_owned(),
@@ -91,7 +91,7 @@ impl Templates {
         let dir = file.parent().unwrap_or(Path::new("."));
         match std::fs::read_to_string(file) {
             Ok(text) => match Template::parse(&shown, &text) {
-                Ok(template) => library.take(dir, shown, template, text),
+                Ok(template) => library.add_file(dir, shown, template, text),
                 Err(Problems(problems)) => library.problems = problems,
             },
             Err(error) => library.problems.push(DocumentProblem {
@@ -106,7 +106,7 @@ impl Templates {
     /// Returns what a template names that this configuration does not have: groups, but not the
     /// hosts that a task gives.
     #[must_use]
-    pub fn misfits_of(&self, template: &Template, config: &Config) -> Vec<DocumentProblem> {
+    pub fn mismatches_of(&self, template: &Template, config: &Config) -> Vec<DocumentProblem> {
         let stages = template.stages.iter();
         let groups = stages.filter_map(|stage| match &stage.hosts {
             StageHosts::Group(group) if !config.groups.contains_key(group) => Some(format!(
@@ -127,9 +127,9 @@ impl Templates {
 
     /// Returns names and texts of the files of a directory, sorted by name. Adds to `replaced` the
     /// names that unreadable files may have.
-    fn texts(&mut self, dir: &Path, replaced: &mut BTreeSet<String>) -> Vec<(String, String)> {
-        let mut trouble = |path: &Path, error: std::io::Error| {
-            self.partly_unread |= may_pass(path, &error);
+    fn read_files(&mut self, dir: &Path, replaced: &mut BTreeSet<String>) -> Vec<(String, String)> {
+        let mut report_error = |path: &Path, error: std::io::Error| {
+            self.partly_unread |= is_temporary(path, &error);
             self.partly_wrong |= error.kind() == ErrorKind::InvalidData;
             replaced.extend(stem(path));
             self.problems.push(DocumentProblem {
@@ -142,7 +142,7 @@ impl Templates {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
             Err(error) => {
-                trouble(dir, error);
+                report_error(dir, error);
                 return Vec::new();
             }
         };
@@ -151,7 +151,7 @@ impl Templates {
             let path = match entry {
                 Ok(entry) => entry.path(),
                 Err(error) => {
-                    trouble(dir, error);
+                    report_error(dir, error);
                     continue;
                 }
             };
@@ -160,7 +160,7 @@ impl Templates {
             }
             match std::fs::read_to_string(&path) {
                 Ok(text) => texts.push((path.display().to_string(), text)),
-                Err(error) => trouble(&path, error),
+                Err(error) => report_error(&path, error),
             }
         }
         texts.sort();
@@ -168,11 +168,11 @@ impl Templates {
     }
 
     /// Adds a file's template with its scripts, if all of them exist.
-    fn take(&mut self, dir: &Path, file: String, template: Template, text: String) {
+    fn add_file(&mut self, dir: &Path, file: String, template: Template, text: String) {
         match scripts(dir, &file, &text, &template) {
             Ok(scripts) => {
                 let template = template.with_scripts(&scripts);
-                self.shelve(KeptTemplate {
+                self.insert(TemplateEntry {
                     file,
                     template,
                     text,
@@ -180,7 +180,7 @@ impl Templates {
                     built_in: false,
                 });
             }
-            Err(Scriptless { problems, passing }) => {
+            Err(ScriptProblems { problems, passing }) => {
                 self.partly_unread |= passing;
                 self.partly_wrong = true;
                 self.problems.extend(problems);
@@ -189,23 +189,23 @@ impl Templates {
     }
 
     /// Adds a file's template, unless its name or number is taken.
-    fn shelve(&mut self, new: KeptTemplate) {
+    fn insert(&mut self, new: TemplateEntry) {
         let template = &new.template;
-        let same_name = |kept: &&KeptTemplate| kept.template.name == template.name;
+        let same_name = |entry: &&TemplateEntry| entry.template.name == template.name;
         let same_id =
-            |kept: &&KeptTemplate| template.id.is_some() && kept.template.id == template.id;
-        let message = if self.shelf.iter().any(|kept| same_name(&kept)) {
+            |entry: &&TemplateEntry| template.id.is_some() && entry.template.id == template.id;
+        let message = if self.entries.iter().any(|entry| same_name(&entry)) {
             format!(
                 "another file has the template `{}` already: rename one",
                 template.name
             )
-        } else if let Some(other) = self.shelf.iter().find(same_id) {
+        } else if let Some(other) = self.entries.iter().find(same_id) {
             format!(
                 "template `{}` has the same `id` already: change one",
                 other.template.name
             )
         } else {
-            self.shelf.push(new);
+            self.entries.push(new);
             return;
         };
         self.problems.push(DocumentProblem {
@@ -219,54 +219,54 @@ impl Templates {
     #[must_use]
     pub fn find(&self, name_or_id: &str) -> Option<&Template> {
         self.templates()
-            .find(|template| template.answers_to(name_or_id))
+            .find(|template| template.has_name_or_id(name_or_id))
     }
 
     /// Returns all templates, in lookup order.
     pub fn templates(&self) -> impl Iterator<Item = &Template> {
-        self.shelf.iter().map(|kept| &kept.template)
+        self.entries.iter().map(|entry| &entry.template)
     }
 
     /// Returns the text of the template with this digest.
     #[must_use]
     pub fn text(&self, digest: &str) -> Option<&str> {
-        self.shelf
+        self.entries
             .iter()
-            .find(|kept| kept.template.digest == digest)
-            .map(|kept| kept.text.as_str())
+            .find(|entry| entry.template.digest == digest)
+            .map(|entry| entry.text.as_str())
     }
 
     /// Returns the template with this name or number as stored with the tasks that use it.
     #[must_use]
     pub fn version(&self, name_or_id: &str) -> Option<StoredTemplate> {
-        let mut shelf = self.shelf.iter();
-        let kept = shelf.find(|kept| kept.template.answers_to(name_or_id))?;
+        let mut entries = self.entries.iter();
+        let entry = entries.find(|entry| entry.template.has_name_or_id(name_or_id))?;
         Some(StoredTemplate {
-            name: kept.template.name.clone(),
-            digest: kept.template.digest.clone(),
-            text: kept.text.clone(),
-            scripts: kept.scripts.clone(),
+            name: entry.template.name.clone(),
+            digest: entry.template.digest.clone(),
+            text: entry.text.clone(),
+            scripts: entry.scripts.clone(),
         })
     }
 
     /// Returns the file name of this template, for display.
     #[must_use]
     pub fn file(&self, template: &Template) -> Option<&str> {
-        let mut shelf = self.shelf.iter();
-        let kept = shelf.find(|kept| kept.template.name == template.name)?;
-        Some(&kept.file)
+        let mut entries = self.entries.iter();
+        let entry = entries.find(|entry| entry.template.name == template.name)?;
+        Some(&entry.file)
     }
 
-    /// Whether it is uncertain which template this name or number means. Either there is none and
+    /// Whether it is uncertain which template this name or number means. Either none exists and
     /// some file is wrong, possibly during an edit. Or it is built in and some file could not be
     /// read: it may replace the built-in template.
     #[must_use]
     pub fn is_in_doubt(&self, name_or_id: &str) -> bool {
-        let mut shelf = self.shelf.iter();
-        let kept = shelf.find(|kept| kept.template.answers_to(name_or_id));
-        match kept {
+        let mut entries = self.entries.iter();
+        let entry = entries.find(|entry| entry.template.has_name_or_id(name_or_id));
+        match entry {
             None => self.partly_unread || self.partly_wrong,
-            Some(kept) => self.partly_unread && kept.built_in,
+            Some(entry) => self.partly_unread && entry.built_in,
         }
     }
 
@@ -279,25 +279,28 @@ impl Templates {
     /// Returns the mismatches between the rules and grants of a configuration and these templates,
     /// each with its line in the configuration.
     #[must_use]
-    pub fn misfits(&self, config: &Config) -> Vec<DocumentProblem> {
+    pub fn mismatches(&self, config: &Config) -> Vec<DocumentProblem> {
         let Ok(document) = Document::parse(&config.origin.file, &config.origin.text) else {
             return Vec::new();
         };
         let mut problems = Vec::new();
         for (project_index, project) in config.projects.iter().enumerate() {
-            let rules = Way::root().to("projects").to(project_index).to("rules");
+            let rules = Way::root()
+                .join("projects")
+                .join(project_index)
+                .join("rules");
             for (index, rule) in project.rules.iter().enumerate() {
-                let way = rules.to(index);
+                let path = rules.join(index);
                 let Some(template) = self.find(&rule.template) else {
-                    let message = self.absent(&rule.template);
-                    problems.push(document.problem(&way.to("template"), message));
+                    let message = self.missing_template(&rule.template);
+                    problems.push(document.problem(&path.join("template"), message));
                     continue;
                 };
                 for message in stage_misfits(template, config) {
-                    problems.push(document.problem(&way.to("template"), message));
+                    problems.push(document.problem(&path.join("template"), message));
                 }
                 for error in template.parameters(&rule.params).err().unwrap_or_default() {
-                    problems.push(document.problem(&way.to("params"), error.to_string()));
+                    problems.push(document.problem(&path.join("params"), error.to_string()));
                 }
             }
         }
@@ -305,14 +308,14 @@ impl Templates {
             if let Some(name) = &grant.template
                 && self.find(name).is_none()
             {
-                let way = Way::root().to("grants").to(index).to("template");
-                problems.push(document.problem(&way, self.absent(name)));
+                let path = Way::root().join("grants").join(index).join("template");
+                problems.push(document.problem(&path, self.missing_template(name)));
             }
         }
         problems
     }
 
-    fn absent(&self, name: &str) -> String {
+    fn missing_template(&self, name: &str) -> String {
         let known: Vec<&str> = self.templates().map(|t| t.name.as_str()).collect();
         match document::nearest(name, &known) {
             Some(nearest) => format!("no template is named `{name}`: did you mean `{nearest}`?"),
@@ -326,7 +329,7 @@ impl Templates {
 
 /// Whether a read error may be temporary. A non-file, non-text or dangling link is not; a file that
 /// an editor or copy is replacing is soon back.
-fn may_pass(path: &Path, error: &std::io::Error) -> bool {
+fn is_temporary(path: &Path, error: &std::io::Error) -> bool {
     match error.kind() {
         ErrorKind::IsADirectory | ErrorKind::InvalidData => false,
         ErrorKind::NotFound => path.symlink_metadata().is_err(),
@@ -335,7 +338,7 @@ fn may_pass(path: &Path, error: &std::io::Error) -> bool {
 }
 
 /// Why some scripts of a template are missing.
-struct Scriptless {
+struct ScriptProblems {
     problems: Vec<DocumentProblem>,
     /// One of them may be readable later.
     passing: bool,
@@ -347,7 +350,7 @@ fn scripts(
     file: &str,
     text: &str,
     template: &Template,
-) -> Result<BTreeMap<String, String>, Scriptless> {
+) -> Result<BTreeMap<String, String>, ScriptProblems> {
     let mut scripts = BTreeMap::new();
     let mut problems = Vec::new();
     let mut passing = false;
@@ -362,11 +365,11 @@ fn scripts(
                 }
                 Err(wrong) => {
                     passing |= matches!(wrong, ScriptError::Unread(_));
-                    let way = Way::root().to("stage").to(stage_index);
-                    let way = way.to("steps").to(index).to("script");
+                    let path = Way::root().join("stage").join(stage_index);
+                    let path = path.join("steps").join(index).join("script");
                     let message = format!("script {name} {wrong}");
                     problems.push(match Document::parse(file, text) {
-                        Ok(document) => document.problem(&way, message),
+                        Ok(document) => document.problem(&path, message),
                         Err(Problems(mut problems)) => problems.remove(0),
                     });
                 }
@@ -376,7 +379,7 @@ fn scripts(
     if problems.is_empty() {
         Ok(scripts)
     } else {
-        Err(Scriptless { problems, passing })
+        Err(ScriptProblems { problems, passing })
     }
 }
 
@@ -405,7 +408,7 @@ fn script(path: &Path) -> Result<String, ScriptError> {
     let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
         ErrorKind::NotFound => ScriptError::Missing(path.to_owned()),
         ErrorKind::InvalidData => ScriptError::NoText,
-        _ if may_pass(path, &error) => ScriptError::Unread(error),
+        _ if is_temporary(path, &error) => ScriptError::Unread(error),
         _ => ScriptError::Unreadable(error),
     })?;
     if text.contains('\0') {

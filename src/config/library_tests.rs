@@ -114,7 +114,7 @@ fn rules_and_templates_must_fit_each_other() {
     let misfits = |template: &str| -> Vec<String> {
         let config = read(&shop_with("schedule = \"ready\"", template));
         library
-            .misfits(&config)
+            .mismatches(&config)
             .iter()
             .map(ToString::to_string)
             .collect()
@@ -144,7 +144,7 @@ fn grant_of_missing_template_is_reported_with_its_line() {
         let grant =
             format!("[[grants]]\nto = [\"bob\"]\nrole = \"viewer\"\ntemplate = \"{template}\"");
         let config = read(&shop_with("schedule = \"ready\"", &grant));
-        let problems = library.misfits(&config);
+        let problems = library.mismatches(&config);
         problems.iter().map(ToString::to_string).collect()
     };
     assert_eq!(misfits("git-release"), [""; 0]);

@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn local_run_as_root_or_the_agents_user_is_refused() {
         assert_eq!(may_run("root"), Err(LocalRunError::Root("root".to_owned())));
-        let nobody = LocalRunError::Unknown("no-such-user".to_owned());
-        assert_eq!(may_run("no-such-user"), Err(nobody));
+        let unknown_user = LocalRunError::Unknown("no-such-user".to_owned());
+        assert_eq!(may_run("no-such-user"), Err(unknown_user));
         // A number is a name like another: `setpriv` and `sudo` never see it.
         assert!(matches!(may_run("0"), Err(LocalRunError::Unknown(_))));
         let passwd = std::fs::read_to_string("/etc/passwd").unwrap();

@@ -24,7 +24,7 @@ use crate::domain::document::{Document, Problems};
 use crate::domain::host::ipv6_address;
 
 pub use crate::domain::plan::{PushLimits, Submodules};
-pub use environment::GroundError;
+pub use environment::EnvironmentError;
 pub use keys::{
     AgentConfig, Config, Engine, EnvironmentConfig, ExecutionUser, FreezeWindow, GitConfig, Host,
     LocalRun, LogConfig, LogFormat, MissedSchedule, Project, ReleaseLayout, RuleConfig, Ssh,

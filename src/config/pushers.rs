@@ -126,10 +126,10 @@ mod tests {
             &KEY.replace("ssh-ed25519", "ssh-rsa"),
             &format!("no-pty {KEY}"),
         ] {
-            let said = complaints(&format!("[users.alice]\nssh_keys = [\"{wrong}\"]\n"));
+            let reported = complaints(&format!("[users.alice]\nssh_keys = [\"{wrong}\"]\n"));
             assert!(
-                said[0].contains("is no public key: write the line"),
-                "{said:?}"
+                reported[0].contains("is no public key: write the line"),
+                "{reported:?}"
             );
         }
         let twice = complaints(&format!(

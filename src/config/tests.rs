@@ -291,7 +291,7 @@ fn jump_host_cycle_is_refused() {
     assert!(complaints("[hosts.a]\njump = \"b\"\n[hosts.b]\njump = \"c\"\n[hosts.c]\n").is_empty());
 }
 
-/// What stands in [`SHOP`], what comes in its place, and a part of the complaint.
+/// A part of [`SHOP`], its replacement, and a part of the expected error.
 const WRONG: &[(&str, &str, &str)] = &[
     (
         "web = [\"web1\", \"web2\"]",

@@ -25,7 +25,7 @@ pub const EMERGENCY: &str = "approve in an emergency";
 pub struct Actor {
     /// The account's name, or `os:NAME` for a user of the agent's machine.
     pub name: String,
-    /// The role for `place`, at most what `scopes` permit.
+    /// The role for this target, at most what `scopes` permit.
     pub role: Role,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
@@ -57,19 +57,19 @@ impl Actor {
         }
     }
 
-    fn standing(&self) -> EffectiveRole<'_> {
+    fn effective_role(&self) -> EffectiveRole<'_> {
         EffectiveRole {
             name: &self.name,
             role: self.role,
             scopes: &self.scopes,
-            place: &self.place,
+            target: &self.place,
         }
     }
 
     /// # Errors
-    /// [`Missing`] names the permission that `what` (`roll back`) requires.
+    /// [`Missing`] names the permission that `action` (`roll back`) requires.
     pub fn may(&self, ability: Ability, what: &'static str) -> Result<(), Missing> {
-        self.standing().may(ability, what)
+        self.effective_role().may(ability, what)
     }
 
     /// Checks withdrawing, stopping or retrying a task.
@@ -77,14 +77,14 @@ impl Actor {
     /// # Errors
     /// As [`Actor::may`].
     pub fn may_of(&self, whose: Whose, what: &'static str) -> Result<(), Missing> {
-        self.standing().may_of(whose, what)
+        self.effective_role().may_of(whose, what)
     }
 
     /// Whether they may see what happens at their target: by their own role, or because they
     /// approve there on behalf of a user. (A token also needs the scope to read.)
     #[must_use]
     pub fn sees(&self, at: Timestamp) -> bool {
-        self.role >= Ability::See.role() || self.mandates.iter().any(|mandate| mandate.holds(at))
+        self.role >= Ability::See.role() || self.mandates.iter().any(|mandate| mandate.is_valid(at))
     }
 }
 
@@ -102,7 +102,7 @@ pub struct Mandate {
 }
 
 impl Mandate {
-    fn holds(&self, at: Timestamp) -> bool {
+    fn is_valid(&self, at: Timestamp) -> bool {
         at < self.until && self.role >= Role::Approver
     }
 }
@@ -140,7 +140,7 @@ pub struct Approval {
 impl Approval {
     /// Returns `bob`, `bob on behalf of alice`, or `root in an EMERGENCY (the shop is down)`.
     #[must_use]
-    pub fn said_by(&self) -> String {
+    pub fn attribution(&self) -> String {
         match (&self.in_stead_of, &self.emergency) {
             (_, Some(reason)) => format!("{} in an EMERGENCY ({reason})", self.by),
             (Some(of), None) => format!("{} on behalf of {of}", self.by),
@@ -174,7 +174,7 @@ pub struct Terms {
     #[serde(
         default,
         alias = "submitter",
-        deserialize_with = "one_or_several",
+        deserialize_with = "one_or_many",
         skip_serializing_if = "BTreeSet::is_empty"
     )]
     pub submitters: BTreeSet<String>,
@@ -192,18 +192,18 @@ fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-fn one_or_several<'de, D: serde::Deserializer<'de>>(
+fn one_or_many<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeSet<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
-    enum Kept {
+    enum StoredSubmitters {
         Several(BTreeSet<String>),
         One(Option<String>),
     }
-    Ok(match Kept::deserialize(deserializer)? {
-        Kept::Several(several) => several,
-        Kept::One(one) => one.into_iter().collect(),
+    Ok(match StoredSubmitters::deserialize(deserializer)? {
+        StoredSubmitters::Several(several) => several,
+        StoredSubmitters::One(one) => one.into_iter().collect(),
     })
 }
 
@@ -254,7 +254,7 @@ impl<'a> Capacity<'a> {
     }
 
     /// Returns the user whose approval it counts as.
-    fn voice(&self) -> &'a str {
+    fn counted_user(&self) -> &'a str {
         self.of.unwrap_or(self.by)
     }
 
@@ -263,7 +263,7 @@ impl<'a> Capacity<'a> {
     }
 
     /// Whether the two have a user in common: no person counts twice.
-    fn meets(&self, other: &Self) -> bool {
+    fn shares_user(&self, other: &Self) -> bool {
         self.involves(other.by) || other.of.is_some_and(|of| self.involves(of))
     }
 
@@ -273,19 +273,19 @@ impl<'a> Capacity<'a> {
         !terms.self_approval && submitters.any(|submitter| self.involves(submitter))
     }
 
-    fn fulfils(&self, requirement: &Requirement) -> bool {
+    fn satisfies(&self, requirement: &Requirement) -> bool {
         match &requirement.of {
             Approvers::Anyone => true,
             Approvers::Group(group) => self.groups.contains(group),
-            Approvers::User(user) => user == self.voice(),
+            Approvers::User(user) => user == self.counted_user(),
         }
     }
 
     /// Whether the plan requires it at all.
-    fn asked(&self, terms: &Terms) -> bool {
+    fn is_required(&self, terms: &Terms) -> bool {
         terms.more > 0
             || terms.approvals.is_empty()
-            || terms.approvals.iter().any(|asked| self.fulfils(asked))
+            || terms.approvals.iter().any(|asked| self.satisfies(asked))
     }
 }
 
@@ -296,7 +296,7 @@ impl<'a> Capacity<'a> {
 /// An [`ApprovalRefusal`] that names the missing permission.
 pub fn approve(
     terms: &Terms,
-    given: &[Approval],
+    approvals: &[Approval],
     request: &ApprovalRequest<'_>,
 ) -> Result<Approval, ApprovalRefusal> {
     let actor = request.actor;
@@ -308,7 +308,7 @@ pub fn approve(
         of: None,
         groups: &actor.groups,
     };
-    let refusal = why_not(terms, given, request, own);
+    let refusal = refusal(terms, approvals, request, own);
     let mut capacities: Vec<Capacity<'_>> = Vec::new();
     capacities.extend(refusal.is_none().then_some(own));
     // Approving on behalf of another needs neither a role nor a group, but everything else.
@@ -318,17 +318,17 @@ pub fn approve(
     let steads = actor
         .mandates
         .iter()
-        .filter(|mandate| may_stand_in && mandate.holds(request.at))
+        .filter(|mandate| may_stand_in && mandate.is_valid(request.at))
         .map(|mandate| Capacity {
             by: &actor.name,
             of: Some(&mandate.of),
             groups: &mandate.groups,
         });
-    capacities.extend(steads.filter(|stead| open_to(terms, given, *stead).is_ok()));
+    capacities.extend(steads.filter(|stead| check_capacity(terms, approvals, *stead).is_ok()));
     let helps = |capacity: &&Capacity<'_>| {
-        lacking(terms, given)
+        unmet(terms, approvals)
             .iter()
-            .any(|(requirement, _)| capacity.fulfils(requirement))
+            .any(|(requirement, _)| capacity.satisfies(requirement))
     };
     let best = capacities.iter().find(helps).or(capacities.first());
     let Some(capacity) = best else {
@@ -374,15 +374,15 @@ fn emergency(
 
 fn other_plan(terms: &Terms, request: &ApprovalRequest<'_>) -> Option<ApprovalRefusal> {
     (*request.plan != terms.plan).then(|| ApprovalRefusal::OtherPlan {
-        seen: short(&request.plan.0),
-        now: short(&terms.plan.0),
+        seen: short_digest(&request.plan.0),
+        now: short_digest(&terms.plan.0),
     })
 }
 
 /// Returns why the actor may not approve in their own name, if so.
-fn why_not(
+fn refusal(
     terms: &Terms,
-    given: &[Approval],
+    approvals: &[Approval],
     request: &ApprovalRequest<'_>,
     own: Capacity<'_>,
 ) -> Option<ApprovalRefusal> {
@@ -398,23 +398,25 @@ fn why_not(
         let actor = actor.name.clone();
         return Some(ApprovalRefusal::SelfApproval { actor });
     }
-    other_plan(terms, request).or_else(|| open_to(terms, given, own).err())
+    other_plan(terms, request).or_else(|| check_capacity(terms, approvals, own).err())
 }
 
 /// Checks whether an approval in this capacity would count.
-fn open_to(
+fn check_capacity(
     terms: &Terms,
-    given: &[Approval],
+    approvals: &[Approval],
     capacity: Capacity<'_>,
 ) -> Result<(), ApprovalRefusal> {
     let actor = || capacity.by.to_owned();
     if capacity.submitted(terms) {
         return Err(ApprovalRefusal::SelfApproval { actor: actor() });
     }
-    if valid(terms, given).any(|approval| Capacity::of_approval(approval).meets(&capacity)) {
+    if valid_approvals(terms, approvals)
+        .any(|approval| Capacity::of_approval(approval).shares_user(&capacity))
+    {
         return Err(ApprovalRefusal::Twice { actor: actor() });
     }
-    if !capacity.asked(terms) {
+    if !capacity.is_required(terms) {
         let asked: Vec<String> = terms.approvals.iter().map(ToString::to_string).collect();
         return Err(ApprovalRefusal::NotAsked {
             actor: actor(),
@@ -427,17 +429,18 @@ fn open_to(
 /// Returns what the plan still needs before it may run; empty if nothing. One person's approval may
 /// count for several requirements, but only once for each.
 #[must_use]
-pub fn missing(terms: &Terms, given: &[Approval]) -> Vec<String> {
-    let in_emergency = |given: &Approval| given.plan == terms.plan && given.emergency.is_some();
-    if given.iter().any(in_emergency) {
+pub fn missing(terms: &Terms, approvals: &[Approval]) -> Vec<String> {
+    let in_emergency =
+        |approval: &Approval| approval.plan == terms.plan && approval.emergency.is_some();
+    if approvals.iter().any(in_emergency) {
         return Vec::new();
     }
-    let lacking = lacking(terms, given);
+    let lacking = unmet(terms, approvals);
     let mut missing: Vec<String> = lacking
         .iter()
         .map(|(requirement, have)| format!("{requirement} (has {have})"))
         .collect();
-    if terms.more > 0 && spare(terms, given) < terms.more {
+    if terms.more > 0 && surplus(terms, approvals) < terms.more {
         missing.push(format!(
             "{} more, because no account is known for the pusher (map it with gitlab, system or ssh_keys of [users.NAME])",
             terms.more
@@ -447,12 +450,14 @@ pub fn missing(terms: &Terms, given: &[Approval]) -> Vec<String> {
 }
 
 /// Returns the requirements that are not met, with the number of approvals each has.
-fn lacking(terms: &Terms, given: &[Approval]) -> Vec<(Requirement, usize)> {
-    let valid: Vec<Capacity<'_>> = valid(terms, given).map(Capacity::of_approval).collect();
-    lacking_of(terms, &valid)
+fn unmet(terms: &Terms, approvals: &[Approval]) -> Vec<(Requirement, usize)> {
+    let valid: Vec<Capacity<'_>> = valid_approvals(terms, approvals)
+        .map(Capacity::of_approval)
+        .collect();
+    unmet_by(terms, &valid)
 }
 
-fn lacking_of(terms: &Terms, valid: &[Capacity<'_>]) -> Vec<(Requirement, usize)> {
+fn unmet_by(terms: &Terms, valid: &[Capacity<'_>]) -> Vec<(Requirement, usize)> {
     let anyone = [Requirement {
         count: 1,
         of: Approvers::Anyone,
@@ -464,7 +469,7 @@ fn lacking_of(terms: &Terms, valid: &[Capacity<'_>]) -> Vec<(Requirement, usize)
     asked
         .iter()
         .map(|requirement| {
-            let fulfilling = valid.iter().filter(|one| one.fulfils(requirement));
+            let fulfilling = valid.iter().filter(|one| one.satisfies(requirement));
             (requirement.clone(), fulfilling.count())
         })
         .filter(|(requirement, have)| *have < requirement.count as usize)
@@ -472,14 +477,16 @@ fn lacking_of(terms: &Terms, valid: &[Capacity<'_>]) -> Vec<(Requirement, usize)
 }
 
 /// Returns how many of the approvals are not needed for the requirements.
-fn spare(terms: &Terms, given: &[Approval]) -> u32 {
-    let mut valid: Vec<Capacity<'_>> = valid(terms, given).map(Capacity::of_approval).collect();
-    let lacking = lacking_of(terms, &valid);
+fn surplus(terms: &Terms, approvals: &[Approval]) -> u32 {
+    let mut valid: Vec<Capacity<'_>> = valid_approvals(terms, approvals)
+        .map(Capacity::of_approval)
+        .collect();
+    let lacking = unmet_by(terms, &valid);
     let mut spare = 0;
     let mut index = 0;
     while index < valid.len() {
         let one = valid.remove(index);
-        if lacking_of(terms, &valid) == lacking {
+        if unmet_by(terms, &valid) == lacking {
             spare += 1;
         } else {
             valid.insert(index, one);
@@ -490,13 +497,16 @@ fn spare(terms: &Terms, given: &[Approval]) -> u32 {
 }
 
 /// Returns the approvals that count: of this plan, one for each person, none of the submitter.
-fn valid<'a>(terms: &'a Terms, given: &'a [Approval]) -> impl Iterator<Item = &'a Approval> {
+fn valid_approvals<'a>(
+    terms: &'a Terms,
+    approvals: &'a [Approval],
+) -> impl Iterator<Item = &'a Approval> {
     let mut counted: Vec<Capacity<'a>> = Vec::new();
-    given.iter().filter(move |approval| {
+    approvals.iter().filter(move |approval| {
         let capacity = Capacity::of_approval(approval);
         let counts = approval.plan == terms.plan
             && !capacity.submitted(terms)
-            && !counted.iter().any(|earlier| earlier.meets(&capacity));
+            && !counted.iter().any(|earlier| earlier.shares_user(&capacity));
         if counts {
             counted.push(capacity);
         }
@@ -504,7 +514,7 @@ fn valid<'a>(terms: &'a Terms, given: &'a [Approval]) -> impl Iterator<Item = &'
     })
 }
 
-fn short(digest: &str) -> String {
+fn short_digest(digest: &str) -> String {
     digest.chars().take(12).collect()
 }
 

@@ -83,7 +83,7 @@ impl Path {
 
     /// Returns the path one step down: into a table by key, or into an array by index.
     #[must_use]
-    pub fn to(&self, step: impl fmt::Display) -> Self {
+    pub fn join(&self, step: impl fmt::Display) -> Self {
         let mut steps = self.0.clone();
         steps.push(step.to_string());
         Self(steps)
@@ -161,19 +161,19 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// Returns a problem with `words` inside the value at `path`.
+    /// Returns a problem with `snippet` inside the value at `path`.
     #[must_use]
     pub fn problem_at(
         &self,
         path: &Path,
-        words: &str,
+        snippet: &str,
         message: impl Into<String>,
     ) -> DocumentProblem {
         let span = self.span(path);
         let inside = self
             .text
             .get(span.clone())
-            .and_then(|text| text.find(words));
+            .and_then(|text| text.find(snippet));
         DocumentProblem {
             file: self.file.to_owned(),
             position: Some(position(self.text, span.start + inside.unwrap_or(0))),
@@ -417,10 +417,13 @@ mod tests {
     fn path_resolves_to_its_value_or_the_nearest_table() {
         let text = "[[rules]]\npattern = 'a'\n[[rules]]\npattern = 'b'\n[hosts.web]\n";
         let document = Document::parse("a.toml", text).unwrap();
-        let second = Path::root().to("rules").to(1);
+        let second = Path::root().join("rules").join(1);
         let line = |path: &Path| document.problem(path, "").position.unwrap().line;
-        assert_eq!(line(&second.to("pattern")), 4);
-        assert_eq!(line(&second.to("absent")), 3);
-        assert_eq!(line(&Path::root().to("hosts").to("web").to("jump")), 5);
+        assert_eq!(line(&second.join("pattern")), 4);
+        assert_eq!(line(&second.join("absent")), 3);
+        assert_eq!(
+            line(&Path::root().join("hosts").join("web").join("jump")),
+            5
+        );
     }
 }

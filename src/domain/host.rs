@@ -24,7 +24,9 @@ pub use self::address::ipv6_address;
 pub use self::drift::{Drift, utc};
 pub use self::state::{BrokenCurrent, HostState, Release, ReleaseId, TreeDigest};
 
-pub use fence::{FENCE_SALT_BITS, fence_max, fenced, lift_above, lifted, turn_max, turn_of};
+pub use fence::{
+    FENCE_SALT_BITS, fence_max, fenced, op_sequence_max, op_sequence_of, raise_above, raised,
+};
 
 /// The required condition of a release directory that already exists on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +122,7 @@ pub fn unmount(mount: &str) -> String {
     )
 }
 
-/// Whether a path on a host belongs to a release or to tagship's own files. Users are told to
+/// Whether a path on a host belongs to a release or to tagship's own files. Users are advised to
 /// delete it as root, so no other path is accepted from a host.
 #[must_use]
 pub fn is_own(path: &str, deploy_to: &str) -> bool {
@@ -212,7 +214,7 @@ pub enum Op {
     /// Take the fence, create the directories, empty the partial directory. If `base` is the live
     /// release, hard-link it into the partial directory and delete `removed` from the copy.
     Prepare {
-        place: DeployTarget,
+        target: DeployTarget,
         release: Release,
         base: Option<Release>,
         removed: Vec<Vec<u8>>,
@@ -226,14 +228,14 @@ pub enum Op {
     },
     /// Send files of the agent's tree `from` into the partial directory, by rsync.
     Transfer {
-        place: DeployTarget,
+        target: DeployTarget,
         from: PathBuf,
         set: TransferSet,
         inodes: Inodes,
     },
     /// Compare the partial directory with the digest, sync it to disk, rename it into `releases/`.
     Seal {
-        place: DeployTarget,
+        target: DeployTarget,
         release: Release,
         /// `USER` or `USER:GROUP` that will own the files; `None`: the login user.
         owner: Option<String>,
@@ -244,7 +246,7 @@ pub enum Op {
     /// is live that may not be replaced, nothing is done: [`Reply::Occupied`]. A release accepted
     /// as it is, is compared with what was released once `current` points to it, never before.
     Publish {
-        place: DeployTarget,
+        target: DeployTarget,
         release: ReleaseId,
         /// Releases that may be live before, apart from none and the release itself.
         over: Vec<ReleaseId>,
@@ -261,7 +263,7 @@ pub enum Op {
     Kill { deploy_to: String, key: String },
     /// Delete old releases, but never what `current` points to or `protect` lists.
     Prune {
-        place: DeployTarget,
+        target: DeployTarget,
         /// Maximum number of complete releases to keep, including the live one.
         keep: u32,
         /// Releases to keep: the last good one and the rollback target.
@@ -319,7 +321,7 @@ pub enum RunEnd {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     Prepared {
-        standing: HostState,
+        state: HostState,
         /// The release is on the host: its tree has this digest, or it is accepted as it is.
         /// Nothing needs to be sent, and there is no partial directory.
         staged: bool,
@@ -341,7 +343,7 @@ pub enum Reply {
         /// What was live before this switch, also if the switch is repeated.
         was: Option<ReleaseId>,
         /// The state of the host after it.
-        standing: HostState,
+        state: HostState,
         /// How a release accepted as it is differs from what was released, if known.
         differs: Option<Differs>,
     },
@@ -355,7 +357,7 @@ pub enum Reply {
     Pruned {
         deleted: Vec<ReleaseId>,
         /// What could not be deleted, now and earlier.
-        left: Vec<Leftover>,
+        leftovers: Vec<Leftover>,
     },
 }
 
@@ -383,11 +385,11 @@ pub trait Output: Send + Sync {
     /// Appends a line from the agent itself (without the newline).
     fn line(&self, text: &str);
     /// Records that the host began the program of an [`Op::Run`]; may be called repeatedly.
-    fn begun(&self) {}
+    fn program_began(&self) {}
     /// Records that the host is unreachable, for this reason; it is retried until that time.
-    fn away(&self, _reason: &str, _until: Timestamp) {}
+    fn unreachable(&self, _reason: &str, _until: Timestamp) {}
     /// Records that the host is reachable again.
-    fn back(&self) {}
+    fn reachable(&self) {}
 }
 
 /// The hosts of one task: one authenticated connection each, opened on first use and kept until
@@ -415,12 +417,12 @@ mod tests {
 
     #[test]
     fn release_name_contains_its_creation_time() {
-        let made: Timestamp = "2026-11-22T03:04:05Z".parse().unwrap();
-        let id = ReleaseId::new(made, "0123456789");
+        let created: Timestamp = "2026-11-22T03:04:05Z".parse().unwrap();
+        let id = ReleaseId::new(created, "0123456789");
         assert_eq!(id.to_string(), "20261122-030405-0123456");
-        assert_eq!(id.made_at(), Some(made));
+        assert_eq!(id.created_at(), Some(created));
         for other in ["", "current", "20261322-030405-0123456", "é20261122-030405"] {
-            assert_eq!(ReleaseId(other.to_owned()).made_at(), None, "{other}");
+            assert_eq!(ReleaseId(other.to_owned()).created_at(), None, "{other}");
         }
     }
 
@@ -469,15 +471,15 @@ mod tests {
         };
         #[rustfmt::skip]
         let operations = [
-            Op::Prepare { place: place(), release: whole(), base: None, removed: Vec::new(), inodes: Inodes::Shared, shared: Vec::new(), existing: Existing::Equal },
-            Op::Transfer { place: place(), from: PathBuf::new(), set: TransferSet::Whole, inodes: Inodes::Shared },
-            Op::Seal { place: place(), release: whole(), owner: None },
+            Op::Prepare { target: place(), release: whole(), base: None, removed: Vec::new(), inodes: Inodes::Shared, shared: Vec::new(), existing: Existing::Equal },
+            Op::Transfer { target: place(), from: PathBuf::new(), set: TransferSet::Whole, inodes: Inodes::Shared },
+            Op::Seal { target: place(), release: whole(), owner: None },
             Op::Inspect { deploy_to: deploy_to() },
-            Op::Publish { place: place(), release: release(), over: Vec::new(), key: key(), existing: Existing::Equal },
+            Op::Publish { target: place(), release: release(), over: Vec::new(), key: key(), existing: Existing::Equal },
             Op::Run { place: place(), run },
             Op::RunResult { deploy_to: deploy_to(), key: key() },
             Op::Kill { deploy_to: deploy_to(), key: key() },
-            Op::Prune { place: place(), keep: 0, protect: Vec::new(), failed: Vec::new() },
+            Op::Prune { target: place(), keep: 0, protect: Vec::new(), failed: Vec::new() },
         ];
         let labels: BTreeSet<&str> = operations.iter().map(Op::label).collect();
         assert_eq!(labels.len(), operations.len());

@@ -275,13 +275,13 @@ pub(crate) fn template_named<'de, D: serde::Deserializer<'de>>(
 ) -> Result<Option<String>, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a template's name or number")]
-    enum Named {
+    enum TemplateRef {
         Name(String),
         Number(u64),
     }
-    Ok(Some(match Named::deserialize(deserializer)? {
-        Named::Name(name) => name,
-        Named::Number(number) => number.to_string(),
+    Ok(Some(match TemplateRef::deserialize(deserializer)? {
+        TemplateRef::Name(name) => name,
+        TemplateRef::Number(number) => number.to_string(),
     }))
 }
 
@@ -293,13 +293,13 @@ impl Grant {
         })
     }
 
-    fn holds_in(&self, place: &PermissionTarget) -> bool {
+    fn applies_to(&self, target: &PermissionTarget) -> bool {
         let is = |wanted: &Option<String>, value: &str| {
             wanted.as_deref().is_none_or(|wanted| wanted == value)
         };
-        is(&self.project, &place.project)
-            && is(&self.environment, &place.environment)
-            && is(&self.template, &place.template)
+        is(&self.project, &target.project)
+            && is(&self.environment, &target.environment)
+            && is(&self.template, &target.template)
     }
 }
 
@@ -310,11 +310,11 @@ pub fn role_in(
     name: &str,
     groups: &[String],
     grants: &[Grant],
-    place: &PermissionTarget,
+    target: &PermissionTarget,
 ) -> Role {
     grants
         .iter()
-        .filter(|grant| grant.is_for(name, groups) && grant.holds_in(place))
+        .filter(|grant| grant.is_for(name, groups) && grant.applies_to(target))
         .map(|grant| grant.role)
         .fold(base, Role::max)
 }
@@ -400,22 +400,22 @@ impl Ability {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Missing {
     #[error(
-        "{actor} has the role {role}{place}; to {what} requires the role {needs}: ask an admin for it"
+        "{actor} has the role {role}{target}; to {action} requires the role {needs}: ask an admin for it"
     )]
     Role {
         actor: String,
         role: Role,
-        place: Box<PermissionTarget>,
-        what: &'static str,
+        target: Box<PermissionTarget>,
+        action: &'static str,
         needs: &'static str,
     },
     #[error(
-        "this token of {actor} has the scopes {scopes}; to {what} requires the scope {needs}: create a token with it"
+        "this token of {actor} has the scopes {scopes}; to {action} requires the scope {needs}: create a token with it"
     )]
     Scope {
         actor: String,
         scopes: Scopes,
-        what: &'static str,
+        action: &'static str,
         needs: Scope,
     },
 }
@@ -426,19 +426,19 @@ pub struct EffectiveRole<'a> {
     pub name: &'a str,
     pub role: Role,
     pub scopes: &'a Scopes,
-    pub place: &'a PermissionTarget,
+    pub target: &'a PermissionTarget,
 }
 
 impl EffectiveRole<'_> {
     /// # Errors
-    /// [`Missing`] names the permission that `what` requires.
-    pub fn may(&self, ability: Ability, what: &'static str) -> Result<(), Missing> {
+    /// [`Missing`] names the permission that `action` requires.
+    pub fn may(&self, ability: Ability, action: &'static str) -> Result<(), Missing> {
         // Scope first: a role that the scope limits says nothing about the account.
         if !self.scopes.has(ability.scope()) {
-            return Err(self.lacks_scope(ability.scope(), what));
+            return Err(self.missing_scope(ability.scope(), action));
         }
         if self.role < ability.role() {
-            return Err(self.lacks_role(needed(ability), what));
+            return Err(self.missing_role(required_role(ability), action));
         }
         Ok(())
     }
@@ -447,42 +447,42 @@ impl EffectiveRole<'_> {
     ///
     /// # Errors
     /// As [`EffectiveRole::may`].
-    pub fn may_of(&self, whose: Whose, what: &'static str) -> Result<(), Missing> {
+    pub fn may_of(&self, whose: Whose, action: &'static str) -> Result<(), Missing> {
         match whose {
             // If both are missing, report the lesser permission.
             Whose::Own => self
-                .may(Ability::Own, what)
-                .or_else(|lacking| self.may(Ability::Run, what).map_err(|_| lacking)),
-            Whose::Others => match self.may(Ability::Run, what) {
+                .may(Ability::Own, action)
+                .or_else(|lacking| self.may(Ability::Run, action).map_err(|_| lacking)),
+            Whose::Others => match self.may(Ability::Run, action) {
                 Err(Missing::Role { .. }) => {
-                    Err(self.lacks_role("approver (or submitter, for their own tasks)", what))
+                    Err(self.missing_role("approver (or submitter, for their own tasks)", action))
                 }
                 refused => refused,
             },
         }
     }
 
-    fn lacks_scope(&self, needs: Scope, what: &'static str) -> Missing {
+    fn missing_scope(&self, needs: Scope, action: &'static str) -> Missing {
         Missing::Scope {
             actor: self.name.to_owned(),
             scopes: self.scopes.clone(),
-            what,
+            action,
             needs,
         }
     }
 
-    fn lacks_role(&self, needs: &'static str, what: &'static str) -> Missing {
+    fn missing_role(&self, needs: &'static str, action: &'static str) -> Missing {
         Missing::Role {
             actor: self.name.to_owned(),
             role: self.role,
-            place: Box::new(self.place.clone()),
-            what,
+            target: Box::new(self.target.clone()),
+            action,
             needs,
         }
     }
 }
 
-fn needed(ability: Ability) -> &'static str {
+fn required_role(ability: Ability) -> &'static str {
     match ability.role() {
         Role::None => "none",
         Role::Viewer => "viewer",

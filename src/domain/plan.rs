@@ -50,7 +50,7 @@ pub struct PlannedHost {
 impl PlannedHost {
     /// Whether `given` is its name, or the IPv6 address that such names are derived from.
     #[must_use]
-    pub fn is_called(&self, given: &str) -> bool {
+    pub fn has_name(&self, given: &str) -> bool {
         self.name == given
             || ipv6_address(given).is_some_and(|(address, port)| {
                 let there = self.address.parse() == Ok(address);
@@ -74,7 +74,7 @@ pub struct PlannedUser {
 impl PlannedUser {
     /// Returns a host with this user's connection settings.
     #[must_use]
-    pub fn on(&self, host: &PlannedHost) -> PlannedHost {
+    pub fn apply_to(&self, host: &PlannedHost) -> PlannedHost {
         PlannedHost {
             user: self.user.clone(),
             port: self.port.unwrap_or(host.port),
@@ -139,7 +139,7 @@ impl SharedMissing {
 impl Placement {
     /// Returns the path on one host.
     #[must_use]
-    pub fn on(&self, host: &str) -> String {
+    pub fn path_on(&self, host: &str) -> String {
         self.deploy_to.replace("{HOST}", host)
     }
 }
@@ -171,7 +171,7 @@ impl Stage {
     /// Returns all hosts that run a step here: the stage's hosts in order, then those named only by
     /// single steps.
     #[must_use]
-    pub fn places(&self) -> Vec<&str> {
+    pub fn host_names(&self) -> Vec<&str> {
         let mut places: Vec<&str> = self.hosts.iter().map(String::as_str).collect();
         for host in self.steps.iter().filter_map(|step| step.host.as_deref()) {
             if !places.contains(&host) {
@@ -181,14 +181,14 @@ impl Stage {
         places
     }
 
-    /// Whether the host at this index of [`Stage::places`] runs a step: `once` steps run only on
+    /// Whether the host at this index of [`Stage::host_names`] runs a step: `once` steps run only on
     /// the first host, steps that name a host only on that one.
     #[must_use]
-    pub fn runs(&self, place: usize, step: usize) -> bool {
+    pub fn runs(&self, host_index: usize, step: usize) -> bool {
         let step = &self.steps[step];
         match &step.host {
-            Some(host) => self.places().get(place) == Some(&host.as_str()),
-            None => place < self.hosts.len() && (place == 0 || !step.once),
+            Some(host) => self.host_names().get(host_index) == Some(&host.as_str()),
+            None => host_index < self.hosts.len() && (host_index == 0 || !step.once),
         }
     }
 }
@@ -296,12 +296,12 @@ impl Plan {
     pub fn inodes(&self, host: &str) -> Inodes {
         let mut brought = false;
         for stage in &self.stages {
-            let Some(place) = stage.places().iter().position(|name| *name == host) else {
+            let Some(host_index) = stage.host_names().iter().position(|name| *name == host) else {
                 continue;
             };
             // If the first host fails or is skipped, another one does its `once` steps.
             let may_run = |(at, step): &(usize, &Step)| {
-                stage.runs(place, *at) || (step.once && step.host.is_none())
+                stage.runs(host_index, *at) || (step.once && step.host.is_none())
             };
             for (_, step) in stage.steps.iter().enumerate().filter(may_run) {
                 match &step.action {
@@ -343,7 +343,7 @@ impl Plan {
     /// Returns the plan reduced to what a rollback needs: staging (if a host has lost the release)
     /// and the stage that switches. `None` if the template switches nothing.
     #[must_use]
-    pub fn going_back(&self) -> Option<Self> {
+    pub fn rollback(&self) -> Option<Self> {
         let publish = self.stages.get(self.publish_stage()?)?.clone();
         let stage = |name: &str, hosts, action| Stage {
             name: name.to_owned(),
@@ -372,8 +372,8 @@ impl Plan {
     /// Returns the plan reduced to a rollback of each host to its own target, without a commit.
     /// Hosts without a target are left out. `None` if no host would switch.
     #[must_use]
-    pub fn going_back_to(&self, targets: &BTreeMap<String, ReleaseId>) -> Option<Self> {
-        let mut plan = self.going_back()?;
+    pub fn rollback_to(&self, targets: &BTreeMap<String, ReleaseId>) -> Option<Self> {
+        let mut plan = self.rollback()?;
         for stage in &mut plan.stages {
             stage.hosts.retain(|host| targets.contains_key(host));
         }
@@ -413,7 +413,7 @@ impl Plan {
 
     /// Returns the release that steps on this host make live; `own` is that of the task.
     #[must_use]
-    pub fn target_on<'a>(&'a self, host: &str, own: &'a ReleaseId) -> &'a ReleaseId {
+    pub fn target_release<'a>(&'a self, host: &str, own: &'a ReleaseId) -> &'a ReleaseId {
         self.targets.get(host).unwrap_or(own)
     }
 }

@@ -35,7 +35,7 @@ pub use event::{
     Direction, Event, Landed, Outcome, Pause, Recorded, StepRef, StepResult, StopRequester,
     SwitchReport, Waits,
 };
-pub(crate) use failure_summary::joined;
+pub(crate) use failure_summary::join_reason;
 pub use next::next_actions;
 pub use state::{STATE_NAMES, State};
 pub use step_position::{AGENT_INDEX, host_index};
@@ -58,21 +58,20 @@ pub struct Task {
     pub created: Timestamp,
     pub updated: Timestamp,
     /// Start of the landing timeout: the last event other than a failed landing or a comparison.
-    pub asked: Timestamp,
+    pub landing_since: Timestamp,
     /// Number of events so far, and the number of the next one.
     pub events: u64,
     pub landed: Option<Landed>,
     pub landed_at: Option<Timestamp>,
     pub approvals: Vec<Approval>,
-    /// Since when the ref is in doubt, if it is: it must be checked before anything else. A push
-    /// that deletes or moves the ref is reported before the git server applies it.
-    pub doubted: Option<Timestamp>,
+    /// Since when the ref must be checked first: a push that deletes or moves it was reported.
+    pub doubted_since: Option<Timestamp>,
     /// Why a ref in doubt could not be checked, if that has lasted long.
-    pub unseen: Option<String>,
+    pub ref_error: Option<String>,
     /// Why it has not landed yet, if landing did not succeed at once.
-    pub unlanded: Option<String>,
+    pub landing_error: Option<String>,
     /// The freeze override, if there is one: it runs although releases are frozen.
-    pub unfrozen: Option<Unfrozen>,
+    pub freeze_override: Option<FreezeOverride>,
     /// The claim under which its work is done; `None` while it is not claimed.
     pub fence: Option<u64>,
     pub work: Option<TaskWork>,
@@ -80,7 +79,7 @@ pub struct Task {
 
 /// A freeze override: the task runs although releases are frozen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfrozen {
+pub struct FreezeOverride {
     pub by: String,
     /// The end of the overridden freeze, if known.
     pub until: Option<Timestamp>,
@@ -114,15 +113,15 @@ impl Task {
             state: State::Proposed,
             created: first.time,
             updated: first.time,
-            asked: first.time,
+            landing_since: first.time,
             events: 1,
             landed: None,
             landed_at: None,
             approvals: Vec::new(),
-            doubted: None,
-            unseen: None,
-            unlanded: None,
-            unfrozen: None,
+            doubted_since: None,
+            ref_error: None,
+            landing_error: None,
+            freeze_override: None,
             fence: None,
             work: None,
         })
@@ -160,19 +159,19 @@ impl Task {
     /// [`IllegalTransition`] if the state does not allow the event.
     pub fn advance(&mut self, recorded: &Recorded) -> Result<(), IllegalTransition> {
         let time = recorded.time;
-        let aside = self.look(&recorded.event, time) || self.compare(&recorded.event);
+        let aside = self.apply_ref_event(&recorded.event, time) || self.compare(&recorded.event);
         let next = match (&self.state, &recorded.event) {
             _ if aside => None,
-            (state, Event::Joined { .. }) if !state.at_rest() => None,
-            (State::Proposed, Event::Landed(landed)) => Some(self.land(landed, time)),
-            (State::Waiting, Event::Approved(approval)) => self.take_approval(approval, time),
+            (state, Event::Joined { .. }) if !state.is_settled() => None,
+            (State::Proposed, Event::Landed(landed)) => Some(self.apply_landed(landed, time)),
+            (State::Waiting, Event::Approved(approval)) => self.apply_approval(approval, time),
             (State::Waiting | State::Scheduled { .. }, Event::Rejected { by, reason }) => {
                 Some(State::Rejected {
                     by: by.clone(),
                     reason: reason.clone(),
                 })
             }
-            (state, Event::Withdrawn { by, reason }) if state.may_be_taken_back() => {
+            (state, Event::Withdrawn { by, reason }) if state.can_be_withdrawn() => {
                 Some(State::Withdrawn {
                     by: by.clone(),
                     reason: reason.clone(),
@@ -192,14 +191,16 @@ impl Task {
                 State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. },
                 Event::Reopened { .. },
             ) => Some(self.reopen(time)),
-            (state, Event::FreezeOverridden { by, until, .. }) if state.may_be_frozen() => {
-                self.unfrozen = Some(Unfrozen {
+            (state, Event::FreezeOverridden { by, until, .. }) if state.can_be_frozen() => {
+                self.freeze_override = Some(FreezeOverride {
                     by: by.clone(),
                     until: *until,
                 });
                 None
             }
-            (State::Scheduled { .. }, Event::Due) if self.doubted.is_none() => Some(State::Queued),
+            (State::Scheduled { .. }, Event::Due) if self.doubted_since.is_none() => {
+                Some(State::Queued)
+            }
             (
                 State::Queued
                 | State::Running
@@ -210,68 +211,68 @@ impl Task {
             ) if self.fence.is_none_or(|held| held < *fence) => {
                 self.fence = Some(*fence);
                 if let Some(work) = &mut self.work {
-                    work.forget_absences();
+                    work.clear_unreachable();
                 }
                 None
             }
             (state, event) => match self.work_event(&state.clone(), event, time) {
                 Ok(next) => next,
-                Err(()) => return Err(self.refuse(event)),
+                Err(()) => return Err(self.illegal(event)),
             },
         };
         if let Some(state) = next {
             self.enter(state);
         }
         self.updated = time;
-        if !recorded.event.is_of_tagship_alone() {
-            self.asked = time;
+        if !recorded.event.is_internal() {
+            self.landing_since = time;
         }
         self.events += 1;
         Ok(())
     }
 
     fn enter(&mut self, state: State) {
-        if state.at_rest() {
+        if state.is_settled() {
             // To resume it, an agent has to claim it again.
             self.fence = None;
         }
         if state == State::Running
             && let Some(work) = &mut self.work
-            && work.went_back()
+            && work.began_rollback()
         {
             // However it was resumed, some or all of its hosts have rolled back.
-            work.forget_switch();
+            work.clear_switch();
         }
         self.state = state;
     }
 
     /// Applies an event about the task's ref; returns whether it was one that the state allows.
-    fn look(&mut self, event: &Event, time: Timestamp) -> bool {
+    fn apply_ref_event(&mut self, event: &Event, time: Timestamp) -> bool {
         match (&self.state, event) {
             (State::Proposed | State::Waiting | State::Scheduled { .. }, Event::RefDoubted) => {
-                self.doubted = Some(time);
+                self.doubted_since = Some(time);
             }
             (
                 State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued,
-                Event::RefStands,
+                Event::RefConfirmed,
             ) => {
-                self.doubted = None;
-                self.unseen = None;
+                self.doubted_since = None;
+                self.ref_error = None;
             }
             (State::Waiting | State::Scheduled { .. }, Event::RefUnseen { reason })
-                if self.doubted.is_some() =>
+                if self.doubted_since.is_some() =>
             {
-                self.unseen = Some(reason.clone());
+                self.ref_error = Some(reason.clone());
             }
             (State::Proposed, Event::NotLanded { reason }) => {
-                self.unlanded = Some(reason.clone());
+                self.landing_error = Some(reason.clone());
             }
             _ => return false,
         }
         true
     }
 
-    fn refuse(&self, event: &Event) -> IllegalTransition {
+    fn illegal(&self, event: &Event) -> IllegalTransition {
         IllegalTransition {
             id: self.id,
             state: self.state.to_string(),
@@ -279,14 +280,14 @@ impl Task {
         }
     }
 
-    fn land(&mut self, landed: &Landed, time: Timestamp) -> State {
+    fn apply_landed(&mut self, landed: &Landed, time: Timestamp) -> State {
         self.landed = Some(landed.clone());
         self.landed_at = Some(time);
-        self.unlanded = None;
+        self.landing_error = None;
         // A doubt remains: the ref may have been checked before it was moved.
         match self.submission.schedule {
             Schedule::Ready => State::Scheduled {
-                at: self.begins(time),
+                at: self.start_time(time),
             },
             Schedule::New => State::Waiting,
             Schedule::Observe => State::Observed,
@@ -294,28 +295,28 @@ impl Task {
     }
 
     /// Adds an approval; it counts only if the plan's terms accept it, regardless of its source.
-    fn take_approval(&mut self, approval: &Approval, time: Timestamp) -> Option<State> {
+    fn apply_approval(&mut self, approval: &Approval, time: Timestamp) -> Option<State> {
         self.approvals.push(approval.clone());
         let terms = &self.landed.as_ref()?.terms;
         approval::missing(terms, &self.approvals)
             .is_empty()
             .then(|| State::Scheduled {
-                at: self.begins(time),
+                at: self.start_time(time),
             })
     }
 
     /// Returns when a landed task begins: at its scheduled time, or now if only gates wait for it.
-    fn begins(&self, now: Timestamp) -> Timestamp {
+    fn start_time(&self, now: Timestamp) -> Timestamp {
         let waits = self.landed.as_ref().map(|landed| landed.waits);
         match waits.unwrap_or_default() {
-            Waits::Task => self.time().map_or(now, |time| time.max(now)),
+            Waits::Task => self.scheduled_time().map_or(now, |time| time.max(now)),
             Waits::Gates => now,
         }
     }
 
     /// Returns the scheduled time, if any: the latest of its submission's and its approvals'.
     #[must_use]
-    pub fn time(&self) -> Option<Timestamp> {
+    pub fn scheduled_time(&self) -> Option<Timestamp> {
         let approvals = self.approvals.iter().map(|given| given.not_before);
         let submitted = self.submission.request().and_then(|request| request.run_at);
         approvals.chain([submitted]).flatten().max()
@@ -324,23 +325,23 @@ impl Task {
     /// Reopens the task; its ref is checked again, because it may have been deleted meanwhile.
     fn reopen(&mut self, time: Timestamp) -> State {
         self.approvals.clear();
-        self.unfrozen = None;
-        self.unseen = None;
-        self.unlanded = None;
+        self.freeze_override = None;
+        self.ref_error = None;
+        self.landing_error = None;
         match (&self.landed, &self.work, self.submission.schedule) {
             (Some(_), _, Schedule::New) => {
-                self.doubted = Some(self.created);
+                self.doubted_since = Some(self.created);
                 // Its approval timeout starts again, as for a task that lands now.
                 self.landed_at = Some(time);
                 State::Waiting
             }
             // Its work so far was done by this plan.
             (Some(_), Some(_), _) => {
-                self.doubted = Some(self.created);
+                self.doubted_since = Some(self.created);
                 State::Scheduled { at: time }
             }
             _ => {
-                self.doubted = None;
+                self.doubted_since = None;
                 self.landed = None;
                 State::Proposed
             }
@@ -356,7 +357,9 @@ impl Task {
     ) -> Result<Option<State>, ()> {
         match (state, event) {
             (State::Queued, Event::Started { release })
-                if self.fence.is_some() && self.landed.is_some() && self.doubted.is_none() =>
+                if self.fence.is_some()
+                    && self.landed.is_some()
+                    && self.doubted_since.is_none() =>
             {
                 // A retried task keeps its release and its progress.
                 self.work
@@ -387,7 +390,9 @@ impl Task {
                 self.work.as_mut().ok_or(())?.ask_about_stop();
                 Ok(Some(State::Paused { why: why.clone() }))
             }
-            (State::Running, Event::Held { at, host, gate }) => self.hold(*at, host, *gate, time),
+            (State::Running, Event::Held { at, host, gate }) => {
+                self.hold_at_gate(*at, host, *gate, time)
+            }
             (_, Event::Continued { .. } | Event::Due) => self.gate_event(state, event, time),
             (_, Event::HostStopRequested { .. } | Event::HostSkipped { .. }) => {
                 self.host_event(state, event)
@@ -395,7 +400,7 @@ impl Task {
             (_, Event::RetryRequested { .. }) => self.retry(state),
             (_, Event::Began { at, attempt }) => self.begin_step(state, *at, *attempt, time),
             (_, Event::ProgramBegan { .. } | Event::HostAway { .. } | Event::HostBack { .. }) => {
-                self.work.as_mut().ok_or(())?.hear(event, time)
+                self.work.as_mut().ok_or(())?.apply_report(event, time)
             }
             (_, Event::Ended { at, result }) => self.end_step(state, *at, result, time),
             (_, Event::Finished(outcome)) => self.finish(state, outcome),
@@ -408,17 +413,17 @@ impl Task {
         match state {
             State::Paused { .. } => {
                 let work = self.work.as_mut().ok_or(())?;
-                work.forget_stops();
-                work.forget_failures(Direction::Forward);
+                work.clear_stops();
+                work.clear_failures(Direction::Forward);
                 Ok(Some(State::Running))
             }
             State::Failed { .. } | State::Stopped | State::RolledBack { .. } => {
                 // A freeze override applies to the earlier attempt only.
-                self.unfrozen = None;
+                self.freeze_override = None;
                 if let Some(work) = &mut self.work {
-                    work.forget_stops();
-                    work.forget_skips();
-                    work.forget_failures(Direction::Forward);
+                    work.clear_stops();
+                    work.clear_skips();
+                    work.clear_failures(Direction::Forward);
                 }
                 Ok(Some(State::Queued))
             }
@@ -426,7 +431,7 @@ impl Task {
                 self.work
                     .as_mut()
                     .ok_or(())?
-                    .forget_failures(Direction::Back);
+                    .clear_failures(Direction::Back);
                 Ok(Some(State::RollingBack {
                     reason: reason.clone(),
                 }))
@@ -448,7 +453,7 @@ impl Task {
                 Direction::Back => matches!(state, State::RollingBack { .. }),
             };
         let work = self.work.as_mut().filter(|_| fits).ok_or(())?;
-        let waits = work.held.contains_key(&at);
+        let waits = work.held_hosts.contains_key(&at);
         if waits || work.steps.get(&at).is_some_and(|step| step.end.is_none()) {
             return Err(());
         }
@@ -458,7 +463,7 @@ impl Task {
                 attempt,
                 began: time,
                 program: None,
-                away: None,
+                unreachable: None,
                 end: None,
             },
         );
@@ -477,7 +482,7 @@ impl Task {
         }
         let work = self.work.as_mut().ok_or(())?;
         let step = work.steps.get_mut(&at).ok_or(())?;
-        if !work.to_end.remove(&at) && step.end.is_some() {
+        if !work.to_kill.remove(&at) && step.end.is_some() {
             return Err(());
         }
         step.end = Some((time, result.clone()));
@@ -512,7 +517,7 @@ impl Task {
             },
             (State::Stopping { .. }, Outcome::Stopped) => State::Stopped,
             (State::RollingBack { reason }, Outcome::RolledBack { message }) => State::RolledBack {
-                reason: joined(reason, message),
+                reason: join_reason(reason, message),
             },
             (State::RollingBack { reason }, Outcome::RollbackFailed { message }) => {
                 State::RollbackFailed {
@@ -527,8 +532,8 @@ impl Task {
 
     /// Returns who overrode the freeze that is in force at `at`, if anyone did.
     #[must_use]
-    pub fn unfrozen_at(&self, at: Timestamp) -> Option<&str> {
-        let unfrozen = self.unfrozen.as_ref()?;
+    pub fn freeze_override_at(&self, at: Timestamp) -> Option<&str> {
+        let unfrozen = self.freeze_override.as_ref()?;
         let counts = unfrozen.until.is_none_or(|until| at < until);
         counts.then_some(unfrozen.by.as_str())
     }
@@ -563,7 +568,7 @@ impl Task {
 
     /// Returns the target that permissions are evaluated for.
     #[must_use]
-    pub fn place(&self) -> PermissionTarget {
+    pub fn target(&self) -> PermissionTarget {
         let submission = &self.submission;
         PermissionTarget::new(
             &submission.project,

@@ -371,7 +371,7 @@ impl StepAction {
 impl Template {
     /// Whether `name_or_id` refers to this template.
     #[must_use]
-    pub fn answers_to(&self, name_or_id: &str) -> bool {
+    pub fn has_name_or_id(&self, name_or_id: &str) -> bool {
         self.name == name_or_id || self.id.is_some_and(|id| id.to_string() == name_or_id)
     }
 

@@ -89,7 +89,7 @@ enum CompletedEffect {
         result: StepResult,
     },
     /// A step that is still running reported something.
-    Heard {
+    StepEvent {
         id: u64,
         at: StepRef,
         event: Event,
@@ -100,13 +100,13 @@ enum CompletedEffect {
         at: StepRef,
         result: Result<(), String>,
     },
-    Seen(land::SeenRefs),
+    RefsRead(land::SeenRefs),
     Landed {
         id: u64,
         outcome: land::LandingOutcome,
     },
     /// Every record of a push has been taken in.
-    Gathered {
+    PushComplete {
         push: String,
     },
     /// Which commits of a push are not ancestors of any other.
@@ -119,7 +119,7 @@ enum CompletedEffect {
         outcome: compare::ComparisonOutcome,
     },
     Time,
-    LetGo,
+    Unpinned,
 }
 
 /// Drives tasks until the store is closed. See the module documentation.
@@ -131,9 +131,9 @@ pub struct Executor {
     lander: land::RefPoller,
     queues: queues::Queues,
     /// Pushes that may still get further records.
-    gathering: BTreeSet<String>,
+    incomplete_pushes: BTreeSet<String>,
     /// Tasks that are being read for the first time.
-    reading: Ids,
+    first_reads: Ids,
     comparisons: compare::Comparisons,
     /// When this executor started.
     began: Timestamp,
@@ -151,8 +151,8 @@ impl Executor {
             effects: FuturesUnordered::new(),
             lander: land::RefPoller::default(),
             queues: queues::Queues::default(),
-            gathering: BTreeSet::new(),
-            reading: Ids::new(),
+            incomplete_pushes: BTreeSet::new(),
+            first_reads: Ids::new(),
             comparisons: compare::Comparisons::default(),
             timer: None,
         }
@@ -170,12 +170,12 @@ impl Executor {
             let fence = task.fence;
             self.adopt(task).await?;
             if let Some(active) = self.tasks.get_mut(&id) {
-                active.former = fence;
+                active.former_claim = fence;
             }
         }
         loop {
             let mut watch = self.world.store.watch_heads(revision);
-            self.decide_all();
+            self.decide_each();
             match self.drive(&mut watch).await? {
                 WatchEnd::Lagged => revision = self.read_again().await?,
                 WatchEnd::Closed => return Err(ExecutorError::Closed),
@@ -192,7 +192,7 @@ impl Executor {
             let task = self.world.store.task(id).await?;
             self.adopt(task).await?;
         }
-        self.comparisons.doubt_all();
+        self.comparisons.mark_all_stale();
         Ok(revision)
     }
 
@@ -214,7 +214,7 @@ impl Executor {
                 },
                 done = self.effects.next(), if !self.effects.is_empty() => {
                     if let Some(done) = done {
-                        self.take(done).await?;
+                        self.handle_effect(done).await?;
                     }
                 }
             }
@@ -228,12 +228,12 @@ impl Executor {
         };
         match self.tasks.get_mut(&head.id) {
             Some(active) => {
-                active.seen = active.seen.max(head.events);
+                active.events_read = active.events_read.max(head.events);
                 self.decide(head.id);
             }
-            None if State::name_rests(head.state) => {}
+            None if State::is_settled_name(head.state) => {}
             None => {
-                self.reading.insert(head.id);
+                self.first_reads.insert(head.id);
                 self.refresh(head.id);
             }
         }
@@ -258,15 +258,15 @@ impl Executor {
     /// Keeps an unfinished task, with its plan.
     async fn adopt(&mut self, task: Task) -> Result<(), ExecutorError> {
         let id = task.id;
-        if self.knows_more_than(&task) {
+        if self.has_newer_state_than(&task) {
             return Ok(());
         }
-        if task.state.at_rest() {
+        if task.state.is_settled() {
             if let Some(gone) = self.tasks.remove(&id) {
                 self.queues.remove(&gone.task);
                 self.comparisons.remove(&task);
                 gone.abandon();
-                self.let_go(&task);
+                self.unpin(&task);
             }
             return Ok(());
         }
@@ -276,7 +276,7 @@ impl Executor {
             .tasks
             .entry(id)
             .or_insert_with(|| Active::new(Arc::clone(&task)));
-        active.seen = active.seen.max(task.events);
+        active.events_read = active.events_read.max(task.events);
         active.task = task;
         self.queues.update(active);
         self.comparisons.update(&active.task);
@@ -285,7 +285,7 @@ impl Executor {
                 task = id,
                 "another executor has taken the work over; it is left to that one"
             );
-            active.let_go();
+            active.drop_effects();
         }
         if active.plan.is_none()
             && let Some(digest) = digest
@@ -297,16 +297,16 @@ impl Executor {
 
     /// Replies can arrive out of order: an event read after an append may arrive before the
     /// append's own reply.
-    fn knows_more_than(&self, task: &Task) -> bool {
+    fn has_newer_state_than(&self, task: &Task) -> bool {
         let active = self.tasks.get(&task.id);
         active.is_some_and(|active| active.task.events > task.events)
     }
 
     /// Unpins the commit of a task that will not run. (A later push or a retry still finds the
     /// objects: the mirror never deletes any.)
-    fn let_go(&mut self, task: &Task) {
+    fn unpin(&mut self, task: &Task) {
         let never_ran = task.work.is_none() && task.landed.is_some();
-        let Ok(source) = self.world.catalog.source(&task.submission.project) else {
+        let Ok(source) = self.world.plan_source.source(&task.submission.project) else {
             return;
         };
         if !never_ran {
@@ -319,13 +319,13 @@ impl Executor {
                 if let Err(error) = git.unpin(&source, id).await {
                     tracing::warn!(task = id, %error, "its commit stays pinned");
                 }
-                CompletedEffect::LetGo
+                CompletedEffect::Unpinned
             }
             .boxed(),
         );
     }
 
-    async fn take(&mut self, done: CompletedEffect) -> Result<(), ExecutorError> {
+    async fn handle_effect(&mut self, done: CompletedEffect) -> Result<(), ExecutorError> {
         match done {
             CompletedEffect::Appended { id, events, result } => {
                 self.appended(id, events, result).await?;
@@ -334,11 +334,15 @@ impl Executor {
                 let task = result?;
                 if let Some(active) = self.tasks.get_mut(&id) {
                     active.busy.refreshing = false;
-                    active.seen = active.seen.max(task.events);
+                    active.events_read = active.events_read.max(task.events);
                 }
-                let read = self.reading.remove(&id) && self.reading.is_empty();
-                self.changed(task, Vec::new()).await?;
-                for id in if read { self.firsts() } else { Vec::new() } {
+                let read = self.first_reads.remove(&id) && self.first_reads.is_empty();
+                self.task_changed(task, Vec::new()).await?;
+                for id in if read {
+                    self.first_of_each_queue()
+                } else {
+                    Vec::new()
+                } {
                     self.decide(id);
                 }
             }
@@ -350,16 +354,16 @@ impl Executor {
                 if let Some(active) = self.tasks.get_mut(&id)
                     && active.inflight.remove(&at).is_some()
                 {
-                    if active.killing.contains(&at) {
+                    if active.kills.contains(&at) {
                         // The program ended, but its children may still run.
                         active.ended.insert(at, result);
                     } else {
-                        active.end(at, result);
+                        active.end_step(at, result);
                     }
                 }
                 self.decide(id);
             }
-            CompletedEffect::Heard {
+            CompletedEffect::StepEvent {
                 id,
                 at,
                 event,
@@ -369,49 +373,49 @@ impl Executor {
                     && active.inflight.contains_key(&at)
                 {
                     active.outbox.push(event);
-                    self.listen(id, at, more);
+                    self.forward_events(id, at, more);
                 }
                 self.decide(id);
             }
             CompletedEffect::Killed { id, at, result } => self.killed(id, at, result),
-            CompletedEffect::Seen(seen) => self.seen(seen),
+            CompletedEffect::RefsRead(seen) => self.refs_read(seen),
             CompletedEffect::Landed { id, outcome } => self.landed(id, outcome),
-            CompletedEffect::Gathered { push } => self.gathered(&push),
+            CompletedEffect::PushComplete { push } => self.push_complete(&push),
             CompletedEffect::Compared { ids, heads } => self.compared(ids, heads),
             CompletedEffect::ComparedWithLive { task, outcome } => {
                 self.compared_with_live(&task, outcome);
             }
-            CompletedEffect::LetGo => {}
+            CompletedEffect::Unpinned => {}
             CompletedEffect::Time => {
                 self.timer = None;
-                self.decide_all();
+                self.decide_each();
             }
         }
         Ok(())
     }
 
     /// Handles the new state `task`: its steps in `began` are durable; others may be unblocked.
-    async fn changed(
+    async fn task_changed(
         &mut self,
         task: Task,
         began: Vec<(StepRef, u32)>,
     ) -> Result<(), ExecutorError> {
         let id = task.id;
-        if self.knows_more_than(&task) {
+        if self.has_newer_state_than(&task) {
             // Steps that began meanwhile are resumed from the recorded state.
             self.decide(id);
             return Ok(());
         }
         let before = self.tasks.get(&id).map(Active::stage).unwrap_or_default();
         // With another agent, a task may have held the queue between two reads.
-        let ends = self.tasks.contains_key(&id) && task.state.at_rest();
+        let ends = self.tasks.contains_key(&id) && task.state.is_settled();
         let frees = ends || (before.holds_queue && !task.state.holds_queue());
         let of_push = (ends && task.submission.push().is_some()).then(|| task.clone());
         let begins = !before.holds_queue && task.state.holds_queue();
-        let spot = self.comparisons.heard_of(&task, frees);
+        let spot = self.comparisons.task_changed(&task, frees);
         self.adopt(task).await?;
         for (at, attempt) in began {
-            self.perform(id, at, attempt, step::IntentMadeBy::Now);
+            self.perform(id, at, attempt, step::IntentRecorded::Now);
         }
         self.decide(id);
         // Decide only the tasks that wait for this one: there may be thousands.
@@ -420,9 +424,9 @@ impl Executor {
             self.compare(&gone);
         }
         if frees {
-            others = self.firsts();
+            others = self.first_of_each_queue();
         } else if let Some(active) = self.tasks.get(&id)
-            && (begins || before.is_passed_by(active.stage()))
+            && (begins || before.is_released_by(active.stage()))
         {
             others = self.queues.replaces(&active.task);
             // A rollback does not wait for the running task; others wait for tasks about to land.
@@ -435,7 +439,7 @@ impl Executor {
         Ok(())
     }
 
-    fn decide_all(&mut self) {
+    fn decide_each(&mut self) {
         let ids: Vec<u64> = self.tasks.keys().copied().collect();
         for id in ids {
             self.decide(id);
@@ -451,12 +455,12 @@ impl Executor {
         if active.busy.appending || active.busy.refreshing {
             return;
         }
-        if active.seen > active.task.events {
+        if active.events_read > active.task.events {
             active.busy.refreshing = true;
             self.refresh(id);
             return;
         }
-        active.drop_stale(self.world.clock.now());
+        active.drop_stale_events(self.world.clock.now());
         if active.outbox.is_empty() {
             if active.task.state.holds_queue() && active.claim.is_none() {
                 if active.may_claim() {
@@ -482,7 +486,7 @@ impl Executor {
             match action {
                 NextAction::Land => self.land(id),
                 NextAction::Recheck => self.recheck(id),
-                NextAction::At(time, Event::Due) => self.due(id, time),
+                NextAction::At(time, Event::Due) => self.apply_due(id, time),
                 NextAction::At(time, event) => {
                     if self.world.clock.now() >= time {
                         self.record(id, event);
@@ -499,7 +503,7 @@ impl Executor {
                     }
                 }
                 NextAction::Resume { at, attempt } => {
-                    self.perform(id, at, attempt, step::IntentMadeBy::Before);
+                    self.perform(id, at, attempt, step::IntentRecorded::Before);
                 }
                 NextAction::Kill { at } => self.kill(id, at),
                 NextAction::Record(event) => self.record(id, event),

@@ -98,7 +98,7 @@ impl Spool for SpoolDirectory {
     fn set_aside<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<PathBuf, SpoolError>> {
         async {
             crash::before("spool.set_aside");
-            let kept = spool::set_aside(&self.0, waiting);
+            let kept = spool::quarantine(&self.0, waiting);
             crash::after("spool.set_aside");
             kept
         }
@@ -285,7 +285,7 @@ impl Intake {
 
     fn seen(&self, received: &Received) -> SeenPush {
         let Received { record, owner } = received;
-        let pusher = Pusher::of(&record.pusher, &record.ssh_key, *owner, self.git_user);
+        let pusher = Pusher::from_record(&record.pusher, &record.ssh_key, *owner, self.git_user);
         SeenPush {
             record: record.id.to_string(),
             repository: record.repository.clone(),

@@ -76,7 +76,7 @@ pub fn meaning(
         },
         Ok(Decision::NotATag) => refused("only tags are released".to_owned()),
         Ok(Decision::NotUtf8) => refused("the name of the tag is not UTF-8".to_owned()),
-        Ok(Decision::OddName) => refused(
+        Ok(Decision::UnsafeName) => refused(
             "the name of the tag is too long or holds characters that a git server cannot be asked for; push the commit under another tag".to_owned(),
         ),
         Ok(Decision::Malformed(wrong)) => refused(wrong.to_string()),

@@ -111,7 +111,7 @@ impl RequestContext<'_> {
     fn host(&self, task: &Task, name: &str) -> Result<(u16, String), RequestError> {
         let hosts = self.plan.map(|plan| plan.hosts.as_slice());
         let hosts = hosts.unwrap_or_default();
-        let place = hosts.iter().position(|host| host.is_called(name));
+        let place = hosts.iter().position(|host| host.has_name(name));
         place
             .and_then(|place| Some((u16::try_from(place).ok()?, hosts[place].name.clone())))
             .ok_or_else(|| RequestError::NoHost {
@@ -123,7 +123,7 @@ impl RequestContext<'_> {
 
     /// Refuses to start or resume a task while its releases are frozen.
     fn may_run(&self, task: &Task) -> Result<(), RequestError> {
-        if task.unfrozen_at(self.now).is_some() {
+        if task.freeze_override_at(self.now).is_some() {
             return Ok(());
         }
         let (project, environment) = (&task.submission.project, &task.submission.environment);
@@ -133,7 +133,7 @@ impl RequestContext<'_> {
         let reason = &frozen.freeze.reason;
         let name = &frozen.freeze.name;
         Err(RequestError::Frozen {
-            place: if task.submission.has_place() {
+            place: if task.submission.has_environment() {
                 format!(" to {project} {environment}")
             } else {
                 String::new()
@@ -142,8 +142,8 @@ impl RequestContext<'_> {
                 "" => name.clone(),
                 reason => format!("{name}: {reason}"),
             },
-            until: self.calendar.shown(frozen.until),
-            advice: if task.state.may_be_frozen() {
+            until: self.calendar.format(frozen.until),
+            advice: if task.state.can_be_frozen() {
                 format!(
                     "; an admin can override that: `tagship resume {} --override-freeze REASON`",
                     task.id
@@ -327,7 +327,7 @@ fn override_freeze(
     actor.may(Ability::Manage, OVERRIDE)?;
     let (project, environment) = (&task.submission.project, &task.submission.environment);
     let frozen = moment.calendar.frozen(project, environment, moment.now);
-    let frozen = frozen.filter(|_| task.unfrozen_at(moment.now).is_none());
+    let frozen = frozen.filter(|_| task.freeze_override_at(moment.now).is_none());
     let frozen = frozen.ok_or(RequestError::NotFrozen(task.id))?;
     Ok(Event::FreezeOverridden {
         by: actor.name.clone(),

@@ -37,7 +37,7 @@ pub use plan::plan;
 pub use write::{WrittenTree, write_tree};
 
 /// The maximum bytes of a path in an error message.
-const SHOWN_BYTES_MAX: usize = 200;
+const DISPLAY_BYTES_MAX: usize = 200;
 
 /// Which part of a commit to release.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,10 +102,10 @@ pub struct PlanRequest {
 }
 
 impl PlanRequest {
-    fn limit(&self, what: String, key: &'static str) -> CheckoutError {
+    fn limit(&self, limit: String, key: &'static str) -> CheckoutError {
         CheckoutError::Limit {
             commit: self.commit.clone(),
-            what,
+            limit,
             key,
         }
     }
@@ -146,27 +146,29 @@ pub enum CheckoutError {
     Exclude { pattern: String, reason: String },
     /// A limit on pushes is exceeded.
     #[error(
-        "commit {commit}: {what}: remove or exclude it, or raise `{key}` in `[projects.limits]`"
+        "commit {commit}: {limit}: remove or exclude it, or raise `{key}` in `[projects.limits]`"
     )]
     Limit {
         commit: String,
-        what: String,
+        limit: String,
         key: &'static str,
     },
     /// git took too long on the commit and was killed.
     #[error(
-        "commit {commit}: git {doing} took longer than {after_s} s and was ended: simplify its .gitattributes, or raise `git_time` in `[projects.limits]`"
+        "commit {commit}: git {operation} took longer than {after_s} s and was ended: simplify its .gitattributes, or raise `git_time` in `[projects.limits]`"
     )]
     TooSlow {
         commit: String,
-        doing: &'static str,
+        operation: &'static str,
         after_s: u64,
     },
     /// git could not read the commit.
-    #[error("commit {commit}: git {doing}: {detail}; try the same in a clone of the repository")]
+    #[error(
+        "commit {commit}: git {operation}: {detail}; try the same in a clone of the repository"
+    )]
     Git {
         commit: String,
-        doing: &'static str,
+        operation: &'static str,
         detail: String,
     },
     /// A path that must not be written, or a damaged manifest.
@@ -232,7 +234,7 @@ impl From<CheckoutError> for Unread {
 /// Runs a git that reads `commit` in the mirror, passes its output to `read`, and kills it after
 /// `time`.
 async fn streamed<T: Send + 'static>(
-    (commit, doing): (&str, &'static str),
+    (commit, operation): (&str, &'static str),
     git: program::GitCommand,
     input: Vec<u8>,
     time: Duration,
@@ -240,7 +242,7 @@ async fn streamed<T: Send + 'static>(
 ) -> Result<T, CheckoutError> {
     let failed = |detail: &str| CheckoutError::Git {
         commit: commit.to_owned(),
-        doing,
+        operation,
         detail: detail.to_owned(),
     };
     let ended = program::stream(git, input, time, read).await;
@@ -248,7 +250,7 @@ async fn streamed<T: Send + 'static>(
         GitFailure::Start(error) => failed(&error.to_string()),
         GitFailure::TimedOut => CheckoutError::TooSlow {
             commit: commit.to_owned(),
-            doing,
+            operation,
             after_s: time.as_secs(),
         },
     })?;
@@ -256,10 +258,10 @@ async fn streamed<T: Send + 'static>(
     match ended.stdout {
         Some(Err(Unread::Refused(error))) => Err(error),
         // git's message explains a broken answer better than the answer does.
-        _ if !ended.success => Err(match program::out_of_memory(&ended.said) {
-            Some(said) => CheckoutError::Limit {
+        _ if !ended.success => Err(match program::out_of_memory(&ended.messages) {
+            Some(reason) => CheckoutError::Limit {
                 commit: commit.to_owned(),
-                what: format!("git {doing} needs more memory than it may take ({said})"),
+                limit: format!("git {operation} needs more memory than it may take ({reason})"),
                 key: "git_memory_bytes",
             },
             None => failed(&reason),
@@ -272,15 +274,15 @@ async fn streamed<T: Send + 'static>(
 
 fn missing(path: &[u8], blob: &str) -> CheckoutError {
     CheckoutError::MissingBlob {
-        path: shown(path),
+        path: display_path(path),
         blob: blob.to_owned(),
     }
 }
 
 /// Formats a path for an error message.
-fn shown(path: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&path[..path.len().min(SHOWN_BYTES_MAX)]);
-    match path.len() > SHOWN_BYTES_MAX {
+fn display_path(path: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&path[..path.len().min(DISPLAY_BYTES_MAX)]);
+    match path.len() > DISPLAY_BYTES_MAX {
         true => format!("{text}…"),
         false => text.into_owned(),
     }

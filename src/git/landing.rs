@@ -238,7 +238,7 @@ impl LandingError {
     /// table looks like a missing program or a damaged mirror: such errors do not fail a push
     /// before its timeout.
     #[must_use]
-    pub fn is_passing(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         match self {
             Self::RefMissing { .. }
             | Self::TimedOut { .. }
@@ -291,7 +291,7 @@ mod tests {
                 detail,
             },
         ] {
-            assert!(error.is_passing(), "{error}");
+            assert!(error.is_transient(), "{error}");
         }
     }
 }

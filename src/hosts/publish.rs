@@ -103,7 +103,7 @@ pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
     }
     Ok(Reply::Published {
         was,
-        standing,
+        state: standing,
         differs,
     })
 }
@@ -164,7 +164,10 @@ pub fn read_pruned(lines: &AnswerLines, deploy_to: &str) -> Result<Reply, HostEr
             _ => return Err(nonsense(word, value)),
         }
     }
-    Ok(Reply::Pruned { deleted, left })
+    Ok(Reply::Pruned {
+        deleted,
+        leftovers: left,
+    })
 }
 
 #[cfg(test)]

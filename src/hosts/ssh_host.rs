@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use crate::base::clock::{Clock as _, SystemClock};
-use crate::domain::host::{DeployTarget, HostError, HostState, turn_max, turn_of};
+use crate::domain::host::{DeployTarget, HostError, HostState, op_sequence_max, op_sequence_of};
 use crate::hosts::publish;
 use crate::hosts::ssh::script::{AnswerLines, InvalidValue, OpSequence};
 use crate::hosts::ssh::{Connection, Dialer, Presence, RsyncTransport, SshTarget};
@@ -60,13 +60,13 @@ struct Turns {
 impl Turns {
     /// Returns the next number, at least the fence's: its clock may have been ahead.
     fn next(&self, fence: u64) -> OpSequence {
-        let next = next_turn().max(turn_of(fence));
+        let next = next_turn().max(op_sequence_of(fence));
         OpSequence(raise(&self.shown, |shown| next.max(shown + 1)))
     }
 
     /// Notes a number that the host reports under our fence. Ignores impossible numbers.
     fn see(&self, turn: u64, fence: u64) {
-        if turn <= turn_max(next_turn().max(turn_of(fence))) {
+        if turn <= op_sequence_max(next_turn().max(op_sequence_of(fence))) {
             self.shown.fetch_max(turn, Ordering::SeqCst);
         }
     }
@@ -124,7 +124,7 @@ impl SshHosts {
         }
     }
 
-    /// Adds the agent's own machine by this name: a shell of another user, or why there is none.
+    /// Adds the agent's own machine by this name: a shell of another user, or why it is missing.
     #[must_use]
     pub fn with_local(mut self, name: &str, shell: Result<LocalShell, String>) -> Self {
         self.local = Some((name.to_owned(), shell));
@@ -241,7 +241,7 @@ mod tests {
         let turns = Turns::default();
         let years_ahead = next_turn() + 20 * 366 * 24 * 3600 * 1_000_000;
         let fence = (years_ahead / 1000) << crate::domain::host::FENCE_SALT_BITS;
-        assert!(years_ahead <= turn_max(turns.next(fence).0));
+        assert!(years_ahead <= op_sequence_max(turns.next(fence).0));
         turns.see(years_ahead + 1, fence);
         assert!(turns.next(fence).0 > years_ahead + 1);
     }

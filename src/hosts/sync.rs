@@ -162,7 +162,7 @@ pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
         }
     }
     Ok(Reply::Prepared {
-        standing,
+        state: standing,
         staged,
         based,
         missing,

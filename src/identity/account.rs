@@ -22,7 +22,7 @@ use self::limiter::Limiter;
 pub use self::password::PasswordError;
 use self::password::{Hash, PasswordMatch, Passwords};
 pub use self::qr::Qr;
-pub use self::token::{NewToken, Spoken, Token, TokenTerms};
+pub use self::token::{AuthenticatedToken, NewToken, Token, TokenTerms};
 use crate::base::clock::Clock;
 use crate::base::secret::{self, NoRandomness, SecretString};
 pub use crate::domain::permission::Role;
@@ -205,7 +205,7 @@ impl Login {
 
 /// The accounts of one agent.
 ///
-/// Each change takes an `also`: writes for the same commit, such as its audit entry. If one of its
+/// Each change takes `writes` for the same commit, such as its audit entry. If one of its
 /// requirements does not hold, nothing happens ([`AccountError::Overtaken`]).
 pub struct Accounts {
     kv: Arc<dyn Kv>,
@@ -227,7 +227,7 @@ impl Accounts {
 
     /// # Errors
     /// [`AccountError`]: the name is taken or invalid, or the password is refused.
-    pub async fn add(&self, new: NewAccount, also: Commit) -> Result<Account, AccountError> {
+    pub async fn add(&self, new: NewAccount, writes: Commit) -> Result<Account, AccountError> {
         check_name(&new.name)?;
         check_groups(&new.groups)?;
         let display = if new.display.is_empty() {
@@ -258,7 +258,7 @@ impl Accounts {
         };
         let key = key(&account.name);
         let commit = Commit::new().require(key.clone(), Require::Absent);
-        let commit = commit.put(key, encode(&account.name, &record)?).and(also);
+        let commit = commit.put(key, encode(&account.name, &record)?).and(writes);
         match self.commit(&account.name, commit).await? {
             Committed::Done => Ok(account),
             Committed::Conflict => Err(AccountError::Exists(account.name)),
@@ -293,10 +293,10 @@ impl Accounts {
         &self,
         name: &str,
         password: &SecretString,
-        also: Commit,
+        writes: Commit,
     ) -> Result<(), AccountError> {
         let hash = self.passwords.hash(password).await?;
-        let record = self.rewrite(name, also, |record| {
+        let record = self.rewrite(name, writes, |record| {
             record.password = Some(hash.clone());
             record.account.epoch += 1;
         });
@@ -356,7 +356,7 @@ impl Accounts {
     async fn rewrite(
         &self,
         name: &str,
-        also: Commit,
+        writes: Commit,
         change: impl Fn(&mut AccountRecord),
     ) -> Result<AccountRecord, AccountError> {
         for _ in 0..ATTEMPTS_MAX {
@@ -364,7 +364,7 @@ impl Accounts {
             change(&mut record);
             let commit = Commit::new().require(key(name), Require::Version(version));
             let commit = commit.put(key(name), encode(name, &record)?);
-            match self.commit(name, commit.and(also.clone())).await? {
+            match self.commit(name, commit.and(writes.clone())).await? {
                 Committed::Done => return Ok(record),
                 Committed::Conflict => {}
             }

@@ -26,16 +26,16 @@ const SESSIONS: &str = "session/";
 /// A session ends after this long without a request.
 const IDLE: Duration = Duration::from_secs(12 * 3600);
 /// A session ends after this long in any case.
-const WHOLE: Duration = Duration::from_secs(7 * 24 * 3600);
+const LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The time limit from the password to the code.
-const HALFWAY: Duration = Duration::from_secs(5 * 60);
+const CODE_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The lifetime that CODO's clients expect.
 const AUTH_KEY: Duration = Duration::from_secs(24 * 3600);
 /// The cookie of a login that still needs its code.
 const HALFWAY_COOKIE: &str = "tagship_halfway";
 /// A session's last use is stored at most this often: a commit per request would cost more than the
 /// request.
-const NOTE_EVERY: Duration = Duration::from_secs(10 * 60);
+const USE_STORED_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// The maximum number of sessions that one round of [`Sessions::purge`] reads and deletes.
 const PURGE_ROWS: usize = 50;
@@ -171,19 +171,19 @@ struct SessionRecord {
     epoch: u32,
     created: Timestamp,
     /// The last use that was stored.
-    seen: Timestamp,
+    last_used: Timestamp,
 }
 
 impl SessionRecord {
     fn ends(&self) -> Timestamp {
         match self.kind {
-            SecretKind::Session => (self.seen + IDLE).min(self.created + WHOLE),
-            SecretKind::Halfway => self.created + HALFWAY,
+            SecretKind::Session => (self.last_used + IDLE).min(self.created + LIFETIME),
+            SecretKind::Halfway => self.created + CODE_TIMEOUT,
             SecretKind::AuthKey => self.created + AUTH_KEY,
         }
     }
 
-    fn speaks_for(&self, account: &Account) -> bool {
+    fn belongs_to(&self, account: &Account) -> bool {
         account.uid == self.uid && account.epoch == self.epoch && account.status == Status::Active
     }
 }
@@ -218,8 +218,8 @@ impl Sessions {
     /// # Errors
     /// [`SessionError`]; the caller shows the login page again.
     pub async fn begin(&self, account: &Account) -> Result<NewSession, SessionError> {
-        let (secret, ends) = self.keep(account, SecretKind::Session).await?;
-        let cookie = self.transport.set_cookie(secret.expose_secret(), WHOLE);
+        let (secret, ends) = self.insert(account, SecretKind::Session).await?;
+        let cookie = self.transport.set_cookie(secret.expose_secret(), LIFETIME);
         Ok(NewSession {
             set_cookie: cookie.into(),
             session: Session {
@@ -236,10 +236,10 @@ impl Sessions {
     /// # Errors
     /// As [`Sessions::begin`].
     pub async fn halfway(&self, account: &Account) -> Result<SecretString, SessionError> {
-        let (secret, _) = self.keep(account, SecretKind::Halfway).await?;
+        let (secret, _) = self.insert(account, SecretKind::Halfway).await?;
         let cookie = self
             .transport
-            .set_named(HALFWAY_COOKIE, secret.expose_secret(), HALFWAY);
+            .set_named(HALFWAY_COOKIE, secret.expose_secret(), CODE_TIMEOUT);
         Ok(cookie.into())
     }
 
@@ -251,7 +251,7 @@ impl Sessions {
         let Some(secret) = cookie(cookie_header, HALFWAY_COOKIE) else {
             return Ok(None);
         };
-        self.kept(&secret, SecretKind::Halfway).await
+        self.account_by_secret(&secret, SecretKind::Halfway).await
     }
 
     /// Deletes it, and returns the `Set-Cookie` that deletes it in the browser.
@@ -271,7 +271,7 @@ impl Sessions {
     /// # Errors
     /// As [`Sessions::begin`].
     pub async fn auth_key(&self, account: &Account) -> Result<NewAuthKey, SessionError> {
-        let (secret, _) = self.keep(account, SecretKind::AuthKey).await?;
+        let (secret, _) = self.insert(account, SecretKind::AuthKey).await?;
         let cookie = self
             .transport
             .set_named("auth_key", secret.expose_secret(), AUTH_KEY);
@@ -289,11 +289,11 @@ impl Sessions {
         &self,
         auth_key: &SecretString,
     ) -> Result<Option<Account>, SessionError> {
-        self.kept(auth_key, SecretKind::AuthKey).await
+        self.account_by_secret(auth_key, SecretKind::AuthKey).await
     }
 
     /// Stores a fresh secret; returns it and its end.
-    async fn keep(
+    async fn insert(
         &self,
         account: &Account,
         kind: SecretKind,
@@ -306,7 +306,7 @@ impl Sessions {
             uid: account.uid.clone(),
             epoch: account.epoch,
             created: now,
-            seen: now,
+            last_used: now,
         };
         let key = key(&secret);
         let commit = Commit::new().require(key.clone(), Require::Absent);
@@ -319,13 +319,13 @@ impl Sessions {
     }
 
     /// Returns the user that a valid secret of this kind authenticates.
-    async fn kept(
+    async fn account_by_secret(
         &self,
         secret: &SecretString,
         kind: SecretKind,
     ) -> Result<Option<Account>, SessionError> {
         match self.stored(secret, kind).await? {
-            Some((record, _)) => self.speaker(&record).await,
+            Some((record, _)) => self.account_of(&record).await,
             None => Ok(None),
         }
     }
@@ -346,9 +346,9 @@ impl Sessions {
     }
 
     /// Returns the account of a session, if the session is still valid for it.
-    async fn speaker(&self, record: &SessionRecord) -> Result<Option<Account>, SessionError> {
+    async fn account_of(&self, record: &SessionRecord) -> Result<Option<Account>, SessionError> {
         match self.accounts.get(&record.user).await {
-            Ok(account) if record.speaks_for(&account) => Ok(Some(account)),
+            Ok(account) if record.belongs_to(&account) => Ok(Some(account)),
             Ok(_) | Err(AccountError::NoSuchAccount(_)) => Ok(None),
             Err(error) => Err(error.into()),
         }
@@ -375,12 +375,12 @@ impl Sessions {
             return Ok(None);
         };
         let now = self.clock.now();
-        let Some(account) = self.speaker(&record).await? else {
+        let Some(account) = self.account_of(&record).await? else {
             return Ok(None);
         };
-        if record.seen + NOTE_EVERY <= now {
-            record.seen = now;
-            self.note(&secret, &entry, &record).await?;
+        if record.last_used + USE_STORED_EVERY <= now {
+            record.last_used = now;
+            self.record_use(&secret, &entry, &record).await?;
         }
         Ok(Some(Session {
             account,
@@ -419,9 +419,9 @@ impl Sessions {
             }
             let commit = ended.iter().fold(Commit::new(), |commit, row| {
                 // If it was used meanwhile, it has not ended.
-                let stands = Require::Version(row.version);
+                let unchanged = Require::Version(row.version);
                 commit
-                    .require(row.key.clone(), stands)
+                    .require(row.key.clone(), unchanged)
                     .delete(row.key.clone())
             });
             match self.kv.commit(commit).await {
@@ -443,12 +443,12 @@ impl Sessions {
         if record.ends() <= now {
             return Ok(true);
         }
-        Ok(self.speaker(&record).await?.is_none())
+        Ok(self.account_of(&record).await?.is_none())
     }
 
     /// Records a use. A failure does not refuse the request: another request of the same session
     /// may have recorded it, or the session was ended at this moment.
-    async fn note(
+    async fn record_use(
         &self,
         secret: &SecretString,
         entry: &StoredValue,

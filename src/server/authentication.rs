@@ -286,7 +286,7 @@ impl Who {
         Err(Fault::from(Missing::Scope {
             actor: name.to_owned(),
             scopes: self.actor.scopes.clone(),
-            what: "manage your own account",
+            action: "manage your own account",
             needs: Scope::Admin,
         }))
     }
@@ -342,7 +342,7 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
 /// issued by that API's login.
 ///
 /// # Errors
-/// [`Fault::NotLoggedIn`] if there is none, [`Fault::BadToken`] if it is not valid.
+/// [`Fault::NotLoggedIn`] if it is missing, [`Fault::BadToken`] if it is not valid.
 pub(super) async fn of_auth_key(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
     if let Some(token) = bearer(call) {
         return of_token(site, &token, place(site, call)).await;
@@ -545,7 +545,7 @@ mod tests {
             ),
             (&[b"2001:db8::7"], Some("2001:db8::7")),
             (&[b"198.51.100.7, 2001:db8::7"], Some("2001:db8::7")),
-            // What cannot be read is nobody's word: never the entry before it.
+            // An unreadable entry names no address: never use the entry before it.
             (&[b"198.51.100.7,"], None),
             (&[b"198.51.100.7, unknown"], None),
             (&[b"198.51.100.7:4711"], None),

@@ -108,7 +108,7 @@ async fn follow(
     let end = tokio::time::Instant::now() + site.web.limits.stream;
     loop {
         // Checked before the log is read: what is logged later is read in the next round.
-        let at_rest = site.web.store.task(id).await?.state.at_rest();
+        let at_rest = site.web.store.task(id).await?.state.is_settled();
         logged.borrow_and_update();
         while let Some(text) = reader.next().await? {
             if pieces.send(Ok(text.into())).await.is_err() {

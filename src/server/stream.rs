@@ -194,7 +194,7 @@ async fn tell_changes(site: Arc<Site>, mut line: OpenStream, id: u64) -> Result<
 /// because someone waits for it.
 async fn together(site: &Site, changes: &mut StoreChanges, id: u64) -> Result<(), StoreError> {
     let rests = async {
-        while !State::name_rests(&site.web.store.head(id).await?.state) {
+        while !State::is_settled_name(&site.web.store.head(id).await?.state) {
             changes.next(site, id).await?;
         }
         Ok(())
@@ -246,7 +246,7 @@ async fn tell_task(
             }
         };
         line.until(&site, std::pin::pin!(wake)).await??;
-        match sight.task.state.at_rest() {
+        match sight.task.state.is_settled() {
             // No one waits for what is printed after the end.
             true => tokio::time::sleep(site.web.limits.together).await,
             false => together(&site, &mut changes, id).await?,

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 pub use archive::archive;
 pub use error::InstallError;
 pub use layout::{GitServerKind, InstallRequest, repository_dir};
-pub use verify::{HookFinding, unseen, verify};
+pub use verify::{HookFinding, unchecked, verify};
 
 use layout::HookLayout;
 use trial::TrialIdentity;
@@ -77,7 +77,7 @@ impl InstallRequest {
         file::write(&layout.settings, settings.as_bytes(), 0o644, &identity)?;
         file::rename(&new, &layout.program)?;
         let kept = match &layout.entry {
-            Some(entry) => entry.put(&layout, &identity)?,
+            Some(entry) => entry.install(&layout, &identity)?,
             None => None,
         };
         Ok(Report {
@@ -105,7 +105,7 @@ pub fn uninstall(repo: &Path, kind: GitServerKind) -> Result<Removed, InstallErr
     };
     // The entry is deleted first, then its target.
     if let Some(entry) = &layout.entry {
-        removed.restored = entry.take_out(&mut removed.files)?;
+        removed.restored = entry.uninstall(&mut removed.files)?;
     }
     for path in [&layout.program, &layout.settings] {
         if file::remove(path)? {

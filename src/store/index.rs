@@ -34,7 +34,7 @@ use crate::domain::plan::Plan;
 use crate::domain::rule::TAGS;
 use crate::domain::task::{
     Direction, Event, Origin, Outcome, Recorded, Relation, State, StepRef, StepResult, Submission,
-    SwitchReport, Task, joined,
+    SwitchReport, Task, join_reason,
 };
 
 pub(super) const HEADS: &[u8] = b"head/";
@@ -235,12 +235,12 @@ fn without(task: &Task) -> String {
 pub(super) fn head(task: &Task) -> Head {
     let submission = &task.submission;
     let detail = match &task.state {
-        State::Waiting | State::Scheduled { .. } if task.unseen.is_some() => {
-            let why = task.unseen.as_deref().unwrap_or_default();
+        State::Waiting | State::Scheduled { .. } if task.ref_error.is_some() => {
+            let why = task.ref_error.as_deref().unwrap_or_default();
             format!("tag {} cannot be looked for: {why}", task.tag())
         }
         State::Proposed => {
-            let why = task.unlanded.iter();
+            let why = task.landing_error.iter();
             why.map(|why| format!("not landed yet: {why}")).collect()
         }
         State::Scheduled { at } => at.to_string(),
@@ -250,7 +250,7 @@ pub(super) fn head(task: &Task) -> Head {
         | State::RolledBack { reason }
         | State::Failed { reason }
         | State::Expired { reason } => reason.clone(),
-        State::RollbackFailed { reason, back } => joined(reason, back),
+        State::RollbackFailed { reason, back } => join_reason(reason, back),
         State::Rejected { by, reason } | State::Withdrawn { by, reason } => {
             format!("by {by}: {reason}")
         }
@@ -349,14 +349,14 @@ pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Comm
             .delete(search_rows::state_row(before.state.name(), &place))
             .put(search_rows::state_row(after.state.name(), &place), "");
     }
-    if before.state.at_rest() != after.state.at_rest() {
-        commit = if after.state.at_rest() {
+    if before.state.is_settled() != after.state.is_settled() {
+        commit = if after.state.is_settled() {
             commit.delete(active_key(after.id))
         } else {
             commit.put(active_key(after.id), "")
         };
         if let Some(open) = open_key(submission) {
-            commit = if after.state.at_rest() {
+            commit = if after.state.is_settled() {
                 commit.delete(open)
             } else {
                 // Another task may have been created from the same push meanwhile.
@@ -366,7 +366,7 @@ pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Comm
             };
         }
     }
-    if !submission.has_place() {
+    if !submission.has_environment() {
         return commit;
     }
     let holder = holder_key(&submission.project, &submission.environment);
@@ -469,7 +469,7 @@ fn published(
     };
     let host = plan.host_name(at);
     let release = match at.way {
-        Direction::Forward => Some(plan.target_on(host, &work.release)),
+        Direction::Forward => Some(plan.target_release(host, &work.release)),
         Direction::Back => work.live_before.get(&at.host).and_then(Option::as_ref),
     };
     let Some(release) = release else {

@@ -161,7 +161,7 @@ impl Range {
     }
 }
 
-/// Returns the first key that sorts after every key with this prefix; `None` if there is none.
+/// Returns the first key that sorts after every key with this prefix; `None` without one.
 fn prefix_end(prefix: &[u8]) -> Option<Key> {
     let last = prefix.iter().rposition(|byte| *byte != 0xff)?;
     let mut end = prefix[..=last].to_vec();

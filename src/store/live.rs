@@ -63,7 +63,7 @@ impl BegunWork {
 }
 
 fn kept(standing: &HostState) -> Vec<ReleaseId> {
-    standing.there().take(KEPT_MAX).cloned().collect()
+    standing.all_releases().take(KEPT_MAX).cloned().collect()
 }
 
 impl LiveRecord {
@@ -197,7 +197,7 @@ impl Store {
         let known = known.and_then(|entry| serde_json::from_slice::<Drift>(&entry.value).ok());
         let known = known.filter(|known| live.is_left_by(known));
         let (release, since) = (&live.release, live.since);
-        Ok(Drift::found(release, since, known.as_ref(), standing, now))
+        Ok(Drift::detect(release, since, known.as_ref(), standing, now))
     }
 
     /// Records which releases are complete on a host.
@@ -392,7 +392,7 @@ impl Store {
     /// [`StoreError::Kv`].
     pub async fn ran_since(&self, task: &Task) -> Result<Option<u64>, StoreError> {
         let submission = &task.submission;
-        if !submission.has_place() {
+        if !submission.has_environment() {
             return Ok(None);
         }
         let begun = self
@@ -408,7 +408,7 @@ impl Store {
     /// [`StoreError::Kv`], [`StoreError::Damaged`].
     pub async fn ahead_of(&self, task: &Task) -> Result<Option<Head>, StoreError> {
         let submission = &task.submission;
-        if task.state != State::Queued || !submission.has_place() {
+        if task.state != State::Queued || !submission.has_environment() {
             return Ok(None);
         }
         let key = index::holder_key(&submission.project, &submission.environment);

@@ -163,7 +163,7 @@ impl Store {
         commit = commit.and(self.words_added(task, &events).await?);
         let mut commit = commit.and(index::appended(task, &changed, &events));
         let (project, environment) = (&task.submission.project, &task.submission.environment);
-        if index::starts(&events) && task.submission.has_place() {
+        if index::starts(&events) && task.submission.has_environment() {
             commit = commit.and(self.beginning(project, environment, task.id).await?);
         }
         match self.kv.commit(commit).await {

@@ -45,7 +45,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the highest id allocated by the store; 0 if there is none.
+    /// Returns the highest id allocated by the store; 0 without any.
     #[must_use]
     pub fn last_id(&self) -> u64 {
         self.next_id.load(Ordering::SeqCst).saturating_sub(1)

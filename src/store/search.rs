@@ -368,7 +368,7 @@ impl Store {
     }
 }
 
-/// Returns the indexes that a search walks; all tasks if there is none.
+/// Returns the indexes that a search walks; all tasks if no index applies.
 fn branches(filter: &Filter, places: Option<&[PermissionTarget]>, limit: usize) -> Vec<Branch> {
     let mut all: Vec<Vec<Key>> = search_rows::prefixes(filter)
         .into_iter()

@@ -112,7 +112,7 @@ pub(super) fn begun(task: &Task) -> Commit {
     if let Some(account) = &submitter.account {
         prefixes.push(prefix("submitter", &[account]));
     }
-    if submission.has_place() {
+    if submission.has_environment() {
         let (project, environment) = (&submission.project, &submission.environment);
         prefixes.extend([
             prefix("project", &[project]),

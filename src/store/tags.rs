@@ -383,7 +383,7 @@ pub struct Brought(BTreeMap<Key, (Timestamp, KeyVersion)>);
 pub struct ReportedTag {
     pub object: String,
     pub at: Timestamp,
-    /// Which of two hooks told later: a clock may be set back between them.
+    /// The later report of two hooks wins: a clock may be set back between them.
     pub version: KeyVersion,
     key: Key,
 }

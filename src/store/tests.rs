@@ -1,4 +1,4 @@
-//! Ring 1: what the indexes say is what the logs say.
+//! Indexes agree with the event logs.
 
 #![allow(clippy::unwrap_used)]
 
@@ -249,7 +249,7 @@ fn append_requires_having_seen_the_last_event() {
     append(&store, 1, vec![Event::RefDoubted]).unwrap();
     let event = Recorded {
         time: at(2),
-        event: Event::RefStands,
+        event: Event::RefConfirmed,
     };
     let refused = at_once(store.append(&stale, vec![event]));
     assert!(
@@ -505,13 +505,13 @@ fn task_read_resumes_at_the_last_known_event() {
     let (_, store) = store();
     push(&store, "v1", 'a', None);
     let before = at_once(store.task(1)).unwrap();
-    append(&store, 1, vec![Event::RefDoubted, Event::RefStands]).unwrap();
+    append(&store, 1, vec![Event::RefDoubted, Event::RefConfirmed]).unwrap();
     let task = at_once(store.task_since(before)).unwrap();
     assert_eq!(task, at_once(store.task(1)).unwrap());
     assert_eq!(task.events, 3);
 }
 
-/// What happens to a task in the model test: where it is proposed, and how it goes on.
+/// What happens to a task in the model test: where it is proposed, and what follows.
 fn any_lives() -> impl Strategy<Value = Vec<(bool, u8)>> {
     prop::collection::vec((prop::bool::ANY, 0..4_u8), 1..40)
 }
@@ -548,7 +548,7 @@ proptest! {
         let states = [None, Some("proposed"), Some("withdrawn"), Some("expired"), Some("running")];
         let places = [(None, None), (Some("shop"), Some("qa")), (Some("shop"), None), (Some("cart"), Some("qa"))];
         for task in &tasks {
-            prop_assert_eq!(active.contains(&task.id), !task.state.at_rest());
+            prop_assert_eq!(active.contains(&task.id), !task.state.is_settled());
         }
         for state in states {
             for (project, environment) in places {

@@ -10,7 +10,7 @@
   let source = null;
   let last = null;
 
-  // A part that somebody is filling in stays, as long as what it offers is the same.
+  // A part that the user is filling in stays, as long as what it offers is the same.
   function inUse(part) {
     if (part.contains(document.activeElement) && document.activeElement !== document.body) return true;
     return Array.from(part.querySelectorAll("input:not([type=hidden]), select")).some(
@@ -83,7 +83,7 @@
     source = null;
   }
 
-  // A page that nobody sees needs no connection; browsers have few of them for one site.
+  // A hidden page needs no connection; browsers have few of them for one site.
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) {
       stop();

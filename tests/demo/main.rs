@@ -1,6 +1,6 @@
-//! `tagship demo`, the real program with the real hook, as somebody runs it who has just come by. What a demo
-//! leaves behind becomes a child of this process, and it must have no other: these tests have a process
-//! of their own.
+//! `tagship demo`, the real program with the real hook, as a new user runs it. What a demo
+//! leaves behind becomes a child of this process, and it must have no other: these tests have a
+//! process of their own.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -47,7 +47,7 @@ impl Place {
             .current_dir(path.join("here"))
             .env("HOME", path.join("home"))
             .env("TMPDIR", path.join("tmp"))
-            // Nobody else's agent is asked.
+            // No other agent is queried.
             .env("TAGSHIP_URL", "http://127.0.0.1:9")
             .env("TAGSHIP_TOKEN", "none")
             .env("GIT_DIR", "/nowhere")
@@ -66,7 +66,7 @@ impl Place {
         names
     }
 
-    /// Nothing runs any more, nobody listens, and all that was written lies below `var/`.
+    /// Nothing runs or listens any more, and all written files are below `var/`.
     fn assert_clean(&self, said: &str) {
         assert_eq!(children(), Vec::<String>::new());
         for address in addresses(said) {
@@ -150,7 +150,7 @@ fn demo_releases_rolls_back_and_leaves_only_var() {
     assert_eq!(story, versions.map(all), "{said}");
     assert!(said.contains("REMOVES 1 commit"), "{said}");
 
-    // What was shown is what stands there.
+    // The files are as they were shown.
     for host in ["web1", "web2", "web3"] {
         for environment in ["qa", "production"] {
             let shop = format!("here/var/demo/hosts/{host}/shop/{environment}/current");

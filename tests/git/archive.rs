@@ -12,7 +12,7 @@ use tagship_tests::git::output_of;
 
 use crate::world::{NOW, World};
 
-/// What stands at a path, in words that can be compared.
+/// The file at a path, as comparable text.
 #[derive(Debug, PartialEq, Eq)]
 enum Stands {
     File { executable: bool, content: Vec<u8> },
@@ -170,7 +170,7 @@ async fn every_release_of_a_long_chain_equals_git_archive() {
             assert_eq!(done.written, next.diff(live).changed.len() as u64);
             replay(live, &next, number);
         }
-        // Sometimes time stands still, as when two tags come within a second.
+        // Sometimes the time is the same, as when two tags come within a second.
         now_s += i64::from(number % 3 != 0);
         live = Some(next);
     }

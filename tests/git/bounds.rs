@@ -224,7 +224,7 @@ async fn a_tree_that_explodes_ends_plan_and_comparison() {
         matches!(error, LandingError::Limit { key: "entries", .. }),
         "{error}"
     );
-    assert!(!error.is_passing());
+    assert!(!error.is_transient());
     let error = world.plan(&bomb).unwrap_err();
     assert!(
         matches!(error, CheckoutError::Limit { key: "entries", .. }),
@@ -428,7 +428,7 @@ fn releases_a_large_file() {
         let manifest = Arc::new(world.plan(commit).unwrap());
         let tree = dir.join("tree");
         world.write(&manifest, &tree);
-        // Nothing vouches for what stands there: all of it is read.
+        // Nothing vouches for the content: all of it is read.
         fs::remove_file(dir.join("tree.manifest")).unwrap();
         world.write(&manifest, &tree);
     }

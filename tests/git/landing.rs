@@ -1,4 +1,4 @@
-//! What stands on the git server, what arrives in the mirror, and what it means.
+//! Refs on the git server, their copies in the mirror, and their meaning.
 
 use std::sync::Mutex;
 
@@ -114,7 +114,7 @@ async fn a_tag_that_moved_before_the_fetch_does_not_land() {
         panic!("{error}");
     };
     assert_eq!((expected, found), (&old, &new));
-    assert!(!error.is_passing());
+    assert!(!error.is_transient());
     assert_eq!(world.in_mirror(&["for-each-ref"]), "", "nothing is pinned");
 }
 
@@ -125,7 +125,7 @@ async fn missing_tag_is_distinguished_from_missing_server() {
     world.release("v1", &commit);
     let error = world.land("v2", &commit, 7).await.unwrap_err();
     assert!(matches!(error, LandingError::RefMissing { .. }), "{error}");
-    assert!(error.is_passing());
+    assert!(error.is_transient());
     world.source.git_url = world.path("nowhere.git").display().to_string();
     let error = world.land("v1", &commit, 7).await.unwrap_err();
     let text = error.to_string();

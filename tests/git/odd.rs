@@ -8,7 +8,7 @@ use crate::world::{World, source, tree};
 
 const ALICE: &str = "Alice <alice@example.com> 1700000000 +0000";
 
-/// Commits `lines` (author, committer and what else stands in the head) with the tree of `parent`.
+/// Commits `lines` (author, committer and other header lines) with the tree of `parent`.
 fn commit(world: &World, parent: &str, lines: &[u8], message: &[u8]) -> String {
     let tree = world.work.resolve(&format!("{parent}^{{tree}}"));
     let mut text = format!("tree {tree}\nparent {parent}\n").into_bytes();
@@ -226,7 +226,7 @@ async fn a_shallow_server_repository_is_released() {
 }
 
 #[tokio::test]
-async fn directories_of_old_tools_are_released() {
+async fn old_tools_directories_are_released() {
     let world = World::new();
     world.work.commit_files("first", &[("d/a", "1")]);
     let (directory, file) = (world.work.resolve("HEAD:d"), world.work.resolve("HEAD:d/a"));
@@ -263,7 +263,7 @@ async fn objects_refused_by_fsck_are_named_and_do_not_land() {
         detail.contains(&object) && detail.contains("treeNotSorted"),
         "{error}"
     );
-    assert!(!error.is_passing());
+    assert!(!error.is_transient());
 }
 
 /// Each kind of object, in each way in which a disk damages it.
@@ -294,12 +294,12 @@ async fn damaged_object_on_the_server_is_named_with_what_to_do() {
         assert!(text.contains("git server is damaged"), "{text}");
         assert!(text.contains("`git fsck` in it there"), "{text}");
         assert!(!text.contains("reaches the git server"), "{text}");
-        assert!(error.is_passing(), "the server may be mended meanwhile");
+        assert!(error.is_transient(), "the server may be mended meanwhile");
     }
 }
 
 #[tokio::test]
-async fn damaged_pack_on_the_server_is_told_as_such() {
+async fn damaged_pack_on_the_server_is_reported() {
     let world = World::new();
     let head = world.work.commit_files("first", &[("a", "1")]);
     world.release("v1", &head);

@@ -354,7 +354,7 @@ async fn types_may_change_into_each_other() {
     }
 }
 
-/// Every way in which a run can have ended in the middle, and rubbish that nobody should have left.
+/// Every state that an interrupted run can leave, and unrelated files.
 #[tokio::test]
 async fn an_interrupted_write_is_repaired() {
     let world = World::new();

@@ -61,7 +61,7 @@ async fn silent_git_server_times_out_and_leaves_no_process() {
     let (call, connection) = ask_silence(Duration::from_secs(3)).await;
     let error = call.await.unwrap().unwrap_err();
     assert!(matches!(error, LandingError::TimedOut { .. }), "{error}");
-    assert!(error.is_passing());
+    assert!(error.is_transient());
     ssh_ends(connection).await;
 }
 

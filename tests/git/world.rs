@@ -37,7 +37,7 @@ impl World {
         self.dir.path().join(name)
     }
 
-    /// Tags `target` and pushes the tag; the object that the ref stands on.
+    /// Tags `target` and pushes the tag; returns the object of the ref.
     pub(crate) fn release(&self, tag: &str, target: &str) -> String {
         self.work.tag(tag, target);
         assert!(self.work.push_tag(tag).success);
@@ -53,7 +53,7 @@ impl World {
         landing::fetch(&self.source, &wanted(tag, object, task), &|_| {}).await
     }
 
-    /// Commits what stands in the work tree, tags, pushes and fetches it.
+    /// Commits the work tree, tags, pushes and fetches it.
     pub(crate) async fn ship(&self, tag: &str, task: u64) -> String {
         let commit = self.work.commit_files(tag, &[]);
         self.release(tag, &commit);

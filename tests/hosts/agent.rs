@@ -114,7 +114,7 @@ impl Agent {
         }
     }
 
-    /// Waits until it ends by itself; how it ended, `None` if it goes on for so long.
+    /// Waits until it ends by itself; how it ended, `None` if it runs for so long.
     pub(crate) fn ends(&mut self, within: Duration) -> Option<ExitStatus> {
         if !self.log.says(ENDED, self.from, within) {
             return None;

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 /// Nothing that is waited for takes longer.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// Somebody who asks the agent.
+/// A client of the agent.
 pub(crate) struct Api {
     runtime: Runtime,
     client: reqwest::Client,
@@ -37,7 +37,7 @@ impl Api {
             .build();
         Self {
             runtime: runtime.unwrap(),
-            // An agent that was started anew knows nothing of an old connection.
+            // A restarted agent knows nothing of an old connection.
             client: builder
                 .pool_max_idle_per_host(0)
                 .no_proxy()
@@ -109,7 +109,7 @@ impl Api {
         page.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Whatever stands at an address, as text.
+    /// The resource at an address, as text.
     pub(crate) fn text(&self, path: &str) -> String {
         let request = self.request(reqwest::Method::GET, path);
         let (status, text) = self.runtime.block_on(async {
@@ -120,7 +120,7 @@ impl Api {
         text
     }
 
-    /// A form of a page, sent: where it led to, and what stands there.
+    /// Submits a form of a page; returns the address it led to, and its content.
     pub(crate) fn form(&self, path: &str, fields: &[(&str, &str)]) -> (String, String) {
         let request = self.request(reqwest::Method::POST, path);
         let request = request
@@ -204,7 +204,7 @@ impl Api {
         })
     }
 
-    /// Waits until a task is in this state; it may not come to rest in another.
+    /// Waits until a task is in this state; it must not settle in another.
     pub(crate) fn until_state(&self, id: u64, state: &str) -> Value {
         let task = self.until_state_or_rest(id, state);
         assert_eq!(task["state"], state, "{}: {}", task["detail"], self.log(id));
@@ -254,7 +254,7 @@ impl Api {
         self.tasks_of(tag, 1)[0]
     }
 
-    /// Says yes to the plan of a task.
+    /// Approves a task's plan.
     pub(crate) fn approve(&self, id: u64) -> (u16, Value) {
         let plan = self.task(id)["plan"].clone();
         self.try_post(&format!("/tasks/{id}/approve"), &json!({ "plan": plan }))

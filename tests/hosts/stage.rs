@@ -274,7 +274,7 @@ impl Stage {
         self.agent = Some(agent);
     }
 
-    /// Waits until the agent ends by itself; `None` if it goes on for so long.
+    /// Waits until the agent ends by itself; `None` if it runs for so long.
     pub(crate) fn agent_ends(&mut self, within: Duration) -> Option<ExitStatus> {
         let status = self.agent.as_mut().unwrap().ends(within)?;
         self.agent = None;
@@ -309,12 +309,12 @@ impl Stage {
         &self.shops[0].tree
     }
 
-    /// Somebody with a role, as the network sees them.
+    /// A user with a role, as an HTTP client.
     pub(crate) fn person(&self, name: &str, role: &str) -> Api {
         self.owner_of(self.token(name, role))
     }
 
-    /// Whoever has this token, as the network sees them.
+    /// The user of this token, as an HTTP client.
     pub(crate) fn owner_of(&self, token: String) -> Api {
         Api::network(self.port, token)
     }
@@ -374,7 +374,7 @@ impl Stage {
     }
 
     /// The tree that is live on each of these hosts is that of the tag, to the last bit, and nothing
-    /// half done stands there.
+    /// half-written exists there.
     pub(crate) fn assert_live(&self, hosts: &[&str], environment: &str, tag: &str) {
         let revision = tag_ref(tag).into_string().unwrap();
         let wanted = Tree::archived(self.repo(), &revision);
@@ -432,7 +432,7 @@ pub(crate) fn half_done(place: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Whoever pushes, where a stage's settings say nothing else.
+/// The pusher, unless a stage's settings name another one.
 const PUSHER: &str = "pusher";
 const USERS: &str = "[users.";
 
@@ -464,7 +464,7 @@ fn configuration(settings: &Settings, sshd: &Sshd, port: u16) -> String {
          {more}\n[groups]\nweb = {HOSTS:?}\n{groups}\n"
     );
     if !more.contains(USERS) {
-        // Where nobody knew who pushes, one approval more would be needed.
+        // With an unknown pusher, one more approval would be needed.
         let _ = writeln!(text, "{USERS}{PUSHER}]\ngitlab = '{user}'");
     }
     for (number, host) in HOSTS.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What stands on a disk, and what git says should: every path, kind, mode, link and content.
+//! A tree on a disk, compared with git: every path, kind, mode, link and content.
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -19,7 +19,7 @@ use crate::deeds::actor;
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::life::serves;
 
-/// A submitter, an approver, an admin, and somebody who may only look.
+/// A submitter, an approver, an admin, and a viewer.
 const PEOPLE: [&str; 4] = ["alice", "bob", "root", "viewer"];
 
 /// Tries all advice that anybody gets about any task of a world.
@@ -33,7 +33,7 @@ pub(crate) fn advice_is_accepted(sim: &Sim) {
     }
 }
 
-/// Somebody looks at a task.
+/// A user views a task.
 struct Advised<'s> {
     sim: &'s Sim,
     rows: &'s [Row],

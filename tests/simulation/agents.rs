@@ -1,4 +1,4 @@
-//! More than one agent: one that was suspended and goes on too late, one whose store was restored
+//! More than one agent: one that was suspended and resumes too late, one whose store was restored
 //! from a backup, one whose machine was cloned.
 
 use std::collections::BTreeSet;
@@ -72,7 +72,7 @@ fn suspended_agent_has_no_effect_after_a_takeover() {
     assert!(effect > 15, "{effect} effects");
 }
 
-/// The suspended one goes on while the other is still at work.
+/// The suspended one resumes while the other still works.
 #[test]
 fn superseded_agent_leaves_work_to_its_successor() {
     let mut played = 0;
@@ -249,7 +249,7 @@ fn restored_agent_drops_work_behind_newer_releases() {
     }
 }
 
-/// What stands staged has not seen what came after it.
+/// A staged release does not include later events.
 #[test]
 fn waiting_task_does_not_undo_another_agents_release() {
     let gated = TEMPLATE.replace("name = \"switch\"", "name = \"switch\"\ngate = \"hand\"");
@@ -272,7 +272,7 @@ fn waiting_task_does_not_undo_another_agents_release() {
     assert_eq!(twin.task(theirs).state, State::Succeeded);
     sim.ask(ours, "bob", &go).unwrap();
     sim.rest();
-    // Its fence is lower now; whoever retries lifts it, and is told of the release.
+    // Its fence is lower now; a retry raises it, and reports the release.
     let told = |sim: &Sim, what: &str| match sim.task(ours).state {
         State::Failed { reason: why } | State::RollbackFailed { back: why, .. } => {
             assert!(why.contains(what), "{why}");
@@ -350,7 +350,7 @@ fn overtaken_clone_agrees_or_reports_the_other() {
     assert!(effects > 20, "{effects} effects");
 }
 
-/// Ours comes to any effect, theirs to any effect, ours goes on to its end, theirs goes on.
+/// The first stops at any effect, the second at any effect, the first runs to its end, the second resumes.
 #[test]
 fn two_releasing_clones_agree_or_report_each_other() {
     let mut pairs = 0;

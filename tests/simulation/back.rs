@@ -87,7 +87,7 @@ fn switches(task: &Task, way: Direction) -> Vec<StepResult> {
         .collect()
 }
 
-/// Programs that ran on the way back were given what belongs to this release.
+/// Programs of a rollback received the values of this release.
 pub(crate) fn given_of(sim: &Sim, release: &ReleaseId, tag: &str, commit: &str) {
     for (host, disk) in sim.disks("production") {
         let back = disk.given.iter().filter(|(key, _)| key.contains("-back-"));
@@ -264,7 +264,7 @@ fn drift_check_records_start_and_end_of_drift() {
     let one = sim.task(1).work.unwrap().release;
     let world = sim.world(Arc::default());
     let look = || {
-        at_once(tagship::engine::executor::drift::look(&world));
+        at_once(tagship::engine::executor::drift::check_all(&world));
         live(&sim).into_values().next().unwrap()
     };
     assert_eq!(look().drift, None);
@@ -311,7 +311,7 @@ fn drift_check_finds_a_current_that_is_no_release_link() {
     ];
     for (change, words) in cases {
         on_each_disk(&sim, &change);
-        at_once(tagship::engine::executor::drift::look(&world));
+        at_once(tagship::engine::executor::drift::check_all(&world));
         for (host, live) in live(&sim) {
             let drift = live.drift.unwrap();
             let whole = format!("{words}, tagship switched it to {one}");

@@ -76,7 +76,7 @@ impl Sim {
         self.ring();
     }
 
-    /// A tag stands on the git server, and is proposed for production without the spool.
+    /// A tag exists on the git server, and is proposed for production without the spool.
     pub(crate) fn push(&self, tag: &str, object: &str, schedule: Schedule) -> u64 {
         self.move_ref(tag, object);
         self.propose(&format!("refs/tags/{tag}"), object, schedule)
@@ -115,7 +115,7 @@ impl Sim {
         })
     }
 
-    /// Of a rule that may refuse what is older than what is live, asks nobody and supersedes nothing.
+    /// Of a rule that may refuse older releases, needs no approval and supersedes nothing.
     pub(crate) fn propose_older(&self, reference: &str, object: &str, refuse_older: bool) -> u64 {
         self.take(Submission {
             reference: reference.to_owned(),
@@ -190,7 +190,7 @@ impl Sim {
         asked
     }
 
-    /// Keeps who said yes to what: apart from the store, which is to be held against it.
+    /// Records who approved what, separate from the store, for comparison with it.
     fn approval(&self, id: u64, who: &str, plan: PlanDigest) {
         if who != "alice" {
             self.witness.approval(id, plan);

@@ -59,7 +59,7 @@ struct Agent {
     number: usize,
     process: Pin<Box<dyn Future<Output = ()>>>,
     woken: Arc<Woken>,
-    /// Suspended: it goes on later, knowing nothing of what happened meanwhile.
+    /// Suspended: it resumes later, unaware of what happened meanwhile.
     stalled: bool,
 }
 
@@ -85,9 +85,9 @@ pub(crate) struct Sim {
     pub(crate) crashes: usize,
     /// Steps of one task under way at the same time.
     pub(crate) parallel_hosts: usize,
-    /// Whether agents look for tags that no hook told of.
+    /// Whether agents look for tags that no hook reported.
     pub(crate) reconciles: bool,
-    /// Tags made on the git server, of which no hook told, with their objects.
+    /// Tags made on the git server that no hook reported, with their objects.
     pub(crate) made: Mutex<Vec<(String, String)>>,
     /// The task of every key under which one was submitted.
     pub(crate) submitted: Mutex<BTreeMap<String, u64>>,
@@ -206,7 +206,7 @@ impl Sim {
             git: world.git.clone(),
             scans: scans.clone(),
             watched: WatchedRepository::all(&configuration(), |project| {
-                world.catalog.source(&project.name).unwrap()
+                world.plan_source.source(&project.name).unwrap()
             }),
         };
         let reconciles = self.reconciles;
@@ -273,7 +273,7 @@ impl Sim {
                 trees: self.fleet.trees.clone(),
                 witness: self.witness.clone(),
             }),
-            shelf: Arc::new(SimShelf {
+            manifests: Arc::new(SimShelf {
                 manifests: self.manifests.clone(),
                 fate: fate.clone(),
             }),
@@ -283,12 +283,12 @@ impl Sim {
                 fate: fate.clone(),
             }),
             calendar: self.calendar.clone(),
-            catalog: Arc::new(SimCatalog {
+            plan_source: Arc::new(SimCatalog {
                 fate: fate.clone(),
                 ground: self.ground.clone(),
                 template: self.template.clone(),
             }),
-            people: Arc::new(Everybody),
+            accounts: Arc::new(Everybody),
             pushes: Arc::new(SimPushes {
                 scans,
                 fate: fate.clone(),
@@ -304,7 +304,7 @@ impl Sim {
         }
     }
 
-    /// Suspended agents go on.
+    /// Suspended agents resume.
     pub(crate) fn go_on(&mut self) {
         for agent in &mut self.agents {
             agent.stalled = false;
@@ -324,7 +324,7 @@ impl Sim {
         at_once(snapshot.rows.map(Result::unwrap).collect())
     }
 
-    /// The agents end, and a copy of the store takes its place: nobody has told it that it is one.
+    /// The agents end, and an unmarked copy of the store takes its place.
     pub(crate) fn restore(&mut self, backup: &[Row]) {
         self.kill();
         let kv = MemoryKv::new();
@@ -339,7 +339,7 @@ impl Sim {
         self.take_store(kv);
     }
 
-    /// The same as `tagship restore` does it; returns the tasks that wait for somebody to look.
+    /// Does the same as `tagship restore`; returns the tasks that wait for a check by a user.
     pub(crate) fn restore_properly(&mut self, backup: &[Row], taken: Timestamp) -> Vec<u64> {
         let next_id = self.store().last_id() + 1000;
         self.restore(backup);
@@ -369,14 +369,14 @@ impl Sim {
         twin
     }
 
-    /// Runs the agents, started anew after every crash, until they would wait for a person for ever.
+    /// Runs the agents, restarted after every crash, until they would wait for a person for ever.
     pub(crate) fn rest(&mut self) {
         while self.run() == Halt::Interrupted {
             self.resume();
         }
     }
 
-    /// People have acted: interrupted effects go on.
+    /// Users have acted: interrupted effects resume.
     pub(crate) fn resume(&self) {
         self.fate.resume();
     }
@@ -438,7 +438,7 @@ impl Sim {
         if self.agents.is_empty() {
             self.kv.crash();
         }
-        // Whoever looks after the processes of a machine starts the agent again.
+        // The process supervisor restarts the agent.
         self.start();
     }
 

@@ -1,5 +1,5 @@
 //! Each effect fails once: it does nothing and says so. That is no crash: the task says what failed
-//! and where, and a person goes on from there, forwards or back.
+//! and where, and a user continues from there, forward or back.
 
 use tagship::domain::task::State;
 use tagship::domain::template::OnFailure;
@@ -48,7 +48,7 @@ pub(crate) fn serve(sim: &Sim, digit: char) -> bool {
             .all(|commit| *commit == Some(object_of(digit)))
 }
 
-/// Somebody asks for it again until it is live.
+/// A user retries it until it is live.
 pub(crate) fn retried(sim: &mut Sim, what: &str) {
     for _ in 0..ANSWERS_MAX {
         let state = sim.task(2).state;
@@ -68,7 +68,7 @@ pub(crate) fn retried(sim: &mut Sim, what: &str) {
     promises_hold(sim);
 }
 
-/// Somebody asks for the first release again.
+/// A user submits the first release again.
 pub(crate) fn gone_back(sim: &mut Sim, what: &str) {
     let back = sim.roll_back(&RollbackTarget::ToTask(1));
     let back = back.unwrap_or_else(|why| panic!("{what}: {why}"));

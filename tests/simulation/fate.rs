@@ -17,7 +17,7 @@ use crate::random::Random;
 pub(crate) enum Blow {
     /// The agent ends before the effect acts.
     CrashBefore,
-    /// The agent ends after the effect acted, before it hears of it.
+    /// The agent ends after the effect acted, before its reply.
     CrashAfter,
     /// The connection is lost before the host acts; a commit is refused.
     CutBefore,
@@ -67,7 +67,7 @@ struct State {
     blows: BTreeMap<usize, Blow>,
     /// Draws blows: the generator, and how many effects in a thousand are struck.
     drawn: Option<(Random, u64)>,
-    /// How many effects in a thousand let people act before they go on.
+    /// How many effects in a thousand wait for users to act.
     interrupts: u64,
     refusals: Vec<(String, String, String)>,
     /// What becomes of the next commit that people make.
@@ -186,7 +186,7 @@ impl Fate {
         })
     }
 
-    /// What people do stands in the trace beside the effects.
+    /// Users' actions are in the trace beside the effects.
     pub(crate) fn note(&self, what: String) {
         self.state(|state| state.seen.push(("--", what)));
     }
@@ -206,7 +206,7 @@ impl Fate {
         self.state(|state| std::mem::take(&mut state.interrupted))
     }
 
-    /// Effects that waited for people go on.
+    /// Effects that waited for users resume.
     pub(crate) fn resume(&self) {
         let wait = self.state(|state| {
             state.resumed += 1;

@@ -241,7 +241,7 @@ fn rollback_over_drift_goes_back_to_the_other_tools_release() {
     let mut sim = over_others();
     let one = sim.task(1).work.unwrap().release;
     lead(&sim, |_| "by-hand");
-    at_once(tagship::engine::executor::drift::look(
+    at_once(tagship::engine::executor::drift::check_all(
         &sim.world(Arc::default()),
     ));
     let kept = live(&sim)
@@ -284,7 +284,7 @@ fn failed_rollback_to_other_tools_releases_goes_back() {
     promises_hold(&sim);
 }
 
-/// Nothing was live on one host: it keeps its release, and its programs are told of that one.
+/// Nothing was live on one host: it keeps its release, and its programs get the values of that one.
 #[test]
 fn host_where_nothing_was_live_before_keeps_its_release() {
     let sim = Sim::new(TEMPLATE);

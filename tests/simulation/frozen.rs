@@ -1,5 +1,5 @@
 //! Freezes: whatever a person may ask, and whatever comes due by itself, of a task in every situation
-//! from which it could begin or go on. In a freeze nothing begins; overridden, it is as outside.
+//! from which it could begin or resume. In a freeze nothing begins; overridden, it is as outside.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -132,7 +132,7 @@ fn hosts_wait() -> (Sim, u64) {
     })
 }
 
-/// The service is unwell with the new release and with the former one.
+/// The service fails with the new release and with the previous one.
 fn rollback_failed() -> (Sim, u64) {
     let sim = live(TEMPLATE);
     *sim.well.lock().unwrap() = false;
@@ -319,7 +319,7 @@ fn begins(situation: Situation, ask: &Ask, when: When) -> bool {
         }
     };
     sim.run_for(MINUTES);
-    // One that is taken up again, or was made for the rollback, has its own word.
+    // A retried one, or one made for the rollback, has its own override.
     despite(&sim, asked);
     sim.run_for(HOUR);
     let now = sim.clock.now();

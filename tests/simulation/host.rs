@@ -33,7 +33,7 @@ pub(crate) struct Disk {
     pub(crate) obstacle: Option<BrokenCurrent>,
     /// Where another tool has led `current`.
     pub(crate) foreign: BTreeSet<ReleaseId>,
-    /// The partial directory: the digest of what stands in it.
+    /// The partial directory: the digest of its content.
     pub(crate) partial: Option<TreeDigest>,
     /// The partial directory has files that are hard links to those of the live release.
     pub(crate) partial_linked: bool,
@@ -82,7 +82,7 @@ impl Disk {
             && !self.written.contains(&release.id)
     }
 
-    /// Somebody deletes what stands there of programs.
+    /// A user deletes the files of programs there.
     pub(crate) fn forget_programs(&mut self) {
         self.runs.clear();
     }
@@ -109,8 +109,8 @@ fn is_barred(disk: &Disk, key: &str) -> bool {
     begun.any(|attempt| attempt.end == RunEnd::NotBegun)
 }
 
-/// Disks by environment and host. What somebody else runs on a host, or for a task of no project, is
-/// kept in a directory of its own there, which stands in the environment's place.
+/// Disks by environment and host. What another user runs on a host, or a task without a project, is
+/// kept in a separate directory there, in place of the environment's.
 pub(crate) type Disks = BTreeMap<DiskPlace, Disk>;
 pub(crate) type DiskPlace = (String, String);
 
@@ -150,7 +150,7 @@ pub(crate) struct Wires {
     letters: Mutex<Vec<Letter>>,
 }
 
-/// A question that has not reached its host, and that nobody waits for any more.
+/// A request that has not reached its host, and that no caller waits for any more.
 struct Letter {
     place: DiskPlace,
     host: String,
@@ -225,7 +225,7 @@ impl Hosts for SimHosts {
                 return Err(HostError::Refused(REFUSED.to_owned()));
             }
             let place = self.place(host, op);
-            // As whoever it is done.
+            // By any user.
             let host = host.rsplit('@').next().unwrap();
             let late = matches!(blow, Some(Blow::Late | Blow::CrashLate));
             if late || self.fleet.wires.is_silent(host) {
@@ -244,7 +244,7 @@ impl Hosts for SimHosts {
             }
             let reply = reply?;
             if let Op::Run { .. } = op {
-                output.begun();
+                output.program_began();
             }
             if let (Op::Run { run, .. }, Reply::Run(RunEnd::Running)) = (op, &reply) {
                 return Ok(Reply::Run(self.follow(&place, &run.key).await));
@@ -259,12 +259,12 @@ impl SimHosts {
     /// Where an operation acts.
     fn place(&self, host: &str, op: &Op) -> DiskPlace {
         let deploy_to = match op {
-            Op::Prepare { place, .. }
-            | Op::Transfer { place, .. }
-            | Op::Seal { place, .. }
-            | Op::Publish { place, .. }
+            Op::Prepare { target: place, .. }
+            | Op::Transfer { target: place, .. }
+            | Op::Seal { target: place, .. }
+            | Op::Publish { target: place, .. }
             | Op::Run { place, .. }
-            | Op::Prune { place, .. } => &place.deploy_to,
+            | Op::Prune { target: place, .. } => &place.deploy_to,
             Op::Inspect { deploy_to }
             | Op::RunResult { deploy_to, .. }
             | Op::Kill { deploy_to, .. } => deploy_to,
@@ -352,7 +352,7 @@ impl SimHosts {
         }
         match op {
             Op::Prepare {
-                place,
+                target: place,
                 release,
                 base,
                 existing,
@@ -364,7 +364,7 @@ impl SimHosts {
                 prepare(disk, place, release, base, shared, *existing)
             }
             Op::Transfer {
-                place,
+                target: place,
                 from,
                 set,
                 inodes,
@@ -387,10 +387,14 @@ impl SimHosts {
                     files_sent: 1,
                 })
             }
-            Op::Seal { place, release, .. } => seal(disk, place, release),
+            Op::Seal {
+                target: place,
+                release,
+                ..
+            } => seal(disk, place, release),
             Op::Inspect { .. } => Ok(Reply::Inspected(standing(disk))),
             Op::Publish {
-                place,
+                target: place,
                 release,
                 over,
                 key,
@@ -437,7 +441,7 @@ impl SimHosts {
                 Ok(Reply::Killed)
             }
             Op::Prune {
-                place,
+                target: place,
                 keep,
                 protect,
                 failed,
@@ -491,12 +495,12 @@ pub(crate) fn take_fence(disk: &mut Disk, place: &DeployTarget) -> Result<(), Ho
 /// The directories of fence and turn are renamed upwards, and never back: what is asked under a claim
 /// finds none when something was asked after it.
 fn take_turn(disk: &mut Disk, op: &Op, turn: u64) -> Result<(), HostError> {
-    let (Op::Prepare { place, .. }
-    | Op::Transfer { place, .. }
-    | Op::Seal { place, .. }
-    | Op::Publish { place, .. }
+    let (Op::Prepare { target: place, .. }
+    | Op::Transfer { target: place, .. }
+    | Op::Seal { target: place, .. }
+    | Op::Publish { target: place, .. }
     | Op::Run { place, .. }
-    | Op::Prune { place, .. }) = op
+    | Op::Prune { target: place, .. }) = op
     else {
         return Ok(());
     };
@@ -567,7 +571,7 @@ fn publish(
     let written = existing != Existing::Equal && disk.written.contains(release);
     Ok(Reply::Published {
         was,
-        standing: standing(disk),
+        state: standing(disk),
         differs: written.then(|| Differs {
             files: 1,
             names: vec!["log/prod.log".to_owned()],

@@ -1,4 +1,4 @@
-//! What a release leaves alone and what it tells: the live release's inodes, leftovers that nobody can
+//! What a release leaves alone and what it reports: the live release's inodes, leftovers that cannot be
 //! delete, shared files that are missing.
 
 use tagship::domain::plan::SharedMissing;

@@ -21,7 +21,7 @@ pub(crate) fn prepare(
     }
     if existing != Existing::Equal && disk.is_there(&release.id) {
         return Ok(Reply::Prepared {
-            standing: standing(disk),
+            state: standing(disk),
             staged: true,
             based: false,
             missing: Vec::new(),
@@ -48,7 +48,7 @@ pub(crate) fn prepare(
         disk.partial_linked = based && inodes == Inodes::Shared;
     }
     Ok(Reply::Prepared {
-        standing: standing(disk),
+        state: standing(disk),
         staged,
         based: based && !staged,
         missing: shared
@@ -125,5 +125,8 @@ pub(crate) fn prune(
         reason: "Permission denied".to_owned(),
     });
     let left = left.collect();
-    Ok(Reply::Pruned { deleted, left })
+    Ok(Reply::Pruned {
+        deleted,
+        leftovers: left,
+    })
 }

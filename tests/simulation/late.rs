@@ -1,4 +1,4 @@
-//! What was asked of a host reaches it later: the connection was lost, the agent went on, or another
+//! A request reaches a host late: the connection was lost, the agent continued, or another
 //! one did, and then the question arrives.
 
 use tagship::domain::task::State;
@@ -12,7 +12,7 @@ use crate::rest::promises_hold;
 
 const ON_FAILURE: [OnFailure; 3] = [OnFailure::Rollback, OnFailure::Pause, OnFailure::Stop];
 
-/// A second release begins, and stands before the effect with this number.
+/// A second release begins, and stops before the effect with this number.
 fn amid(effect: usize, on_failure: OnFailure) -> Option<Sim> {
     let mut sim = first_release(on_failure);
     let before = sim.fate.count();
@@ -78,7 +78,7 @@ fn late_data_from_a_silent_host_changes_nothing_more() {
     assert!(played > 500, "{played} played");
 }
 
-/// A host is silent until the task has come to rest, or somebody has stopped it.
+/// A host does not answer until the task is settled, or was stopped.
 #[test]
 fn late_data_for_a_finished_task_starts_nothing() {
     for on_failure in ON_FAILURE {

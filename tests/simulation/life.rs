@@ -17,7 +17,7 @@ use crate::at_once::at_once;
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::host::{Program, well};
 
-/// A program of which nobody can say how it ended.
+/// A program whose result is unknown.
 fn unknown() -> Program {
     Arc::new(|_, _| (RunEnd::Unknown, Duration::ZERO))
 }
@@ -128,7 +128,7 @@ fn failed_check_rolls_back_every_switched_host() {
     *sim.well.lock().unwrap() = false;
     let id = sim.push("qa-2", &object_of('2'), Schedule::Ready);
     sim.rest();
-    // The check fails on the way back too: the service is unwell with the old release as well.
+    // The check fails in the rollback too: the service fails with the old release as well.
     assert!(matches!(sim.task(id).state, State::RollbackFailed { .. }));
     assert!(serves(&sim, '1'));
     *sim.well.lock().unwrap() = true;
@@ -259,7 +259,7 @@ fn reported_tag_deletion_is_checked_until_landing_timeout() {
     at_once(sim.store().append(&sim.task(id), vec![doubted])).unwrap();
     sim.rest();
     let task = sim.task(id);
-    assert_eq!((task.state, task.doubted), (State::Waiting, None));
+    assert_eq!((task.state, task.doubted_since), (State::Waiting, None));
     assert!(
         task.updated.duration_since(told).as_secs() >= 300,
         "it was believed too early"
@@ -409,7 +409,7 @@ fn a_check_whose_program_cannot_be_ended_waits_for_a_person() {
     }
 }
 
-/// Somebody else's event that comes while the answer to an append of one's own is on its way, and
+/// Another writer's event that comes before the reply to the agent's own append, and
 /// more than the watch keeps after it.
 #[test]
 fn stop_is_processed_despite_a_lagging_watch() {

@@ -1,4 +1,4 @@
-//! Tags that no hook told of: the first look releases nothing, later ones what is new or moved.
+//! Tags that no hook reported: the first scan releases nothing, later ones what is new or moved.
 
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::State;
@@ -47,7 +47,7 @@ fn a_tag_made_on_the_server_is_released_once() {
         panic!("{:?}", tasks(&sim));
     };
     assert_eq!(task.state, "succeeded");
-    // Nobody knows who made it.
+    // Its author is unknown.
     assert_eq!(sim.task(task.id).submission.submitter.account, None);
 }
 
@@ -180,7 +180,7 @@ fn tag_that_the_server_puts_back_after_a_push_is_new() {
     made(&mut sim, "prod-1", '1');
     assert!(serves(&sim, '1'));
     assert_eq!(tasks(&sim).len(), 5);
-    // Pushes that follow one another are told by hooks alone.
+    // Consecutive pushes are reported only by hooks.
     push_unlooked(&mut sim, '3');
     push_unlooked(&mut sim, '1');
     for _ in 0..2 {
@@ -267,7 +267,7 @@ fn fault_at_any_poll_effect_loses_and_repeats_nothing() {
         sim.rest();
         let states = tasks(&sim).into_iter().map(|task| task.state);
         let states: Vec<String> = states.collect();
-        // A look that was broken off goes on as the same push.
+        // An interrupted scan continues as the same push.
         let [first, last] = &states[..] else {
             panic!("{blow:?}: {states:?}");
         };

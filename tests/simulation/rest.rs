@@ -97,7 +97,7 @@ fn indexed(store: &Store, tasks: &[Arc<Task>]) {
         assert_eq!(found, ids, "{filter:?}");
     }
     let (active, _) = at_once(store.active()).unwrap();
-    let at_work = tasks.iter().filter(|task| !task.state.at_rest());
+    let at_work = tasks.iter().filter(|task| !task.state.is_settled());
     let at_work: BTreeSet<u64> = at_work.map(|task| task.id).collect();
     assert!(active.is_sorted());
     assert_eq!(BTreeSet::from_iter(active), at_work);
@@ -135,7 +135,7 @@ fn settled(sim: &Sim, task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> Str
         task.state,
         trace()
     );
-    // Nobody has let it go on for long enough (a clock that was set back makes that a day longer than
+    // No one has resumed it for long enough (a clock that was set back makes that a day longer than
     // worlds are played on); what it asks of a person it asks for ever.
     if let State::Paused {
         why: Pause::Gate { .. } | Pause::StepGate | Pause::HostFailed { .. },
@@ -151,7 +151,7 @@ fn settled(sim: &Sim, task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> Str
     }
 }
 
-/// Nothing begins or goes on while its releases are frozen, unless somebody has overridden that.
+/// Nothing begins or continues while its releases are frozen, unless a user has overridden that.
 fn no_freeze_broken(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     let (project, environment) = (&task.submission.project, &task.submission.environment);
     let events = sim.witness.events(task.id);
@@ -192,7 +192,7 @@ fn no_freeze_broken(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     }
 }
 
-/// A task that waits has a ref that stands.
+/// A task that waits has a ref that exists.
 fn refs_stand(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     if !matches!(task.state, State::Waiting | State::Scheduled { .. }) {
         return;
@@ -278,7 +278,7 @@ fn nothing_lost(sim: &Sim, store: &Store, trace: &impl Fn() -> String) {
     }
 }
 
-/// A ref that stood when its record was told of, and stands, was never missing. (A clock that jumps
+/// A ref that existed when its record was reported, and exists, was never missing. (A clock that jumps
 /// may end the time that a push has to land in.)
 fn taken_for_missing(sim: &Sim, record: &Record, task: &Task, trace: &impl Fn() -> String) {
     let State::Expired { reason } = &task.state else {
@@ -300,8 +300,8 @@ fn taken_for_missing(sim: &Sim, record: &Record, task: &Task, trace: &impl Fn() 
     );
 }
 
-/// Of two pushes that need nobody's word, the earlier one began first if its ref stood before the
-/// later one was told of, and nothing was said about either since.
+/// Of two pushes without approval, the earlier one began first if its ref existed before the
+/// later one was reported, and no user acted on either since.
 fn in_order(sim: &Sim, store: &Store, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     let mut told: BTreeMap<u64, usize> = BTreeMap::new();
     for (number, record) in sim.records.accepted().iter().enumerate() {
@@ -333,7 +333,7 @@ fn in_order(sim: &Sim, store: &Store, tasks: &[Arc<Task>], trace: &impl Fn() -> 
     }
 }
 
-/// Of the tags of one push that landed, and about which nobody said anything, none began but the
+/// Of the landed tags of one push on which no user acted, none began but the
 /// newest, unless that gave way to a later push.
 fn newest_of_push(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     let said = |event: &Event| {
@@ -391,7 +391,7 @@ fn newest_of_push(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     }
 }
 
-/// The first claim of a task about which nobody said anything.
+/// The first claim of a task on which no user acted.
 fn began_undisturbed(events: &[Recorded]) -> Option<u64> {
     let said = |event: &Event| {
         matches!(
@@ -427,7 +427,7 @@ fn submitted_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
 }
 
 /// A tag that was put on an object once, by a push or on the git server, is one task; another one
-/// is made only where that ended without a release since the ref was missing, or somebody said so.
+/// is made only where that ended without a release since the ref was missing, or a user requested it.
 fn pushed_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     let made = sim.made.lock().unwrap();
     let pushed = sim.records.accepted().into_iter();
@@ -537,7 +537,7 @@ fn hosts_agree(
         );
         match &last.state {
             State::Succeeded => {
-                let target = Some(plan.target_on(host, &work.release));
+                let target = Some(plan.target_release(host, &work.release));
                 assert_eq!(disk.live.as_ref(), target, "{what}\n{}", trace());
                 let record = recorded.get(host).map(|live| &live.release);
                 assert_eq!(record, target, "{what}\n{}", trace());

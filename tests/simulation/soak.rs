@@ -99,7 +99,7 @@ impl Play {
         }
     }
 
-    /// Whatever struck ends, and everything comes to rest.
+    /// All faults end, and everything settles.
     fn heal(&mut self) {
         let sim = &mut self.sim;
         sim.fate.note("all is well from here on".to_owned());
@@ -133,7 +133,7 @@ impl Play {
         format!("{which:040x}")
     }
 
-    /// Somebody does something, or something happens.
+    /// A user acts, or something happens.
     fn deed(&mut self) {
         match self.random.below(100) {
             0..30 => self.push(),
@@ -210,7 +210,7 @@ impl Play {
         self.sim.move_ref(tag, &nothing);
     }
 
-    /// Somebody says yes or no to a task that waits.
+    /// A user approves or rejects a waiting task.
     fn answer(&mut self) {
         let mut waiting = self.tasks();
         waiting.retain(|task| ["waiting", "paused"].contains(&task.state.as_str()));
@@ -229,7 +229,7 @@ impl Play {
             return;
         }
         match self.random.below(10) {
-            // Of what was made on the git server nobody knows who made it.
+            // The author of a tag made on the git server is unknown.
             0 if self.sim.task(id).submission.submitter.name != "alice" => {}
             0 => {
                 let refused = self.sim.approve_from(id, "alice", None);
@@ -247,7 +247,7 @@ impl Play {
         }
     }
 
-    /// Somebody asks something of any task.
+    /// A user sends a request for any task.
     fn meddle(&mut self) {
         let tasks = self.tasks();
         let Some(task) = self.random.pick(&tasks) else {
@@ -277,7 +277,7 @@ impl Play {
         }
     }
 
-    /// Somebody submits a task of no project, perhaps again; the answer may be lost under way.
+    /// A user submits a task without a project, perhaps again; the reply may be lost.
     fn submit(&mut self) {
         let key = *self.random.pick(&["one", "two"]).unwrap();
         let host = *self.random.pick(&HOSTS).unwrap();
@@ -317,7 +317,7 @@ impl Play {
         self.sim.jumped = true;
     }
 
-    /// A host refuses or falls silent, a service is unwell, a program fails.
+    /// A host refuses or stops answering, a service or a program fails.
     fn trouble(&mut self) {
         match self.random.below(7) {
             6 => {
@@ -375,7 +375,7 @@ impl Play {
         *self.sim.fleet.program.lock().unwrap() = well();
     }
 
-    /// An agent is suspended while another one starts, and goes on later.
+    /// An agent is suspended while another one starts, and resumes later.
     fn agents(&mut self) {
         match self.sim.agents() {
             0 => {}
@@ -392,7 +392,7 @@ impl Play {
         }
     }
 
-    /// What was unfinished begins nothing more before somebody has looked.
+    /// An unfinished task begins nothing more before a user has checked it.
     fn restore(&mut self, rows: &[Row], taken: Timestamp) {
         let held = self.sim.restore_properly(rows, taken);
         let begun = |sim: &Sim| -> Vec<usize> {

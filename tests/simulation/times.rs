@@ -196,14 +196,14 @@ fn rollback_is_subject_to_the_freeze() {
     sim.start();
     let back = sim.roll_back(&RollbackTarget::ToTask(first)).unwrap();
     sim.run_for(HOUR);
-    assert!(!sim.task(back).state.at_rest());
+    assert!(!sim.task(back).state.is_settled());
     assert!(sim.task(back).work.is_none());
     sim.ask(back, "root", &override_freeze()).unwrap();
     sim.run_for(HOUR);
     assert_eq!(sim.task(back).state, State::Succeeded);
 }
 
-/// Whoever overrides a freeze speaks of that one.
+/// An override applies only to that freeze.
 #[test]
 fn override_does_not_cover_a_later_freeze() {
     let mut sim = frozen_sim();
@@ -269,7 +269,7 @@ fn time_missed_during_downtime_expires_if_configured() {
         other => panic!("{other:?}"),
     }
     assert!(sim.served().is_empty());
-    // Taken up again, it waits for a new yes, and then runs at once.
+    // Reopened, it waits for a new approval, and then runs at once.
     sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.run_for(HOUR);
     sim.approve(id).unwrap();

@@ -1,5 +1,5 @@
 //! Watches every effect on hosts, and says at once when one breaks a promise: an intent that is not
-//! durable, a plan that nobody approved, a host that switches before all are staged, a task that
+//! durable, a plan without approval, a host that switches before all are staged, a task that
 //! works while another holds its queue, a `current` that names no complete release.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,9 +27,9 @@ struct Seen {
     plans: BTreeMap<PlanDigest, Arc<Plan>>,
     /// Which commit a tree was made of.
     trees: BTreeMap<TreeDigest, String>,
-    /// The plans to which somebody with the right said yes.
+    /// The plans that an authorized user approved.
     approved: BTreeSet<(u64, PlanDigest)>,
-    /// The rollbacks that somebody with the right asked for.
+    /// The rollbacks that an authorized user requested.
     asked_back: BTreeSet<u64>,
 }
 
@@ -77,13 +77,13 @@ impl Witness {
         self.seen.lock().unwrap().asked_back.insert(task);
     }
 
-    /// The commit of a release that stands on a disk.
+    /// The commit of a release on a disk.
     pub(crate) fn commit_on(&self, disk: &Disk) -> Option<String> {
         let digest = disk.releases.get(disk.live.as_ref()?)?;
         self.seen.lock().unwrap().trees.get(digest).cloned()
     }
 
-    /// A task, read again as far as it has grown. What was read before must stand as it did.
+    /// A task, read again as far as it has grown. What was read before must be unchanged.
     pub(crate) fn task(&self, id: u64) -> Arc<Task> {
         self.seen.lock().unwrap().task(id)
     }
@@ -120,7 +120,7 @@ impl Witness {
         let held = disks.get(disk).map_or(0, |disk| disk.fence);
         match op {
             Op::Publish {
-                place,
+                target: place,
                 release,
                 key,
                 ..
@@ -265,7 +265,7 @@ impl Seen {
         let (active, _) = at_once(self.store().active()).unwrap();
         for id in active.into_iter().filter(|id| *id != task.id) {
             let other = self.task(id);
-            let there = submission.has_place()
+            let there = submission.has_environment()
                 && other.submission.project == submission.project
                 && other.submission.environment == submission.environment;
             assert!(
@@ -277,7 +277,7 @@ impl Seen {
         }
     }
 
-    /// Somebody with the right said yes to this very plan, or none is needed.
+    /// An authorized user approved exactly this plan, or no approval is needed.
     fn approved(&self, task: &Task) {
         let id = task.id;
         let plan = &task.landed.as_ref().unwrap().terms.plan;
@@ -321,7 +321,7 @@ impl Seen {
             .find(|at| at.way == way && plan.is_publish(**at) && plan.host_name(**at) == host);
         let at = begun.unwrap_or_else(|| panic!("{key} on {host}: the intent is not durable"));
         let expected = match way {
-            Direction::Forward => Some(plan.target_on(host, &work.release)),
+            Direction::Forward => Some(plan.target_release(host, &work.release)),
             Direction::Back => work.live_before[&at.host].as_ref(),
         };
         assert_eq!(expected, Some(release), "{key} on {host}");
@@ -340,7 +340,7 @@ impl Seen {
             for other in staged_on(&plan) {
                 let index = index_of(&plan, other);
                 let disk = disks.get(&(environment.to_owned(), other.to_owned()));
-                let its = plan.target_on(other, &work.release);
+                let its = plan.target_release(other, &work.release);
                 let found = |disk: &Disk| plan.targets.contains_key(other) && disk.is_there(its);
                 assert!(
                     work.skipped.contains_key(&index)
@@ -388,7 +388,7 @@ impl Seen {
 /// A step that waits at a gate begins once that is open.
 fn open(task: &Task, plan: &Plan, at: StepRef) {
     let work = task.work.as_ref().unwrap();
-    let is_time = work.due.is_some() || task.time().is_none();
+    let is_time = work.due.is_some() || task.scheduled_time().is_none();
     let opened = |gate, by_hand| match gate {
         Gate::None => true,
         Gate::Hand => by_hand,
@@ -423,7 +423,7 @@ pub(crate) fn index_of(plan: &Plan, host: &str) -> u16 {
 
 /// What a task says about itself once nothing moves.
 pub(crate) fn is_settled(task: &Task) -> bool {
-    task.state.at_rest()
+    task.state.is_settled()
         || matches!(
             task.state,
             State::Waiting | State::Scheduled { .. } | State::Paused { .. }

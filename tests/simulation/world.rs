@@ -18,7 +18,7 @@ use tagship::domain::rule::is_reference;
 use tagship::domain::task::Submission;
 use tagship::domain::template::{StoredTemplate, Template};
 use tagship::engine::executor::effects::{
-    AgentProbe, ManifestStore, NoPlanInputs, People, PlanInputs, PlanSource, Probes, Pushes,
+    AccountLookup, AgentProbe, ManifestStore, NoPlanInputs, PlanInputs, PlanSource, Probes, Pushes,
 };
 use tagship::engine::intake::Scans;
 use tagship::git::checkout::{
@@ -34,7 +34,7 @@ use crate::witness::Witness;
 
 pub(crate) use no_logs::NoLogs;
 
-/// The git server: which ref stands on which object, and the objects that were ever pushed.
+/// The git server: the object of each ref, and the objects that were ever pushed.
 pub(crate) struct SimGit {
     pub(crate) refs: Arc<Mutex<BTreeMap<String, String>>>,
     /// The objects that were fetched.
@@ -398,7 +398,11 @@ pub(crate) struct SimProbes {
 }
 
 impl Probes for SimProbes {
-    fn ask(&self, _question: AgentProbe, _timeout: Duration) -> BoxFuture<'_, Result<(), String>> {
+    fn check(
+        &self,
+        _question: AgentProbe,
+        _timeout: Duration,
+    ) -> BoxFuture<'_, Result<(), String>> {
         async move {
             let blow = self.fate.before("probe.ask", "").await;
             let well = *self.well.lock().unwrap();
@@ -509,7 +513,7 @@ pub(crate) struct SimPushes {
 }
 
 impl Pushes for SimPushes {
-    fn gathered<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()> {
+    fn wait_for_records<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()> {
         async move {
             let blow = self.fate.before("push.gather", push).await;
             self.scans.whole(push).await;
@@ -522,14 +526,14 @@ impl Pushes for SimPushes {
 /// Everybody has the account that the rules map them to.
 pub(crate) struct Everybody;
 
-impl People for Everybody {
-    fn has<'a>(&'a self, _account: &'a str) -> BoxFuture<'a, Result<bool, String>> {
+impl AccountLookup for Everybody {
+    fn has_account<'a>(&'a self, _account: &'a str) -> BoxFuture<'a, Result<bool, String>> {
         Box::pin(async { Ok(true) })
     }
 }
 
 impl PlanSource for SimCatalog {
-    fn recipe(
+    fn plan_inputs(
         &self,
         submission: &Submission,
         disabled: &[String],
@@ -546,7 +550,7 @@ impl PlanSource for SimCatalog {
         let mut ground = self.ground.lock().unwrap().clone();
         submission.environment.clone_into(&mut ground.environment);
         ground.hosts.retain(|host| !disabled.contains(&host.name));
-        let template = if submission.has_place() {
+        let template = if submission.has_environment() {
             self.template.clone()
         } else {
             ground.project.clear();
@@ -570,9 +574,9 @@ impl PlanSource for SimCatalog {
                 .collect(),
         };
         Ok(PlanInputs {
-            ground,
+            environment: ground,
             template,
-            given,
+            given_hosts: given,
             version,
         })
     }

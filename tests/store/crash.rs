@@ -57,7 +57,7 @@ fn say(line: &str) {
     stdout.flush().unwrap();
 }
 
-/// What one commit of the child writes: two rows that must stand together, one of them long.
+/// What one commit of the child writes: two rows that must exist together, one of them long.
 fn pair(task: usize, number: usize) -> Commit {
     let long = format!("{task} {number} ").repeat(1 + (number * 37) % 1500);
     Commit::new()
@@ -161,7 +161,7 @@ fn a_commit_is_synced_to_the_disk_before_it_is_answered() {
     assert_eq!(answers, 10);
 }
 
-/// For each task, how many commits the child was told are durable; and the last revision.
+/// For each task, how many commits were acknowledged to the child as durable; and the last revision.
 fn acknowledged(lines: &[String]) -> (Vec<usize>, u64) {
     let mut counts = vec![0; 8];
     let mut last = 0;
@@ -176,7 +176,7 @@ fn acknowledged(lines: &[String]) -> (Vec<usize>, u64) {
     (counts, last)
 }
 
-/// Everything acknowledged stands, at most one commit per task beyond it, and none by halves.
+/// Everything acknowledged is present, at most one commit per task beyond it, and none partially.
 async fn check(kv: &SledKv, counts: &[usize], last: u64) {
     let mut written = 0;
     for (task, count) in counts.iter().enumerate() {
@@ -237,7 +237,7 @@ async fn acknowledged_commits_survive_a_killed_process() {
 
         let kv = open(dir.path()).unwrap();
         check(&kv, &counts, last).await;
-        // And it goes on from there.
+        // And it continues from there.
         let next = kv.commit(pair(9, 0)).await.unwrap();
         assert!(next.0 > last);
         drop(kv);
@@ -317,7 +317,7 @@ fn second_agent_gets_a_store_in_use_error() {
         dir.path(),
         "crash::child_commits_until_it_is_killed",
     );
-    // It ends when nobody reads what it says any more.
+    // It ends when its output is no longer read.
     let mut lines = child.lines();
     assert!(lines.any(|line| line.contains("done")));
     let error = open(dir.path()).err().unwrap();
@@ -356,7 +356,7 @@ async fn whole_or_refused(harmed: &Path, rows: &[Row], what: &str) -> bool {
                 read.len(),
                 rows.len()
             );
-            // And it goes on: a commit is durable.
+            // And it continues: a commit is durable.
             kv.commit(pair(9, 9)).await.unwrap();
             true
         }

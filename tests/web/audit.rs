@@ -79,7 +79,7 @@ async fn every_action_or_refusal_leaves_a_matching_audit_entry() {
     assert_eq!(verdict["entries"], 10);
     assert_eq!(verdict["fault"], json!(null));
 
-    // Event and entry have one version: they came to stand together.
+    // Event and entry have one version: they were written in one commit.
     let kv = world.store.kv();
     let entry = kv.get(b"audit/entry/0000000000000002").await.unwrap();
     let event = format!("task/{:016x}/event/", task.id);
@@ -168,7 +168,7 @@ async fn every_login_attempt_is_audited_on_every_endpoint() {
         let said: serde_json::Value = said.unwrap().json().await.unwrap();
         said["code"].as_i64().unwrap()
     };
-    // Somebody types their password where their name belongs.
+    // A user types their password into the name field.
     let typed = [("name", "s3cret-of-bob"), ("password", "correct horse")];
     assert_eq!(page("/login", "", &typed).await.0, 401);
     let bob = [("name", "bob"), ("password", "correct horse")];

@@ -20,7 +20,7 @@ use crate::routes::{Needs, ROUTES};
 use crate::values::sources;
 use crate::world::{Options, World};
 
-/// A store in memory that keeps which keys each commit wrote, and refuses commits when it is told to.
+/// A store in memory that records which keys each commit wrote, and refuses commits on request.
 #[derive(Default)]
 struct Recording {
     kv: MemoryKv,
@@ -185,7 +185,7 @@ async fn logins_and_tasks_of_codo_are_in_the_audit() {
     ] {
         request.send().await.unwrap();
         let commits = kv.taken();
-        // What somebody has who came in is kept only when the entry is there.
+        // A new session is stored only together with its audit entry.
         let at = |prefix| commits.iter().position(|one| holds(one, prefix));
         assert!(
             at("audit/entry/").unwrap() < at("session/").unwrap(),
@@ -201,7 +201,7 @@ async fn logins_and_tasks_of_codo_are_in_the_audit() {
 /// What is asked of tasks and tokens is in the audit also where it is refused.
 const TOLD_REFUSALS: [&str; 5] = ["/tasks", "/submit", "/rollback", "/replay", "/tokens"];
 
-/// Whoever is refused changes nothing but the audit.
+/// A refused request changes nothing but the audit log.
 #[tokio::test]
 async fn refused_request_changes_nothing_but_the_audit() {
     let (world, kv) = recorded().await;
@@ -258,7 +258,7 @@ fn requests_and_commands_make_no_commit_without_an_entry() {
         }
     }
     found.sort();
-    // The secret of `csrf_key`, made by whoever first asks for one.
+    // The secret of `csrf_key`, made on the first request for one.
     assert_eq!(
         found,
         [

@@ -351,7 +351,7 @@ async fn concurrent_orders_with_one_key_make_one_task() {
         assert!(status.is_success(), "{status} {task}");
         assert_eq!(task["id"], answers[0].1["id"]);
     }
-    // With other content one of them wins, and the others are told.
+    // With other content one of them wins, and the others get an error.
     let posts = (0..8).map(|number| {
         let mut order = restart();
         order["idempotency_key"] = "other".into();

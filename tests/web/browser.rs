@@ -1,4 +1,4 @@
-//! A real browser: a product manager logs in, reads, approves, and sees the task go on.
+//! A real browser: a product manager logs in, reads, approves, and watches the task.
 //!
 //! Chromium is driven over the WebDriver protocol (W3C) by its chromedriver. With `PICTURES=1` the
 //! test also renews the pictures of the documentation.
@@ -146,7 +146,7 @@ impl Browser {
 
     /// Waits until the page's text holds these words, woken by the page's own changes. The page
     /// that a click leads to may take the place of the one that waits, which then never answers:
-    /// every [`SCRIPT_MS`] the page that is there is asked anew.
+    /// every [`SCRIPT_MS`] the current page is queried again.
     async fn sees(&self, words: &str) {
         let script = "
             const [words, done] = arguments;
@@ -227,7 +227,7 @@ async fn manager_approves_in_a_browser_and_sees_progress() {
     assert_eq!(approved.approvals.len(), 1);
     assert_eq!(approved.approvals[0].by, "alice");
     assert_eq!(approved.approvals[0].comment, "looks good");
-    // Nobody reloads the page from here on: what happens arrives by itself.
+    // The page is not reloaded from here on: events arrive by themselves.
     let due = world.append(&approved, vec![Event::Due]).await;
     let running = world.start_work(&due).await;
     browser.sees("running").await;

@@ -7,7 +7,7 @@ use tagship::identity::account::Role;
 use crate::contract;
 use crate::world::World;
 
-/// Somebody with a session, as a browser has.
+/// A user with a session, as in a browser.
 pub(crate) struct Browser {
     client: Client,
     url: String,
@@ -70,7 +70,7 @@ pub(crate) fn form(request: RequestBuilder, fields: &[(&str, &str)]) -> RequestB
         .body(serde_urlencoded::to_string(fields).unwrap())
 }
 
-/// Somebody with a token, as a program has.
+/// A user with a token, as a program has.
 pub(crate) struct Program {
     client: Client,
     url: String,

@@ -318,7 +318,7 @@ async fn every_operation_answers_and_refuses_as_described() {
         Some(json!({ "plan": plan })),
     ));
     calls.push(("DELETE", "users/dora".into(), None));
-    // What has begun later keeps an older task from being taken up again, so this one comes last.
+    // A later task that has begun prevents an older one from being retried, so this one comes last.
     calls.push(("POST", "tasks/RUNNING/stop".into(), Some(json!({}))));
     for (method, mut path, body) in calls {
         if path.contains("RUNNING") {

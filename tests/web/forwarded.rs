@@ -1,4 +1,4 @@
-//! From where somebody asks, at every place that keeps it: behind a proxy of this machine the address
+//! The address of a client, wherever it is recorded: behind a proxy of this machine the address
 //! that the proxy has seen, else that of the connection, whatever a client claims.
 
 use std::sync::Arc;

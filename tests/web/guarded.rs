@@ -1,5 +1,5 @@
 //! Every route of [`ROUTES`] × role, scopes, CSRF token and site: who lacks anything is refused, and
-//! whoever has all of it is let through.
+//! a user with all of it is let through.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ pub(crate) fn options() -> Options {
     }
 }
 
-/// A request of a route, with what it speaks of made for it.
+/// A request of a route, with the objects that it names.
 #[derive(Clone)]
 pub(crate) struct Prepared {
     method: Method,
@@ -237,7 +237,7 @@ impl People {
             other_csrf: world.session(&other).await.1,
         };
         for role in Role::ALL {
-            // An admin's may do everything: it makes what is spoken of.
+            // An admin's may do everything: it creates the named objects.
             let account = world.account(&format!("role-{role}"), role, &[]).await;
             people.roles.push((role, world.token(&account).await));
         }
@@ -274,7 +274,7 @@ fn root(people: &People) -> &str {
     token
 }
 
-/// What somebody may not know of is not there: no task, nothing that is live in an environment, no
+/// What a user may not see does not exist for them: no task, nothing that is live in an environment, no
 /// template and no host.
 fn is_refused(route: &Route, status: StatusCode) -> bool {
     match status.as_u16() {
@@ -359,7 +359,7 @@ async fn those_who_have_everything_are_let_through(
         let status = asked.by_token(world, token).await;
         let done = status.is_success() || status.is_redirection();
         let let_through = if route.changes() && !submits(route) {
-            // Somebody else has done it before.
+            // Another user has done it before.
             !matches!(status.as_u16(), 401 | 403) || takes_a_proof(route)
         } else {
             done

@@ -1,4 +1,4 @@
-//! Hands on a running task, and on one that a freeze holds.
+//! Interventions in a running task, and in one that a freeze holds.
 
 use std::sync::Arc;
 
@@ -105,7 +105,7 @@ async fn queued_task_names_the_task_it_waits_for() {
     let (_, shown) = bob.get(&format!("tasks/{}", first.id)).await;
     assert_eq!(shown["detail"], "", "it waits for nobody");
     world.end().await;
-    // An older push that needs nobody's word is waited for until it has landed; others are not.
+    // A push waits for an older one without approval until that has landed; for others it does not.
     let world = World::start().await;
     let bob = Program::of(&world, "bob", Role::Approver).await;
     for (schedule, waits) in [(Schedule::New, false), (Schedule::Ready, true)] {

@@ -94,7 +94,7 @@ async fn unknown_host_or_step_error_lists_the_existing_ones() {
         ask("host=agent&step=sync").await,
         format!("task {id} has no step sync on agent: it has checkout.checkout")
     );
-    // What has not begun is there, on the way back, too; so is what only the log knows.
+    // Steps that have not begun are listed, in a rollback too; so are those that only the log has.
     for query in ["host=web-2&step=publish", "step=back.switch.publish"] {
         assert_eq!(text(&vera, &format!("{path}?{query}")).await, "");
     }
@@ -103,7 +103,7 @@ async fn unknown_host_or_step_error_lists_the_existing_ones() {
         text(&vera, &format!("{path}?step=landing")).await,
         "found it\n"
     );
-    // Nobody knows yet what it will have.
+    // What it will have is not known yet.
     let early = world.proposed("release-1.5").await;
     let path = format!("tasks/{}/log?host=nope", early.id);
     assert_eq!(text(&vera, &path).await, "");

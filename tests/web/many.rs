@@ -1,4 +1,4 @@
-//! What the list costs whoever may see little of much.
+//! The cost of the list for a user who may see few of many tasks.
 
 use std::sync::Arc;
 

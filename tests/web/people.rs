@@ -1,4 +1,4 @@
-//! Grants, scopes, the second factor, standing in, and what nobody may learn of what they may not
+//! Grants, scopes, the second factor, delegation, and what users must not learn about what they may not
 //! see.
 
 use std::sync::Arc;
@@ -69,7 +69,7 @@ async fn grant_applies_in_its_environment() {
         )
         .await;
     assert_eq!(status, StatusCode::OK);
-    // An approver there is nobody elsewhere.
+    // An approver there has no role elsewhere.
     let (status, answer) = gina.get("users").await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(
@@ -79,7 +79,7 @@ async fn grant_applies_in_its_environment() {
     world.end().await;
 }
 
-/// Every way to a task, for somebody who is admin of another environment.
+/// Every route to a task, for an admin of another environment.
 #[tokio::test]
 async fn hidden_task_looks_like_a_missing_one() {
     let world = granted().await;
@@ -481,13 +481,13 @@ async fn requested_approver_is_notified_without_new_rights() {
     let (_, list) = mallory.get("tasks").await;
     assert_eq!(list["tasks"][0]["approvers"][0], "nils");
 
-    // The plan asks for one of @ops: somebody who is asked and is none counts for nothing there.
+    // The plan requires one of @ops: a requested approver outside of the group does not count.
     let account = world.accounts.get("ada").await.unwrap();
     let asked = Program::with(&world, &world.token(&account).await);
     let (status, answer) = asked.post(&format!("{path}/approve"), yes.clone()).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(error(&answer).contains("none of the groups"), "{answer}");
-    // Who is not asked by name, and may, needs nobody of those who are.
+    // An authorized approver who was not requested needs none of those who were.
     let account = world.account("oscar", Role::Approver, &["ops"]).await;
     let oscar = Program::with(&world, &world.token(&account).await);
     let (status, answer) = oscar.post(&format!("{path}/approve"), yes).await;

@@ -321,7 +321,7 @@ impl Lab {
         asked(path.join("/"), good.body.clone())
     }
 
-    /// What is refused as things stand once the good request was taken.
+    /// What is refused once the valid request was accepted.
     async fn conflict(&mut self, operation: Operation, good: &Asked) -> Asked {
         match operation.path.strip_prefix("/api/v1/").unwrap() {
             "tasks" => {
@@ -333,7 +333,7 @@ impl Lab {
                 let task = self.world.proposed("release-2").await;
                 asked(format!("tasks/{}/stop", task.id), json!({}))
             }
-            // Nobody disables or removes themselves.
+            // No user disables or removes themselves.
             "users/{name}" => asked("users/root", json!({ "disabled": true })),
             "rollback" => asked(
                 "rollback",
@@ -385,7 +385,7 @@ impl Lab {
             _ => &self.looks,
         };
         let request = self.request(narrow, operation, &good);
-        // Whoever is logged in may know of the agent itself.
+        // Every logged-in user may see the agent's own state.
         let refused = if operation.codes().contains(&403) {
             403
         } else {

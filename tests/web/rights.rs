@@ -301,7 +301,7 @@ async fn local_rollback_needs_no_approval_where_tags_need_none() {
     world.end().await;
 }
 
-/// An admin gives what is missing in an emergency, for all to see; nobody else does.
+/// An admin, and no other user, gives missing approvals in an emergency, visibly.
 #[tokio::test]
 async fn emergency_requires_an_admin_and_is_marked_everywhere() {
     let world = World::start().await;

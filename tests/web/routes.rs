@@ -8,7 +8,7 @@ use tagship::identity::account::Role;
 
 use crate::contract;
 
-/// One route with a request that succeeds for whoever has what it needs.
+/// One route with a request that succeeds with the required permissions.
 pub(crate) struct Route {
     /// As the code writes it: `POST /api/v1/tasks/{}/approve`.
     pub(crate) route: &'static str,
@@ -21,7 +21,7 @@ pub(crate) struct Route {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
-    /// It is for whoever asks.
+    /// For everyone.
     Nothing,
     /// It decides by what is sent, not by who is logged in: logins, and CODO's submission.
     OwnProof,
@@ -41,7 +41,7 @@ const ADMIN: &[Scope] = &[Scope::Admin];
 const READ_ADMIN: &[Scope] = &[Scope::Read, Scope::Admin];
 const READ_APPROVE: &[Scope] = &[Scope::Read, Scope::Approve];
 const READ_SUBMIT: &[Scope] = &[Scope::Read, Scope::Submit];
-/// For whoever is logged in. What a list shows is a question of each of its entries.
+/// For every logged-in user. A list is filtered entry by entry.
 const ANYBODY: Needs = Right(Role::None, &[]);
 const LISTS: Needs = Right(Role::None, READ);
 const SEES: Needs = Right(Viewer, READ);

@@ -1,4 +1,4 @@
-//! What somebody may not know of is told to them by no complaint: not listed, not hinted at, not
+//! What a user may not see is not revealed by errors: not listed, not suggested, not
 //! confirmed.
 
 use reqwest::{Method, StatusCode};

@@ -255,7 +255,7 @@ async fn value_of_one_kind_is_never_accepted_as_another() {
     world.end().await;
 }
 
-/// Whoever logs out ends a session, and whoever enters the code ends the half-way login: nothing else.
+/// A logout ends a session, and entering the code ends the half-way login: nothing else does.
 #[tokio::test]
 async fn ending_one_kind_leaves_values_of_another_kind() {
     let world = World::start().await;

@@ -263,7 +263,7 @@ impl World {
     }
 
     pub fn plan(&self, environment: &str, commit: &str) -> Plan {
-        let ground = self.config.ground("shop", environment, &[]).unwrap();
+        let ground = self.config.resolve("shop", environment, &[]).unwrap();
         let template = Template::parse("shop-release.toml", TEMPLATE).unwrap();
         let none = plan::TaskInputs {
             parameters: &BTreeMap::new(),

@@ -58,7 +58,7 @@ impl RuleSet {
         let mut winner = None;
         let mut explained = Vec::with_capacity(self.rules.len());
         for (index, prepared) in self.rules.iter().enumerate() {
-            let verdict = if self.matches(index, prepared, tag)? {
+            let outcome = if self.matches(index, prepared, tag)? {
                 match winner {
                     Some(winner) => Verdict::Shadowed { winner },
                     None => {
@@ -84,7 +84,7 @@ impl RuleSet {
             explained.push(Explained {
                 number: index + 1,
                 rule: &prepared.rule,
-                verdict,
+                verdict: outcome,
             });
         }
         Ok(explained)

@@ -153,7 +153,7 @@ pub fn waiting(spool: &Path) -> Result<Vec<Waiting>, SpoolError> {
 /// Reads a record. Follows no link, blocks on no pipe, reads no more than [`RECORD_LIMIT`].
 ///
 /// # Errors
-/// [`SpoolError::is_bad_file`] is true if the file is invalid: then [`set_aside`] it. A record of a
+/// [`SpoolError::is_bad_file`] is true if the file is invalid: then [`quarantine`] it. A record of a
 /// newer format is kept for an agent that supports it.
 pub fn read(spool: &Path, waiting: &Waiting) -> Result<Received, SpoolError> {
     let path = spool.join(NEW).join(&waiting.name);
@@ -221,7 +221,7 @@ pub fn remove(spool: &Path, waiting: &Waiting) -> Result<(), SpoolError> {
 ///
 /// # Errors
 /// It cannot be moved: for example a directory, except by its owner.
-pub fn set_aside(spool: &Path, waiting: &Waiting) -> Result<PathBuf, SpoolError> {
+pub fn quarantine(spool: &Path, waiting: &Waiting) -> Result<PathBuf, SpoolError> {
     let from = spool.join(NEW).join(&waiting.name);
     let mut to = spool.join(BAD).join(&waiting.name);
     for number in 1..=NAMESAKES_MAX {

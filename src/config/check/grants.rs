@@ -6,19 +6,19 @@ use crate::domain::permission::Role;
 
 impl ConfigCheck<'_> {
     /// Accounts and groups are in the store, so their names cannot be checked here. Neither can
-    /// templates: [`Templates::misfits`](super::super::Templates::misfits) does.
+    /// templates: [`Templates::mismatches`](super::super::Templates::mismatches) does.
     pub(super) fn grants(&mut self) {
         for (index, grant) in self.config.grants.iter().enumerate() {
-            let path = Path::root().to("grants").to(index);
+            let path = Path::root().join("grants").join(index);
             if grant.to.is_empty() {
                 self.refuse(
-                    &path.to("to"),
+                    &path.join("to"),
                     "a grant without users: write to = [\"alice\"] or to = [\"@pm\"]",
                 );
             }
             if grant.role == Role::None {
                 self.refuse(
-                    &path.to("role"),
+                    &path.join("role"),
                     "a grant of the role none grants nothing: grants only raise; set the account's \
                      own role to none, and grant what it may",
                 );
@@ -29,7 +29,7 @@ impl ConfigCheck<'_> {
             {
                 let known = self.config.projects.iter().map(|project| &project.name);
                 let message = self.unknown("project", name, known);
-                self.refuse(&path.to("project"), message);
+                self.refuse(&path.join("project"), message);
                 continue;
             }
             let Some(environment) = &grant.environment else {
@@ -48,7 +48,7 @@ impl ConfigCheck<'_> {
                     None => "environment of any project",
                 };
                 let message = self.unknown(what, environment, of_project.into_iter());
-                self.refuse(&path.to("environment"), message);
+                self.refuse(&path.join("environment"), message);
             }
         }
     }

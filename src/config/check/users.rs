@@ -14,12 +14,12 @@ impl ConfigCheck<'_> {
     pub(super) fn users(&mut self) {
         let mut accounts: BTreeMap<(&str, &str), &str> = BTreeMap::new();
         for (name, user) in &self.config.users {
-            let path = Path::root().to("users").to(name);
-            self.name_of_people(&path, "account", name);
+            let path = Path::root().join("users").join(name);
+            self.account_name(&path, "account", name);
             let keys = user.ssh_keys.iter();
             for key in keys.clone().filter(|key| !is_public_key(key)) {
                 self.refuse(
-                    &path.to("ssh_keys"),
+                    &path.join("ssh_keys"),
                     format!("`{key}` is no public key: write the line of the .pub file, as in \"ssh-ed25519 AAAA…\""),
                 );
             }
@@ -30,7 +30,7 @@ impl ConfigCheck<'_> {
                     continue;
                 };
                 self.refuse(
-                    &path.to(key),
+                    &path.join(key),
                     format!("`{pusher}` is already the account {other}: one person, one account"),
                 );
             }
@@ -47,15 +47,15 @@ impl ConfigCheck<'_> {
         for (index, requirement) in approvals.iter().enumerate() {
             match &requirement.of {
                 Approvers::Anyone => {}
-                Approvers::Group(name) => self.name_of_people(&path.to(index), "group", name),
-                Approvers::User(name) => self.name_of_people(&path.to(index), "account", name),
+                Approvers::Group(name) => self.account_name(&path.join(index), "group", name),
+                Approvers::User(name) => self.account_name(&path.join(index), "account", name),
             }
         }
     }
 
     /// Refuses a name that no account can have: an approval that requires it could never be given,
     /// and a push by that user would be attributed to another one.
-    fn name_of_people(&mut self, path: &Path, what: &str, name: &str) {
+    fn account_name(&mut self, path: &Path, kind: &str, name: &str) {
         if !permission::is_name(name) {
             let lower = name.to_lowercase();
             let hint = if permission::is_name(&lower) {
@@ -66,7 +66,7 @@ impl ConfigCheck<'_> {
                     permission::NAME_CHARACTERS_MAX
                 )
             };
-            self.refuse(path, format!("no {what} can be called `{name}`: {hint}"));
+            self.refuse(path, format!("no {kind} can be called `{name}`: {hint}"));
         }
     }
 }

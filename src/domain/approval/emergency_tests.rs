@@ -35,7 +35,7 @@ fn emergency_approval_supplies_every_missing_approval() {
         let given = [in_emergency(&terms, &[], &root).unwrap()];
         assert!(missing(&terms, &given).is_empty());
         assert_eq!(
-            given[0].said_by(),
+            given[0].attribution(),
             "root in an EMERGENCY (the shop is down)"
         );
     }

@@ -71,7 +71,7 @@ impl Day {
         Self::Sun,
     ];
 
-    fn of(weekday: Weekday) -> Self {
+    fn from_weekday(weekday: Weekday) -> Self {
         match weekday {
             Weekday::Monday => Self::Mon,
             Weekday::Tuesday => Self::Tue,
@@ -105,7 +105,7 @@ impl fmt::Display for Day {
 
 /// Why `from` and `until` of a freeze are not a valid window.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NoWindow {
+pub enum BadWindow {
     #[error("{0:?} is no time of a freeze: write \"16:00\", \"fri 16:00\" or \"2026-12-24 18:00\"")]
     Time(String),
     #[error("`from` and `until` are written in two ways: write both as {0}")]
@@ -127,10 +127,10 @@ enum WindowEnd {
 }
 
 impl FromStr for WindowEnd {
-    type Err = NoWindow;
+    type Err = BadWindow;
 
-    fn from_str(text: &str) -> Result<Self, NoWindow> {
-        let wrong = || NoWindow::Time(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, BadWindow> {
+        let wrong = || BadWindow::Time(text.to_owned());
         let time = |text: &str| Time::strptime("%H:%M", text).map_err(|_| wrong());
         let Some((first, rest)) = text.split_once(' ') else {
             if let Ok(date) = text.parse::<Date>() {
@@ -151,19 +151,19 @@ impl FreezePeriod {
     /// of the calendar.
     ///
     /// # Errors
-    /// [`NoWindow`] names the problem.
-    pub fn parse(from: &str, until: &str, days: Option<&BTreeSet<Day>>) -> Result<Self, NoWindow> {
+    /// [`BadWindow`] names the problem.
+    pub fn parse(from: &str, until: &str, days: Option<&BTreeSet<Day>>) -> Result<Self, BadWindow> {
         let window = match (from.parse()?, until.parse()?) {
             (WindowEnd::OfDay(from), WindowEnd::OfDay(until)) => Self::Daily {
                 days: match days {
-                    Some(days) if days.is_empty() => return Err(NoWindow::NoDays),
+                    Some(days) if days.is_empty() => return Err(BadWindow::NoDays),
                     Some(days) => days.clone(),
                     None => Day::ALL.into(),
                 },
                 from,
                 until,
             },
-            _ if days.is_some() => return Err(NoWindow::Days),
+            _ if days.is_some() => return Err(BadWindow::Days),
             (WindowEnd::OfWeek(day, time), WindowEnd::OfWeek(until, end)) => Self::Weekly {
                 from: (day, time),
                 until: (until, end),
@@ -171,10 +171,10 @@ impl FreezePeriod {
             (WindowEnd::Of(from), WindowEnd::Of(until)) if from < until => {
                 Self::Once { from, until }
             }
-            (WindowEnd::Of(_), WindowEnd::Of(_)) => return Err(NoWindow::Backwards),
-            (WindowEnd::Of(_), _) => return Err(NoWindow::Mixed("\"2026-12-24 18:00\"")),
-            (WindowEnd::OfWeek(..), _) => return Err(NoWindow::Mixed("\"fri 16:00\"")),
-            (WindowEnd::OfDay(_), _) => return Err(NoWindow::Mixed("\"16:00\"")),
+            (WindowEnd::Of(_), WindowEnd::Of(_)) => return Err(BadWindow::Backwards),
+            (WindowEnd::Of(_), _) => return Err(BadWindow::Mixed("\"2026-12-24 18:00\"")),
+            (WindowEnd::OfWeek(..), _) => return Err(BadWindow::Mixed("\"fri 16:00\"")),
+            (WindowEnd::OfDay(_), _) => return Err(BadWindow::Mixed("\"16:00\"")),
         };
         Ok(window)
     }
@@ -192,8 +192,8 @@ impl FreezePeriod {
         match self {
             Self::Once { from, until } => within(*from, *until),
             Self::Daily { days, from, until } => (0..=1).find_map(|before| {
-                let day =
-                    begun_before(before).filter(|day| days.contains(&Day::of(day.weekday())))?;
+                let day = begun_before(before)
+                    .filter(|day| days.contains(&Day::from_weekday(day.weekday())))?;
                 let last = if until > from {
                     day
                 } else {
@@ -202,7 +202,8 @@ impl FreezePeriod {
                 within(day.to_datetime(*from), last.to_datetime(*until))
             }),
             Self::Weekly { from, until } => (0..=7).find_map(|before| {
-                let day = begun_before(before).filter(|day| Day::of(day.weekday()) == from.0)?;
+                let day = begun_before(before)
+                    .filter(|day| Day::from_weekday(day.weekday()) == from.0)?;
                 let whole_week = from.0 == until.0 && until.1 <= from.1;
                 let length = if whole_week {
                     7
@@ -266,7 +267,7 @@ impl Calendar {
 
     /// Formats a time in the calendar's zone.
     #[must_use]
-    pub fn shown(&self, time: Timestamp) -> String {
+    pub fn format(&self, time: Timestamp) -> String {
         let local = time.to_zoned(self.zone.clone());
         local.strftime("%a %Y-%m-%d %H:%M %Z").to_string()
     }
@@ -463,7 +464,7 @@ mod tests {
             freezes: Vec::new(),
             zone: berlin(),
         };
-        let shown = calendar.shown("2026-11-20T15:00:00Z".parse().unwrap());
+        let shown = calendar.format("2026-11-20T15:00:00Z".parse().unwrap());
         assert_eq!(shown, "Fri 2026-11-20 16:00 CET");
     }
 
@@ -471,20 +472,25 @@ mod tests {
     fn invalid_window_is_refused() {
         let friday = BTreeSet::from([Day::Fri]);
         for (from, until, days, wrong) in [
-            ("noon", "13:00", None, NoWindow::Time("noon".to_owned())),
-            ("25:00", "13:00", None, NoWindow::Time("25:00".to_owned())),
-            ("fri", "mon 09:00", None, NoWindow::Time("fri".to_owned())),
-            ("12:00", "mon 09:00", None, NoWindow::Mixed("\"16:00\"")),
-            ("fri 12:00", "13:00", None, NoWindow::Mixed("\"fri 16:00\"")),
+            ("noon", "13:00", None, BadWindow::Time("noon".to_owned())),
+            ("25:00", "13:00", None, BadWindow::Time("25:00".to_owned())),
+            ("fri", "mon 09:00", None, BadWindow::Time("fri".to_owned())),
+            ("12:00", "mon 09:00", None, BadWindow::Mixed("\"16:00\"")),
+            (
+                "fri 12:00",
+                "13:00",
+                None,
+                BadWindow::Mixed("\"fri 16:00\""),
+            ),
             (
                 "2026-12-24",
                 "13:00",
                 None,
-                NoWindow::Mixed("\"2026-12-24 18:00\""),
+                BadWindow::Mixed("\"2026-12-24 18:00\""),
             ),
-            ("2026-12-24", "2026-12-24", None, NoWindow::Backwards),
-            ("fri 12:00", "mon 09:00", Some(&friday), NoWindow::Days),
-            ("12:00", "13:00", Some(&BTreeSet::new()), NoWindow::NoDays),
+            ("2026-12-24", "2026-12-24", None, BadWindow::Backwards),
+            ("fri 12:00", "mon 09:00", Some(&friday), BadWindow::Days),
+            ("12:00", "13:00", Some(&BTreeSet::new()), BadWindow::NoDays),
         ] {
             assert_eq!(
                 FreezePeriod::parse(from, until, days),

@@ -12,7 +12,7 @@ use super::*;
 const PEOPLE: [&str; 4] = ["alice", "bob", "carol", "dave"];
 const GROUPS: [&str; 2] = ["pm", "ops"];
 
-/// Somebody who says yes to some plan, belonging to some groups.
+/// A user of some groups who approves some plan.
 fn any_yes() -> impl Strategy<Value = (usize, Vec<usize>, bool)> {
     (
         0..PEOPLE.len(),
@@ -92,7 +92,7 @@ fn any_terms() -> impl Strategy<Value = Terms> {
     })
 }
 
-/// A yes as it stands in a log, whoever wrote it there.
+/// An approval as a log may contain it, valid or not.
 fn any_kept() -> impl Strategy<Value = Approval> {
     let stead = prop::option::of(0..NAMES.len());
     let groups = prop::collection::vec(0..GROUPS.len(), 0..3);
@@ -178,7 +178,7 @@ proptest! {
     ) {
         for given in orders(&kept) {
             let expected = counted(&terms, &given);
-            let found: Vec<&Approval> = valid(&terms, &given).collect();
+            let found: Vec<&Approval> = valid_approvals(&terms, &given).collect();
             prop_assert_eq!(&found, &expected);
             if missing(&terms, &given).is_empty() {
                 prop_assert!(is_enough(&terms, &expected), "{:?}", given);
@@ -188,8 +188,8 @@ proptest! {
         }
     }
 
-    /// What [`approve`] takes of people who stand in for each other counts, and what it refuses as said
-    /// twice has somebody in common with what was said.
+    /// What [`approve`] accepts from delegates counts, and what it refuses as said
+    /// twice shares a user with the recorded approvals.
     #[test]
     fn accepted_delegated_approvals_always_count(
         terms in any_terms(),
@@ -217,7 +217,7 @@ proptest! {
                 }
                 Err(_) => {}
             }
-            // Each one counts, and so nobody has a part in two.
+            // Each one counts, so no user has a part in two.
             prop_assert_eq!(counted(&terms, &given).len(), given.len(), "{:?}", &given);
             let people: usize = given.iter().map(|one| part_of(one).len()).sum();
             let different: BTreeSet<&str> = given.iter().flat_map(part_of).collect();

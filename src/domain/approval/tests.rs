@@ -226,7 +226,7 @@ fn delegation_counts_no_person_twice() {
         matches!(again, Err(ApprovalRefusal::Twice { .. })),
         "{again:?}"
     );
-    // Whatever somebody wrote into the log.
+    // Approvals that were written directly into the log.
     let stead = Approval {
         in_stead_of: Some("carol".to_owned()),
         ..own.clone()
@@ -374,12 +374,12 @@ fn delegate_may_not_stop_tasks_of_others() {
 fn approval_names_the_delegate_and_the_delegator() {
     let terms = terms(&["1"]);
     let own = yes(&terms, &[], &actor("bob", &[])).unwrap();
-    assert_eq!(own.said_by(), "bob");
+    assert_eq!(own.attribution(), "bob");
     let stead = Approval {
         in_stead_of: Some("carol".to_owned()),
         ..own
     };
-    assert_eq!(stead.said_by(), "bob on behalf of carol");
+    assert_eq!(stead.attribution(), "bob on behalf of carol");
 }
 
 #[test]

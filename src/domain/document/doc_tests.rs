@@ -13,7 +13,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 /// One row of a table of keys.
 pub(crate) struct Row<'p> {
     pub(crate) key: &'p str,
-    /// What stands in the column "default", without the backticks of code.
+    /// The content of the column "default", without the backticks of code.
     pub(crate) default: &'p str,
     /// Whether that is code: a TOML value.
     pub(crate) is_value: IsValue,

@@ -13,7 +13,7 @@ pub enum WrittenMoment {
     Local(DateTime),
 }
 
-/// Parses a point in time; `None` if it is none. An offset or a zone is never ignored.
+/// Parses a point in time; `None` if it is invalid. An offset or a zone is never ignored.
 #[must_use]
 pub fn parse(text: &str) -> Option<WrittenMoment> {
     let text = text.trim();

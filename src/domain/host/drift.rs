@@ -12,7 +12,7 @@ use super::state::{BrokenCurrent, HostState, ReleaseId};
 pub struct Drift {
     /// What tagship switched to.
     pub from: ReleaseId,
-    /// What `current` points to; `None` if there is none.
+    /// What `current` points to; `None` if it does not exist.
     pub to: Option<ReleaseId>,
     /// When the drift was first seen.
     pub since: Timestamp,
@@ -28,21 +28,21 @@ impl Drift {
     /// Returns the drift if a host, as seen at `now`, is not at the release that tagship switched
     /// to (`switched`: since when). `known`: what was seen earlier.
     #[must_use]
-    pub fn found(
+    pub fn detect(
         release: &ReleaseId,
         switched: Option<Timestamp>,
         known: Option<&Self>,
-        standing: &HostState,
+        state: &HostState,
         now: Timestamp,
     ) -> Option<Self> {
-        let (to, broken) = (standing.live.clone(), standing.broken);
+        let (to, broken) = (state.live.clone(), state.broken);
         let moved = to.as_ref() != Some(release);
         if !moved && broken.is_none() {
             return None;
         }
         let known = known.filter(|known| (&known.to, known.broken) == (&to, broken));
         // A link older than tagship's switch was copied here: its time is meaningless.
-        let changed = standing.changed.filter(|at| {
+        let changed = state.changed.filter(|at| {
             let after = switched.is_none_or(|switched| *at >= switched);
             moved && after && *at <= now
         });
@@ -57,7 +57,7 @@ impl Drift {
 
     /// Whether a switch can replace it: releases and rollbacks replace only links.
     #[must_use]
-    pub fn is_replaced(&self) -> bool {
+    pub fn is_replaceable(&self) -> bool {
         matches!(self.broken, None | Some(BrokenCurrent::Dangling))
     }
 
@@ -81,7 +81,7 @@ impl Drift {
 
 impl Drift {
     /// Returns it with since when it is known, by the given format of a time.
-    pub fn seen(&self, show: impl Fn(Timestamp) -> String) -> String {
+    pub fn describe(&self, show: impl Fn(Timestamp) -> String) -> String {
         let first = show(self.since);
         match self.changed {
             Some(changed) => format!(

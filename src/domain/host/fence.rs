@@ -20,13 +20,13 @@ pub fn fence_max(ours: u64) -> u64 {
 
 /// Returns the highest turn accepted from a host, in microseconds, given our own.
 #[must_use]
-pub fn turn_max(ours: u64) -> u64 {
+pub fn op_sequence_max(ours: u64) -> u64 {
     ours.saturating_add(AHEAD_MAX_S * 1_000_000)
 }
 
 /// Returns the turn for the time in a fence, in microseconds.
 #[must_use]
-pub fn turn_of(fence: u64) -> u64 {
+pub fn op_sequence_of(fence: u64) -> u64 {
     (fence >> FENCE_SALT_BITS) * 1000
 }
 
@@ -44,20 +44,20 @@ pub fn fenced(ours: u64, held: u64) -> HostError {
 /// Returns by how many milliseconds to raise claims on a host, so that this and later ones exceed
 /// the fence it has shown; `None` if that fence is implausible.
 #[must_use]
-pub fn lift_above(claim: u64, shown: u64) -> Option<u64> {
-    if shown > fence_max(claim) {
+pub fn raise_above(claim: u64, seen: u64) -> Option<u64> {
+    if seen > fence_max(claim) {
         return None;
     }
-    (shown >> FENCE_SALT_BITS)
+    (seen >> FENCE_SALT_BITS)
         .checked_sub(claim >> FENCE_SALT_BITS)?
         .checked_add(1)
 }
 
-/// Returns the fence of a claim, raised by `lift_ms`. If that overflows, it is returned unchanged,
+/// Returns the fence of a claim, raised by `raise_ms`. If that overflows, it is returned unchanged,
 /// and the host refuses it.
 #[must_use]
-pub fn lifted(claim: u64, lift_ms: u64) -> u64 {
-    let lift = lift_ms.checked_mul(1 << FENCE_SALT_BITS);
+pub fn raised(claim: u64, raise_ms: u64) -> u64 {
+    let lift = raise_ms.checked_mul(1 << FENCE_SALT_BITS);
     lift.and_then(|lift| claim.checked_add(lift))
         .unwrap_or(claim)
 }
@@ -72,26 +72,26 @@ mod tests {
     #[test]
     fn lifted_claims_exceed_shown_fences_and_keep_order() {
         for ahead_ms in [0, 1, 40 * 86_400_000] {
-            let shown = CLAIM + (ahead_ms << FENCE_SALT_BITS) + 3;
-            let lift = lift_above(CLAIM, shown).unwrap();
-            assert!(lifted(CLAIM, lift) > shown);
-            assert!(lifted(CLAIM + 1, lift) > lifted(CLAIM, lift));
+            let seen = CLAIM + (ahead_ms << FENCE_SALT_BITS) + 3;
+            let lift = raise_above(CLAIM, seen).unwrap();
+            assert!(raised(CLAIM, lift) > seen);
+            assert!(raised(CLAIM + 1, lift) > raised(CLAIM, lift));
         }
     }
 
     #[test]
     fn implausible_fence_lifts_nothing_and_overflows_nothing() {
-        for shown in [u64::MAX, i64::MAX.cast_unsigned(), fence_max(CLAIM) + 1] {
-            assert_eq!(lift_above(CLAIM, shown), None);
-            let HostError::Refused(why) = fenced(CLAIM, shown) else {
-                panic!("{shown} is no claim");
+        for seen in [u64::MAX, i64::MAX.cast_unsigned(), fence_max(CLAIM) + 1] {
+            assert_eq!(raise_above(CLAIM, seen), None);
+            let HostError::Refused(why) = fenced(CLAIM, seen) else {
+                panic!("{seen} is no claim");
             };
-            assert!(why.contains(&format!(".tagship/fence-{shown}")), "{why}");
+            assert!(why.contains(&format!(".tagship/fence-{seen}")), "{why}");
         }
         assert_eq!(fence_max(u64::MAX), u64::MAX);
-        assert_eq!(turn_max(u64::MAX), u64::MAX);
-        assert_eq!(lifted(CLAIM, u64::MAX), CLAIM);
-        assert_eq!(lifted(u64::MAX, 1), u64::MAX);
-        assert_eq!(lift_above(CLAIM, 0), None);
+        assert_eq!(op_sequence_max(u64::MAX), u64::MAX);
+        assert_eq!(raised(CLAIM, u64::MAX), CLAIM);
+        assert_eq!(raised(u64::MAX, 1), u64::MAX);
+        assert_eq!(raise_above(CLAIM, 0), None);
     }
 }

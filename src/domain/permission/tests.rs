@@ -23,7 +23,7 @@ fn standing_may(role: Role, scopes: &Scopes, ability: Ability) -> Result<(), Mis
         name: "alice",
         role: role.min(scopes.ceiling()),
         scopes,
-        place: &place,
+        target: &place,
     };
     standing.may(ability, "do it")
 }
@@ -145,7 +145,7 @@ fn own_task_requires_a_lower_role_than_anothers() {
             name: "alice",
             role,
             scopes: &scopes,
-            place: &place,
+            target: &place,
         };
         standing.may_of(whose, "stop this task")
     };
@@ -288,7 +288,7 @@ fn refusal_names_the_required_role() {
             name: "alice",
             role: Role::None,
             scopes: &Scopes::default(),
-            place: &place,
+            target: &place,
         };
         let refused = standing.may(ability, "do it").unwrap_err().to_string();
         let told = format!("alice has the role none; to do it requires the role {needs}:");
@@ -303,7 +303,7 @@ fn refusal_names_the_missing_token_scope() {
         name: "alice",
         role: Role::Submitter,
         scopes: &[Scope::Submit].into_iter().collect(),
-        place: &place,
+        target: &place,
     };
     standing.may_of(Whose::Own, "stop this task").unwrap();
     let refused = standing.may_of(Whose::Others, "stop this task");
@@ -320,7 +320,7 @@ fn refusal_asks_for_the_lowest_sufficient_role() {
         name: "alice",
         role: Role::Viewer,
         scopes: &Scope::ALL.into_iter().collect(),
-        place: &place,
+        target: &place,
     };
     for (whose, told) in [
         (Whose::Own, "requires the role submitter:"),
@@ -349,7 +349,7 @@ fn refusal_never_asks_for_a_scope_the_token_has() {
                 name: "alice",
                 role,
                 scopes: &scopes,
-                place: &place,
+                target: &place,
             };
             for whose in [Whose::Own, Whose::Others] {
                 let refused = standing.may_of(whose, "stop this task");

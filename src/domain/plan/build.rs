@@ -79,7 +79,7 @@ pub enum PlanError {
     #[error(
         "template {template}: stage {stage} takes the hosts of an environment, or what is released there, and the task belongs to no project; submit it with a project and an environment"
     )]
-    NoPlace { template: String, stage: String },
+    NoDeployTarget { template: String, stage: String },
     #[error(
         "template {template}: stage {stage} releases a commit, and the task names no tag; submit it with one"
     )]
@@ -126,20 +126,20 @@ pub enum PlanError {
 /// # Errors
 /// [`PlanError`] names the template and what is missing.
 pub fn build(
-    ground: &ResolvedEnvironment,
+    resolved: &ResolvedEnvironment,
     template: &Template,
     commit: &str,
-    asked: &TaskInputs<'_>,
+    inputs: &TaskInputs<'_>,
 ) -> Result<Plan, PlanError> {
-    let (parameters, secrets) = parameters(ground, template, asked)?;
+    let (parameters, secrets) = parameters(resolved, template, inputs)?;
     let mut hosts = Vec::new();
     let mut stages = Vec::with_capacity(template.stages.len());
     for stage in &template.stages {
-        fits(ground, template, stage, commit)?;
-        let names = match stage_hosts(ground, template, stage, asked)? {
+        check_stage(resolved, template, stage, commit)?;
+        let names = match stage_hosts(resolved, template, stage, inputs)? {
             None => vec![AGENT.to_owned()],
             Some(on) => {
-                on.iter().for_each(|host| add(&mut hosts, host));
+                on.iter().for_each(|host| add_unique(&mut hosts, host));
                 on.iter().map(|host| host.name.clone()).collect()
             }
         };
@@ -151,22 +151,22 @@ pub fn build(
             steps: stage.steps.clone(),
         });
     }
-    let named = ResolvedNames::by(ground, template, &mut hosts)?;
+    let named = ResolvedNames::resolve(resolved, template, &mut hosts)?;
     Ok(Plan {
-        project: ground.project.clone(),
-        environment: ground.environment.clone(),
-        git_url: ground.git_url.clone(),
+        project: resolved.project.clone(),
+        environment: resolved.environment.clone(),
+        git_url: resolved.git_url.clone(),
         template: template.name.clone(),
         template_digest: template.digest.clone(),
         commit: commit.to_owned(),
         parameters,
         secrets,
         hosts,
-        placement: ground.placement.clone(),
-        on_failure: ground.on_failure,
-        pause_timeout_s: ground.pause_timeout_s,
-        approvals: ground.approvals.clone(),
-        self_approval: ground.self_approval,
+        placement: resolved.placement.clone(),
+        on_failure: resolved.on_failure,
+        pause_timeout_s: resolved.pause_timeout_s,
+        approvals: resolved.approvals.clone(),
+        self_approval: resolved.self_approval,
         stages,
         named,
         rebuilt: Vec::new(),
@@ -177,9 +177,9 @@ pub fn build(
 
 /// Returns the parameters with their values, and the names of the secret ones.
 fn parameters(
-    ground: &ResolvedEnvironment,
+    resolved: &ResolvedEnvironment,
     template: &Template,
-    asked: &TaskInputs<'_>,
+    inputs: &TaskInputs<'_>,
 ) -> Result<(BTreeMap<String, String>, Vec<String>), PlanError> {
     let refused = |errors: &[ParamError]| PlanError::Parameters {
         template: template.name.clone(),
@@ -189,11 +189,11 @@ fn parameters(
             .collect::<Vec<_>>()
             .join("; "),
     };
-    let mut given = asked.parameters.clone();
-    let hidden = asked.unclassified.iter().chain(asked.secrets);
+    let mut given = inputs.parameters.clone();
+    let hidden = inputs.unclassified.iter().chain(inputs.secrets);
     given.extend(hidden.map(|(name, value)| (name.clone(), value.expose().to_owned())));
     let mut own = BTreeMap::new();
-    if ground.project.is_empty() {
+    if resolved.project.is_empty() {
         for name in SUPPLIED_BY_PROJECT {
             own.extend(given.remove_entry(name));
         }
@@ -205,15 +205,15 @@ fn parameters(
     if let Some((name, _)) = values.iter().find(|(_, value)| value.contains('\0')) {
         return Err(refused(&[ParamError::Nul { name: name.clone() }]));
     }
-    let secrets = asked.secrets.keys().chain(template.secrets());
+    let secrets = inputs.secrets.keys().chain(template.secrets());
     let secrets: BTreeSet<String> = secrets.cloned().collect();
     values.retain(|name, _| !secrets.contains(name));
     Ok((values, secrets.into_iter().collect()))
 }
 
 /// Checks whether the task has what the steps of a stage need.
-fn fits(
-    ground: &ResolvedEnvironment,
+fn check_stage(
+    resolved: &ResolvedEnvironment,
     template: &Template,
     stage: &template::StageTemplate,
     commit: &str,
@@ -221,8 +221,8 @@ fn fits(
     let releases = stage.steps.iter().any(|step| step.action.releases());
     let template = template.name.clone();
     let stage = stage.name.clone();
-    if releases && ground.placement.is_none() {
-        return Err(PlanError::NoPlace { template, stage });
+    if releases && resolved.placement.is_none() {
+        return Err(PlanError::NoDeployTarget { template, stage });
     }
     if releases && commit.is_empty() {
         return Err(PlanError::NoCommit { template, stage });
@@ -231,7 +231,7 @@ fn fits(
 }
 
 /// Adds a host unless it is already there.
-fn add(hosts: &mut Vec<PlannedHost>, host: &PlannedHost) {
+fn add_unique(hosts: &mut Vec<PlannedHost>, host: &PlannedHost) {
     if hosts.iter().all(|known| known.name != host.name) {
         hosts.push(host.clone());
     }
@@ -239,8 +239,8 @@ fn add(hosts: &mut Vec<PlannedHost>, host: &PlannedHost) {
 
 impl ResolvedNames {
     /// Resolves the names in the steps of a template; hosts of single steps are added to `hosts`.
-    fn by(
-        ground: &ResolvedEnvironment,
+    fn resolve(
+        resolved: &ResolvedEnvironment,
         template: &Template,
         hosts: &mut Vec<PlannedHost>,
     ) -> Result<Self, PlanError> {
@@ -254,7 +254,7 @@ impl ResolvedNames {
         for (_, step) in template.steps() {
             let of = || (template.name.clone(), step.name.clone());
             if let Some(name) = &step.user {
-                let Some(user) = ground.users.get(name) else {
+                let Some(user) = resolved.users.get(name) else {
                     let ((template, step), user) = (of(), name.clone());
                     return Err(PlanError::UnknownUser {
                         template,
@@ -268,11 +268,11 @@ impl ResolvedNames {
                 None => {}
                 Some(AGENT) => {
                     let (template, step) = of();
-                    let local = ground.local.clone();
+                    let local = resolved.local.clone();
                     named.local = Some(local.ok_or(PlanError::NoLocalRun { template, step })?);
                 }
                 Some(name) => {
-                    let Some(host) = ground.machines.get(name) else {
+                    let Some(host) = resolved.machines.get(name) else {
                         let ((template, step), host) = (of(), name.to_owned());
                         return Err(PlanError::UnknownHost {
                             template,
@@ -280,7 +280,7 @@ impl ResolvedNames {
                             host,
                         });
                     };
-                    add(hosts, host);
+                    add_unique(hosts, host);
                 }
             }
             if let Some(script) = step.action.script() {
@@ -299,25 +299,25 @@ impl ResolvedNames {
 
 /// Returns a stage's hosts, empty if every step names its own; `None` for the agent's own machine.
 fn stage_hosts<'a>(
-    ground: &'a ResolvedEnvironment,
+    resolved: &'a ResolvedEnvironment,
     template: &Template,
     stage: &template::StageTemplate,
-    asked: &TaskInputs<'a>,
+    inputs: &TaskInputs<'a>,
 ) -> Result<Option<&'a [PlannedHost]>, PlanError> {
     if stage.steps.iter().all(|step| step.host.is_some()) {
         return Ok(Some(&[]));
     }
     let hosts = match &stage.hosts {
         StageHosts::Agent => return Ok(None),
-        StageHosts::Environment if ground.placement.is_none() => {
-            return Err(PlanError::NoPlace {
+        StageHosts::Environment if resolved.placement.is_none() => {
+            return Err(PlanError::NoDeployTarget {
                 template: template.name.clone(),
                 stage: stage.name.clone(),
             });
         }
-        StageHosts::Environment => &ground.hosts,
+        StageHosts::Environment => &resolved.hosts,
         StageHosts::Group(group) => {
-            ground
+            resolved
                 .groups
                 .get(group)
                 .ok_or_else(|| PlanError::UnknownGroup {
@@ -326,12 +326,14 @@ fn stage_hosts<'a>(
                     group: group.clone(),
                 })?
         }
-        StageHosts::Given(number) => return given_hosts(template, stage, *number, asked).map(Some),
+        StageHosts::Given(number) => {
+            return given_hosts(template, stage, *number, inputs).map(Some);
+        }
     };
     if hosts.is_empty() {
         return Err(PlanError::NoHosts {
-            project: ground.project.clone(),
-            environment: ground.environment.clone(),
+            project: resolved.project.clone(),
+            environment: resolved.environment.clone(),
         });
     }
     Ok(Some(hosts))
@@ -342,9 +344,9 @@ fn given_hosts<'a>(
     template: &Template,
     stage: &template::StageTemplate,
     number: u8,
-    asked: &TaskInputs<'a>,
+    inputs: &TaskInputs<'a>,
 ) -> Result<&'a [PlannedHost], PlanError> {
-    let hosts = asked
+    let hosts = inputs
         .hosts
         .get(&number)
         .ok_or_else(|| PlanError::HostsNotGiven {

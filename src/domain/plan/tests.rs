@@ -194,7 +194,7 @@ fn every_field_is_in_the_digest() {
     }
 }
 
-/// What the first program may hand on.
+/// The declared outputs of the first program.
 fn outputs(plan: &mut Plan) -> (&mut Vec<String>, &mut Vec<String>) {
     match &mut plan.stages[1].steps[1].action {
         StepAction::Run(program) => (&mut program.outputs, &mut program.secret_outputs),
@@ -255,7 +255,7 @@ fn stored_plan_roundtrips() {
 
 #[test]
 fn rollback_plan_stages_and_switches_without_gates() {
-    let back = plan().going_back().unwrap();
+    let back = plan().rollback().unwrap();
     let names: Vec<&str> = back
         .stages
         .iter()
@@ -272,19 +272,19 @@ fn going_back_to_targets_has_no_commit_and_only_their_hosts() {
     let [own, old] = [named("20261130-120000-2222222"), named("20260101120000")];
     let targets = [("web2", &old), ("db1", &old)];
     let targets = targets.map(|(host, release)| (host.to_owned(), release.clone()));
-    let back = plan().going_back_to(&targets.into()).unwrap();
+    let back = plan().rollback_to(&targets.into()).unwrap();
     assert_eq!(back.commit, "");
     assert!(back.rebuilt.is_empty(), "nothing is built");
     assert!(back.stages.iter().all(|stage| stage.hosts == ["web2"]));
     assert_eq!(back.targets, [("web2".to_owned(), old.clone())].into());
-    assert_eq!(back.target_on("web2", &own), &old);
-    assert_eq!(back.target_on("web1", &own), &own);
+    assert_eq!(back.target_release("web2", &own), &old);
+    assert_eq!(back.target_release("web1", &own), &own);
     let other = [("web2".to_owned(), own.clone())].into();
-    let other = plan().going_back_to(&other).unwrap();
+    let other = plan().rollback_to(&other).unwrap();
     assert_ne!(back.digest(), other.digest(), "an approval covers it");
-    assert!(back.going_back().unwrap().targets.is_empty());
+    assert!(back.rollback().unwrap().targets.is_empty());
     let elsewhere = [("db1".to_owned(), old)].into();
-    assert_eq!(plan().going_back_to(&elsewhere), None);
+    assert_eq!(plan().rollback_to(&elsewhere), None);
 }
 
 #[test]
@@ -322,7 +322,7 @@ fn each_host_of_a_stage_has_one_index_and_its_own_steps() {
             named("web", Some("web2"), false),
         ],
     };
-    assert_eq!(stage.places(), ["web1", "web2", "db1"]);
+    assert_eq!(stage.host_names(), ["web1", "web2", "db1"]);
     let runs = |place| -> Vec<usize> { (0..5).filter(|step| stage.runs(place, *step)).collect() };
     assert_eq!(runs(0), [0, 1], "web1");
     assert_eq!(runs(1), [0, 4], "web2");
@@ -349,7 +349,7 @@ fn switch_stage_is_the_stage_that_publishes() {
     assert_eq!(plan.publish_stage(), Some(0));
     plan.stages.remove(0);
     assert_eq!(plan.publish_stage(), None);
-    assert_eq!(plan.going_back(), None);
+    assert_eq!(plan.rollback(), None);
 }
 
 #[test]
@@ -369,19 +369,19 @@ fn host_is_found_by_name_and_reached_as_the_steps_user() {
         identity: "/operator".to_owned(),
         ..web2.clone()
     };
-    assert_eq!(operator.on(web2), reached);
+    assert_eq!(operator.apply_to(web2), reached);
     let by_port = PlannedUser {
         port: None,
         ..operator.clone()
     };
     assert_eq!(
-        by_port.on(web2),
+        by_port.apply_to(web2),
         PlannedHost {
             port: 22,
             ..reached
         }
     );
-    assert_eq!(plan.placement.unwrap().on("web2"), "/srv/web2");
+    assert_eq!(plan.placement.unwrap().path_on("web2"), "/srv/web2");
 }
 
 #[test]

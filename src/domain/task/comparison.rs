@@ -13,7 +13,7 @@ impl Task {
             State::Waiting | State::Scheduled { .. } | State::Queued
         );
         let found = matches!(self.submission.origin, Origin::Rollback { to: None, .. });
-        waits && self.submission.has_place() && (self.commit().is_some() || found)
+        waits && self.submission.has_environment() && (self.commit().is_some() || found)
     }
 
     /// Replaces the comparison; returns whether the event was a new one. A task that has begun

@@ -39,8 +39,8 @@ pub struct StepRef {
     clippy::trivially_copy_pass_by_ref,
     reason = "the signature is serde's"
 )]
-fn is_forward(way: &Direction) -> bool {
-    *way == Direction::Forward
+fn is_forward(direction: &Direction) -> bool {
+    *direction == Direction::Forward
 }
 
 /// How a step ended.
@@ -192,7 +192,7 @@ pub struct Landed {
     #[serde(default, skip_serializing_if = "ComparedWith::is_unknown")]
     pub compared: ComparedWith,
     /// What waits for the task's scheduled time.
-    #[serde(default, skip_serializing_if = "Waits::is_usual")]
+    #[serde(default, skip_serializing_if = "Waits::is_default")]
     pub waits: Waits,
 }
 
@@ -222,7 +222,7 @@ impl Waits {
         clippy::trivially_copy_pass_by_ref,
         reason = "the signature is serde's"
     )]
-    fn is_usual(&self) -> bool {
+    fn is_default(&self) -> bool {
         *self == Self::Task
     }
 }
@@ -239,7 +239,8 @@ pub enum Event {
     /// A push reported that the ref was deleted or moved: check that it still exists.
     RefDoubted,
     /// The ref was checked and exists.
-    RefStands,
+    #[serde(rename = "ref-stands")]
+    RefConfirmed,
     /// The ref is in doubt and could not be checked within the time a push may take; the agent
     /// keeps checking.
     RefUnseen {
@@ -364,7 +365,7 @@ pub enum Event {
 
 impl Event {
     /// Whether it comes from tagship itself and does not restart the landing timeout.
-    pub(super) fn is_of_tagship_alone(&self) -> bool {
+    pub(super) fn is_internal(&self) -> bool {
         matches!(self, Self::NotLanded { .. } | Self::Compared { .. })
     }
 
@@ -375,7 +376,7 @@ impl Event {
             Self::Proposed(_) => "proposed",
             Self::Joined { .. } => "joined",
             Self::RefDoubted => "ref doubted",
-            Self::RefStands => "ref stands",
+            Self::RefConfirmed => "ref stands",
             Self::RefUnseen { .. } => "ref not seen",
             Self::NotLanded { .. } => "not landed yet",
             Self::Landed(_) => "landed",

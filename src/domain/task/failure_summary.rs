@@ -2,9 +2,9 @@
 //! the store, however many hosts fail. Pure; called by `next` and `stop`.
 
 /// Maximum bytes of all hosts' messages in one event.
-const TOLD_BYTES_MAX: usize = 8 * 1024;
+const SUMMARY_BYTES_MAX: usize = 8 * 1024;
 /// Maximum bytes of one host's message if there are several, so that at least a few fit.
-const ONE_BYTES_MAX: usize = 2 * 1024;
+const MESSAGE_BYTES_MAX: usize = 2 * 1024;
 
 /// Maximum number of hosts named that waited for the same step.
 const NAMED_MAX: usize = 20;
@@ -13,42 +13,42 @@ const NAMED_MAX: usize = 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct HostFailure {
     pub(super) host: String,
-    pub(super) why: Why,
+    pub(super) cause: FailureCause,
 }
 
 /// Why a stage did not complete on a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum FailureCause {
     /// A message that names the host.
-    Said(String),
+    Message(String),
     /// It waited for a step of another host, and no host will do that any more.
-    Waited { step: String, host: String },
+    Blocked { step: String, host: String },
 }
 
 impl HostFailure {
-    pub(super) fn said(host: &str, message: String) -> Self {
+    pub(super) fn with_message(host: &str, message: String) -> Self {
         Self {
             host: host.to_owned(),
-            why: Why::Said(message),
+            cause: FailureCause::Message(message),
         }
     }
 }
 
 /// Summarizes host failures: first the errors, each once if it is the same on several hosts, then
 /// the hosts that waited, once for each step they waited for.
-pub(super) fn failures(failed: &[HostFailure]) -> String {
+pub(super) fn summarize(failed: &[HostFailure]) -> String {
     let mut said: Vec<(String, &str, Vec<&str>)> = Vec::new();
     let mut waited: Vec<(&str, &str, Vec<&str>)> = Vec::new();
-    for HostFailure { host, why } in failed {
+    for HostFailure { host, cause: why } in failed {
         match why {
-            Why::Said(message) => {
-                let general = general(host, message);
+            FailureCause::Message(message) => {
+                let general = generalize(host, message);
                 match said.iter_mut().find(|one| one.0 == general) {
                     Some((.., hosts)) => hosts.push(host),
                     None => said.push((general, message, vec![host])),
                 }
             }
-            Why::Waited { step, host: on } => {
+            FailureCause::Blocked { step, host: on } => {
                 let same = waited.iter_mut().find(|one| (one.0, one.1) == (step, on));
                 match same {
                     Some((.., hosts)) => hosts.push(host),
@@ -57,7 +57,7 @@ pub(super) fn failures(failed: &[HostFailure]) -> String {
             }
         }
     }
-    let mut told: Vec<(String, usize)> = said
+    let mut summary: Vec<(String, usize)> = said
         .into_iter()
         .map(|(general, message, hosts)| match hosts.as_slice() {
             [_] => (message.to_owned(), 1),
@@ -72,12 +72,12 @@ pub(super) fn failures(failed: &[HostFailure]) -> String {
             more => format!(" and {more} more hosts"),
         };
         let message = format!("{named}{more} did not continue: {step} did not succeed on {on}");
-        told.push((message, hosts.len()));
+        summary.push((message, hosts.len()));
     }
-    let told = told
+    let summary = summary
         .iter()
         .map(|(message, hosts)| (message.as_str(), *hosts));
-    bounded(&told.collect::<Vec<_>>())
+    join_bounded(&summary.collect::<Vec<_>>())
 }
 
 /// `web1, web2 and 8 more`: all names if there are few, else the number of the others.
@@ -90,7 +90,7 @@ fn names(hosts: &[&str]) -> String {
 
 /// Returns a host's message in a form common to all hosts: its name becomes `{HOST}`, and its name
 /// with its address becomes `the host`.
-fn general(host: &str, message: &str) -> String {
+fn generalize(host: &str, message: &str) -> String {
     let mut rest = message
         .strip_prefix(host)
         .and_then(|rest| rest.strip_prefix(": "))
@@ -118,22 +118,22 @@ fn general(host: &str, message: &str) -> String {
 }
 
 /// Joins the hosts' messages: as many as fit, and the number of the others.
-pub(super) fn together<'m>(messages: impl IntoIterator<Item = &'m str>) -> String {
+pub(super) fn join_messages<'m>(messages: impl IntoIterator<Item = &'m str>) -> String {
     let messages: Vec<(&str, usize)> = messages.into_iter().map(|message| (message, 1)).collect();
-    bounded(&messages)
+    join_bounded(&messages)
 }
 
-/// As [`together`]; each message comes with its number of hosts.
-fn bounded(messages: &[(&str, usize)]) -> String {
+/// As [`join_messages`]; each message comes with its number of hosts.
+fn join_bounded(messages: &[(&str, usize)]) -> String {
     let one_bytes_max = match messages.len() {
-        1 => TOLD_BYTES_MAX,
-        _ => ONE_BYTES_MAX,
+        1 => SUMMARY_BYTES_MAX,
+        _ => MESSAGE_BYTES_MAX,
     };
     let mut text = String::new();
     let mut left_out = 0_usize;
     for (message, hosts) in messages {
-        let message = cut(message, one_bytes_max);
-        if left_out > 0 || text.len() + message.len() > TOLD_BYTES_MAX {
+        let message = truncate(message, one_bytes_max);
+        if left_out > 0 || text.len() + message.len() > SUMMARY_BYTES_MAX {
             left_out += hosts;
             continue;
         }
@@ -150,22 +150,22 @@ fn bounded(messages: &[(&str, usize)]) -> String {
 }
 
 /// Marks truncated text.
-const WENT_ON: &str = " …";
+const TRUNCATION_MARK: &str = " …";
 
 /// Truncates a text to at most so many bytes, including the mark.
-fn cut(text: &str, bytes_max: usize) -> String {
+fn truncate(text: &str, bytes_max: usize) -> String {
     if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let mut end = bytes_max - WENT_ON.len();
+    let mut end = bytes_max - TRUNCATION_MARK.len();
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    format!("{}{WENT_ON}", &text[..end])
+    format!("{}{TRUNCATION_MARK}", &text[..end])
 }
 
 /// Joins the reason for a rollback and the message about the rollback itself.
-pub(crate) fn joined(reason: &str, message: &str) -> String {
+pub(crate) fn join_reason(reason: &str, message: &str) -> String {
     if message.is_empty() {
         reason.to_owned()
     } else {
@@ -180,7 +180,7 @@ mod tests {
     #[test]
     fn messages_of_a_thousand_hosts_fit_one_event() {
         let said = vec!["x".repeat(2_000); 1_000];
-        let text = together(said.iter().map(String::as_str));
+        let text = join_messages(said.iter().map(String::as_str));
         assert!(text.len() < 9 * 1024, "{}", text.len());
         assert!(text.ends_with("; and 996 more hosts"), "{}", &text[8_000..]);
     }
@@ -188,23 +188,23 @@ mod tests {
     #[test]
     fn verbose_host_leaves_room_for_others() {
         let long = "é".repeat(100_000);
-        let text = together([long.as_str(), "b: refused"]);
+        let text = join_messages([long.as_str(), "b: refused"]);
         assert!(text.ends_with(" …; b: refused"), "{}", &text[2_000..]);
     }
 
     #[test]
     fn single_host_message_uses_exactly_the_total_limit() {
-        let fits = "x".repeat(TOLD_BYTES_MAX);
-        assert_eq!(together([fits.as_str()]), fits);
-        let longer = together([format!("{fits}x").as_str()]);
+        let fits = "x".repeat(SUMMARY_BYTES_MAX);
+        assert_eq!(join_messages([fits.as_str()]), fits);
+        let longer = join_messages([format!("{fits}x").as_str()]);
         assert!(longer.starts_with("xxx") && longer.ends_with("xxx …"));
-        assert_eq!((longer.len(), TOLD_BYTES_MAX), (8_192, 8_192));
+        assert_eq!((longer.len(), SUMMARY_BYTES_MAX), (8_192, 8_192));
     }
 
-    fn said(message: &str) -> HostFailure {
+    fn with_message(message: &str) -> HostFailure {
         HostFailure {
             host: "web1".to_owned(),
-            why: Why::Said(message.to_owned()),
+            cause: FailureCause::Message(message.to_owned()),
         }
     }
 
@@ -212,7 +212,7 @@ mod tests {
         let (step, on) = (step.to_owned(), "db".to_owned());
         HostFailure {
             host: host.to_owned(),
-            why: Why::Waited { step, host: on },
+            cause: FailureCause::Blocked { step, host: on },
         }
     }
 
@@ -222,11 +222,11 @@ mod tests {
             waited("web1", "migrate"),
             waited("web2", "migrate"),
             waited("web3", "warm"),
-            said("db: migrate: no"),
+            with_message("db: migrate: no"),
         ];
         let text = "db: migrate: no; web1, web2 did not continue: migrate did not succeed on db; \
                     web3 did not continue: warm did not succeed on db";
-        assert_eq!(failures(&failed), text);
+        assert_eq!(summarize(&failed), text);
     }
 
     #[test]
@@ -235,84 +235,87 @@ mod tests {
             let message = format!(
                 "{host}: sync: cannot reach {host} (deploy@192.0.2.{address}:22): connection refused; look in /srv/{host}/shop"
             );
-            HostFailure::said(host, message)
+            HostFailure::with_message(host, message)
         };
         let one = [reach("web1", 1)];
         assert_eq!(
-            failures(&one),
+            summarize(&one),
             "web1: sync: cannot reach web1 (deploy@192.0.2.1:22): connection refused; look in /srv/web1/shop"
         );
         let same = "sync: cannot reach the host: connection refused; look in /srv/{HOST}/shop";
         let mut failed = vec![reach("web1", 1), reach("web2", 2)];
-        assert_eq!(failures(&failed), format!("web1, web2: {same}"));
+        assert_eq!(summarize(&failed), format!("web1, web2: {same}"));
         failed.insert(
             1,
-            HostFailure::said("db", "db: sync: web10 is no host".to_owned()),
+            HostFailure::with_message("db", "db: sync: web10 is no host".to_owned()),
         );
         failed.extend((3..=10).map(|number| reach(&format!("web{number}"), number)));
         assert_eq!(
-            failures(&failed),
-            format!("web1, web2 and 8 more: {same}; db: sync: web10 is no host")
+            summarize(&failed),
+            format!("web1, web2 and 8 more: {same}; db: web10 is no host")
         );
         // A name within another is no name.
-        assert_eq!(general("web1", "web1: web10 and web1"), "web10 and {HOST}");
+        assert_eq!(
+            generalize("web1", "web1: web10 and web1"),
+            "web10 and {HOST}"
+        );
     }
 
     #[test]
     fn waiting_hosts_are_counted_and_some_are_named() {
-        let crowd = |size: usize| {
+        let messages = |size: usize| {
             let names = (0..size).map(|number| waited(&format!("web{number}"), "migrate"));
-            failures(&names.collect::<Vec<_>>())
+            summarize(&names.collect::<Vec<_>>())
         };
         assert!(
-            crowd(20).contains("web18, web19 did not continue: "),
+            messages(20).contains("web18, web19 did not continue: "),
             "{}",
-            crowd(20)
+            messages(20)
         );
-        assert!(crowd(21).contains("web19 and 1 more host did not continue: "));
-        assert!(crowd(1_000).contains("web19 and 980 more hosts did not continue: "));
+        assert!(messages(21).contains("web19 and 1 more host did not continue: "));
+        assert!(messages(1_000).contains("web19 and 980 more hosts did not continue: "));
         // Where there is no room for them, they are counted with the others.
-        let long = |number| said(&format!("{number}{}", "x".repeat(ONE_BYTES_MAX - 1)));
+        let long = |number| with_message(&format!("{number}{}", "x".repeat(MESSAGE_BYTES_MAX - 1)));
         let mut many: Vec<HostFailure> = (0..5).map(long).collect();
         many.extend((0..7).map(|number| waited(&format!("web{number}"), "migrate")));
-        assert!(failures(&many).ends_with("; and 9 more hosts"));
+        assert!(summarize(&many).ends_with("; and 9 more hosts"));
     }
 
     #[test]
     fn truncation_splits_no_character() {
-        let long = format!("x{}", "é".repeat(TOLD_BYTES_MAX));
-        let text = together([long.as_str()]);
+        let long = format!("x{}", "é".repeat(SUMMARY_BYTES_MAX));
+        let text = join_messages([long.as_str()]);
         assert!(text.ends_with("é …"), "{}", &text[8_000..]);
-        assert!(text.len() <= TOLD_BYTES_MAX, "{}", text.len());
+        assert!(text.len() <= SUMMARY_BYTES_MAX, "{}", text.len());
     }
 
     #[test]
     fn messages_stay_whole_until_one_does_not_fit() {
-        let one = "x".repeat(ONE_BYTES_MAX);
+        let one = "x".repeat(MESSAGE_BYTES_MAX);
         let last = |bytes: usize| "y".repeat(bytes);
-        let of_four = |bytes: usize| together([&one, &one, &one, last(bytes).as_str()]);
-        let three = together([one.as_str(), &one, &one]);
+        let of_four = |bytes: usize| join_messages([&one, &one, &one, last(bytes).as_str()]);
+        let three = join_messages([one.as_str(), &one, &one]);
         assert_eq!(three, format!("{one}; {one}; {one}"));
-        let left = TOLD_BYTES_MAX - three.len();
+        let left = SUMMARY_BYTES_MAX - three.len();
         assert_eq!(of_four(left), format!("{three}; {}", last(left)));
         assert_eq!(of_four(left + 1), format!("{three}; and 1 more host"));
-        // Nobody who comes later is told before somebody who was left out.
-        let five = together([&one, &one, &one, last(left + 1).as_str(), "z"]);
+        // No later message is included while an earlier one is left out.
+        let five = join_messages([&one, &one, &one, last(left + 1).as_str(), "z"]);
         assert_eq!(five, format!("{three}; and 2 more hosts"));
     }
 
     #[test]
     fn silent_rollback_leaves_the_reason_unchanged() {
-        assert_eq!(joined("web1: no", ""), "web1: no");
+        assert_eq!(join_reason("web1: no", ""), "web1: no");
         assert_eq!(
-            joined("web1: no", "web2: gone"),
+            join_reason("web1: no", "web2: gone"),
             "web1: no; going back: web2: gone"
         );
     }
 
     #[test]
     fn short_messages_are_kept_whole() {
-        assert_eq!(together(["a: x", "b: y"]), "a: x; b: y");
-        assert_eq!(together([]), "");
+        assert_eq!(join_messages(["a: x", "b: y"]), "a: x; b: y");
+        assert_eq!(join_messages([]), "");
     }
 }

@@ -1,4 +1,4 @@
-//! What a task knows of itself after its events: where it stands, what it releases, what was live.
+//! The state of a task after its events: its state, its release, what was live.
 
 #![allow(clippy::unwrap_used)]
 
@@ -53,9 +53,9 @@ fn failed_ref_lookup_reason_is_kept_until_the_ref_is_seen() {
     assert!(tell(&mut task, unseen()).is_err(), "nobody doubts it");
     tell(&mut task, Event::RefDoubted).unwrap();
     tell(&mut task, unseen()).unwrap();
-    assert_eq!(task.unseen.as_deref(), Some("the server is away"));
-    tell(&mut task, Event::RefStands).unwrap();
-    assert_eq!((task.unseen, task.doubted), (None, None));
+    assert_eq!(task.ref_error.as_deref(), Some("the server is away"));
+    tell(&mut task, Event::RefConfirmed).unwrap();
+    assert_eq!((task.ref_error, task.doubted_since), (None, None));
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn switch_records_what_was_live_and_rollback_keeps_it() {
     };
     done(&mut walk, sync, staged(id("one")));
     assert_eq!(live(&walk), Some(id("one")));
-    // Somebody released meanwhile: what the switch found is what there is to go back to.
+    // Another release went live meanwhile: a rollback returns to what the switch replaced.
     let published = |was| StepResult::Published {
         was,
         found: Box::default(),
@@ -158,7 +158,7 @@ fn task_belongs_to_its_environment_and_is_named_by_tag() {
     let task = fold([proposed(submission(Schedule::New))]);
     let place =
         crate::domain::permission::PermissionTarget::new("shop", "production", "git-release");
-    assert_eq!(task.place(), place);
+    assert_eq!(task.target(), place);
     assert_eq!(task.tag(), "release-1");
     let branch = Submission {
         reference: "refs/heads/main".to_owned(),
@@ -170,13 +170,13 @@ fn task_belongs_to_its_environment_and_is_named_by_tag() {
 #[test]
 fn task_without_project_or_ref_is_recognized() {
     let here = submission(Schedule::New);
-    assert!(here.has_place() && here.has_reference());
+    assert!(here.has_environment() && here.has_reference());
     let nowhere = Submission {
         project: String::new(),
         reference: String::new(),
         ..here
     };
-    assert!(!nowhere.has_place() && !nowhere.has_reference());
+    assert!(!nowhere.has_environment() && !nowhere.has_reference());
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn invalid_event_error_names_task_state_and_event() {
     );
     let reordered = Recorded {
         time: at(2),
-        event: Event::RefStands,
+        event: Event::RefConfirmed,
     };
     assert_eq!(
         Task::fold(7, [&reordered]).unwrap_err().to_string(),
@@ -268,10 +268,10 @@ fn step_ref_is_described_by_host_user_stage_and_direction() {
     };
     assert_eq!(plan.log_name(at), "switch.publish");
     assert_eq!(plan.log_name(back), "back.switch.publish");
-    assert_eq!(plan.lane(at), "web0");
-    assert_eq!(plan.lane(TREE), crate::domain::plan::AGENT);
+    assert_eq!(plan.host_with_user(at), "web0");
+    assert_eq!(plan.host_with_user(TREE), crate::domain::plan::AGENT);
     plan.stages[usize::from(SWITCH)].steps[0].user = Some("op".to_owned());
-    assert_eq!(plan.lane(at), "op@web0");
+    assert_eq!(plan.host_with_user(at), "op@web0");
     assert!(plan.is_publish(at) && !plan.is_publish(TREE));
     let nowhere = StepRef { stage: 9, ..at };
     assert!(plan.step(nowhere).is_none() && !plan.is_publish(nowhere));
@@ -280,7 +280,7 @@ fn step_ref_is_described_by_host_user_stage_and_direction() {
 #[test]
 fn every_step_is_listed_on_the_hosts_that_run_it() {
     let plan = plan(2, None, OnFailure::Stop, Gate::None);
-    let told: Vec<String> = (plan.every_step().into_iter())
+    let told: Vec<String> = (plan.all_steps().into_iter())
         .map(|at| format!("{} {}", plan.host_name(at), plan.log_name(at)))
         .collect();
     let wanted = [

@@ -1,4 +1,4 @@
-//! Ring 1: gates of steps, hosts of single steps, and the task's time.
+//! Gates of steps, hosts of single steps, and the task's time.
 
 #![allow(clippy::unwrap_used)]
 
@@ -69,7 +69,7 @@ fn do_it(walk: &mut Walk, at: StepRef) {
     walk.apply(Event::Ended { at, result });
 }
 
-/// Does everything that is offered until this is: then the caller goes on by hand.
+/// Performs all actions until this one is offered; the caller continues from there.
 fn until(plan: Plan, wanted: StepRef) -> Walk {
     let mut walk = Walk::new(plan);
     while !offered(&walk).contains(&wanted) {
@@ -275,7 +275,7 @@ fn a_timed_stage_waits_before_its_first_step() {
     assert_eq!(play(plan, &[]).task.state, State::Succeeded);
 }
 
-/// Whoever appends it: a host waits where there is something to wait for, and nowhere else.
+/// A host waits only at a gate that exists, whatever appends the event.
 #[test]
 fn no_host_is_held_without_a_closed_gate() {
     let walk = until(gated(Gate::Hand, OnFailure::Rollback), place(0, 0));
@@ -356,7 +356,11 @@ fn no_host_passes_a_failed_single_host_step() {
         assert_eq!(walk.steps().keys().find(past), None, "{on_failure:?}");
         let waits = matches!(walk.task.state, State::Paused { .. });
         assert_eq!(waits, on_failure == OnFailure::Pause);
-        assert!(waits || walk.task.state.at_rest(), "{:?}", walk.task.state);
+        assert!(
+            waits || walk.task.state.is_settled(),
+            "{:?}",
+            walk.task.state
+        );
     }
 }
 
@@ -382,7 +386,7 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     )
 }
 
-/// What must hold before a step begins, told apart from what `next` works out.
+/// The conditions for beginning a step, written independently of `next`.
 fn may_begin(walk: &Walk, at: StepRef, opened: &BTreeSet<(u16, u16, Option<u16>)>, due: bool) {
     if at.way == Direction::Back {
         return;
@@ -436,11 +440,11 @@ proptest! {
         let mut opened = BTreeSet::new();
         let (mut due, mut rounds) = (false, 0);
         let mut choices = choices.iter().cycle();
-        while !walk.task.state.at_rest() {
+        while !walk.task.state.is_settled() {
             rounds += 1;
             prop_assert!(rounds < 600, "it does not come to an end: {:?}", walk.task.state);
             let (which, how) = choices.next().unwrap();
-            let held: Vec<(StepRef, HeldHost)> = walk.task.work.as_ref().unwrap().held.clone().into_iter()
+            let held: Vec<(StepRef, HeldHost)> = walk.task.work.as_ref().unwrap().held_hosts.clone().into_iter()
                 .filter(|(_, held)| held.gate == Gate::Hand).collect();
             let actions = walk.actions();
             let pauses = matches!(walk.task.state, State::Paused { .. });

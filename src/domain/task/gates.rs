@@ -47,7 +47,7 @@ impl Task {
                     .filter(|work| work.due.is_none())
                     .ok_or(())?;
                 work.due = Some(time);
-                work.held.retain(|_, held| held.gate != Gate::Timed);
+                work.held_hosts.retain(|_, held| held.gate != Gate::Timed);
                 Ok(Some(State::Running))
             }
             _ => Err(()),
@@ -58,14 +58,14 @@ impl Task {
     pub(super) fn pause(&self, why: &Pause) -> Result<(), ()> {
         let work = self.work.as_ref().ok_or(())?;
         let waits = match why {
-            Pause::StepGate => work.holds(Gate::Hand),
+            Pause::StepGate => work.waits_at_gate(Gate::Hand),
             Pause::Time { .. } => work.due.is_none(),
             Pause::Gate { .. } | Pause::HostFailed { .. } | Pause::Unknown { .. } => true,
         };
         if waits { Ok(()) } else { Err(()) }
     }
 
-    pub(super) fn hold(
+    pub(super) fn hold_at_gate(
         &mut self,
         at: StepRef,
         host: &str,
@@ -78,11 +78,11 @@ impl Task {
             Gate::Timed => work.due.is_some(),
             _ => work.is_open(at),
         };
-        if open || work.steps.contains_key(&at) || work.held.contains_key(&at) {
+        if open || work.steps.contains_key(&at) || work.held_hosts.contains_key(&at) {
             return Err(());
         }
         let host = host.to_owned();
-        work.held.insert(at, HeldHost { host, gate, since });
+        work.held_hosts.insert(at, HeldHost { host, gate, since });
         Ok(None)
     }
 }

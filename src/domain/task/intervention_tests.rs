@@ -1,4 +1,4 @@
-//! Hands on a running task: one host stopped or skipped, a pause that nobody ends.
+//! Interventions in a running task: a host is stopped or skipped, a pause times out.
 
 #![allow(clippy::unwrap_used)]
 
@@ -363,8 +363,12 @@ fn override_ends_with_its_freeze_and_its_run() {
         until: Some(end),
     });
     let second = SignedDuration::from_secs(1);
-    assert_eq!(walk.task.unfrozen_at(end - second), Some("root"));
-    assert_eq!(walk.task.unfrozen_at(end), None, "a later freeze holds");
+    assert_eq!(walk.task.freeze_override_at(end - second), Some("root"));
+    assert_eq!(
+        walk.task.freeze_override_at(end),
+        None,
+        "a later freeze holds"
+    );
     walk.apply(Event::StopRequested {
         by: "alice".to_owned(),
         asker: StopRequester::Person,
@@ -374,7 +378,7 @@ fn override_ends_with_its_freeze_and_its_run() {
     walk.apply(Event::RetryRequested {
         by: "alice".to_owned(),
     });
-    assert_eq!(walk.task.unfrozen_at(end - second), None);
+    assert_eq!(walk.task.freeze_override_at(end - second), None);
 }
 
 #[test]
@@ -384,7 +388,7 @@ fn override_of_earlier_version_is_honored() {
     let mut walk = staging(OnFailure::Stop);
     walk.apply(event);
     let at = "2030-01-01T12:00:00Z".parse().unwrap();
-    assert_eq!(walk.task.unfrozen_at(at), Some("root"));
+    assert_eq!(walk.task.freeze_override_at(at), Some("root"));
 }
 
 /// Takes a task with a step of unknown end through a stop whose killing does not succeed.
@@ -449,7 +453,7 @@ fn stop_ends_only_running_and_possibly_running_steps() {
         .map(|(at, _)| *at)
         .collect();
     assert!(running.len() > 1 && running.len() < walk.steps().len());
-    // Of one of them nobody knows any more.
+    // The result of one of them is unknown.
     let result = bad(true);
     let at = running[0];
     walk.apply(Event::Ended { at, result });

@@ -1,4 +1,4 @@
-//! Ring 1: what holds of any log, whatever events come in which order.
+//! Invariants of any log, with any events in any order.
 
 #![allow(clippy::unwrap_used)]
 
@@ -108,8 +108,8 @@ fn accepted(log: &[Recorded]) -> (Vec<Recorded>, Vec<Task>) {
     (events, tasks)
 }
 
-/// Whether enough of others than the submitter said yes to this plan, or somebody in an emergency. Written apart from
-/// `approval`, which is what is tried here.
+/// Whether enough users other than the submitter approved this plan, or an admin in an emergency.
+/// Independent of `approval`, which is tested here.
 fn approved(task: &Task) -> bool {
     let terms = &task.landed.as_ref().unwrap().terms;
     task.approvals.iter().any(|yes| {
@@ -146,7 +146,7 @@ proptest! {
         for (event, task) in events.iter().zip(&tasks) {
             if let Event::Started { .. } = event.event {
                 prop_assert!(task.landed.is_some() && task.fence.is_some());
-                prop_assert!(task.doubted.is_none());
+                prop_assert!(task.doubted_since.is_none());
                 match task.submission.schedule {
                     Schedule::New => prop_assert!(approved(task)),
                     Schedule::Ready => {}
@@ -171,7 +171,7 @@ proptest! {
         let (events, tasks) = accepted(&log);
         let mut highest = None;
         for (event, task) in events.iter().zip(&tasks) {
-            if task.state.at_rest() {
+            if task.state.is_settled() {
                 prop_assert_eq!(task.fence, None);
                 highest = None;
             } else if let Event::Claimed { fence } = event.event {
@@ -186,7 +186,7 @@ proptest! {
     fn each_started_step_ends_exactly_once(log in any_log()) {
         let (events, tasks) = accepted(&log);
         let mut open = std::collections::BTreeSet::new();
-        // Of unknown end: whoever says stop has them ended, whatever is known of them.
+        // Steps of unknown end: a stop request ends them in any case.
         let mut unknown = std::collections::BTreeSet::new();
         let mut to_end = std::collections::BTreeSet::new();
         for (event, task) in events.iter().zip(&tasks) {
@@ -210,7 +210,7 @@ proptest! {
                 Event::Finished(_) => prop_assert!(open.is_empty(), "it ended while a step ran"),
                 _ => {}
             }
-            if task.state.at_rest() {
+            if task.state.is_settled() {
                 prop_assert!(open.is_empty());
             }
         }
@@ -247,7 +247,7 @@ fn reopened_task_gets_its_full_time() {
     ]);
     assert_eq!(task.state, State::Waiting);
     assert_eq!(task.expires(), Some(at(9000 + 3600)));
-    assert!(task.approvals.is_empty() && task.doubted.is_some());
+    assert!(task.approvals.is_empty() && task.doubted_since.is_some());
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn reopened_task_with_work_done_keeps_its_plan() {
         .collect();
     let task = Task::fold(7, &events).unwrap();
     assert_eq!(task.state, State::Scheduled { at: at(1) });
-    assert!(task.landed.is_some() && task.work.is_some() && task.doubted.is_some());
+    assert!(task.landed.is_some() && task.work.is_some() && task.doubted_since.is_some());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use super::failure_summary::{HostFailure, Why, failures};
+use super::failure_summary::{FailureCause, HostFailure, summarize};
 use super::pause::{paused, time_left};
 use super::stage_progress::{HostProgress, StageProgress};
 use super::step_position::{host_index, index};
@@ -20,7 +20,7 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<NextAction> {
         State::Proposed => vec![NextAction::Land],
         State::Waiting => {
             let mut actions = Vec::new();
-            if task.doubted.is_some() {
+            if task.doubted_since.is_some() {
                 actions.push(NextAction::Recheck);
             }
             if let Some(expiry) = task.expires() {
@@ -34,12 +34,12 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<NextAction> {
             }
             actions
         }
-        State::Scheduled { .. } if task.doubted.is_some() => vec![NextAction::Recheck],
+        State::Scheduled { .. } if task.doubted_since.is_some() => vec![NextAction::Recheck],
         State::Scheduled { at } => vec![NextAction::At(*at, Event::Due)],
         State::Queued => vec![NextAction::Start],
-        State::Running => with_work(task, plan, |work, plan| forward(task, work, plan)),
+        State::Running => with_work(task, plan, |work, plan| forward_actions(task, work, plan)),
         State::Paused { why } => with_work(task, plan, |work, plan| paused(task, why, work, plan)),
-        State::RollingBack { .. } => with_work(task, plan, backward),
+        State::RollingBack { .. } => with_work(task, plan, rollback_actions),
         State::Stopping { .. } => with_work(task, plan, stop::stopping),
         _ => Vec::new(),
     }
@@ -56,20 +56,20 @@ fn with_work(
     }
 }
 
-fn forward(task: &Task, work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
+fn forward_actions(task: &Task, work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     let mut left_behind = LeftBehind::default();
     let time = time_left(task, work);
     for (number, stage) in plan.stages.iter().enumerate() {
-        let standings: Vec<HostProgress> = {
+        let hosts: Vec<HostProgress> = {
             let absent = |host: &str| {
                 left_behind.has(host) || work.skipped.contains_key(&host_index(plan, host))
             };
-            let course =
+            let stages =
                 StageProgress::new((work, plan), Direction::Forward, number, time, &absent);
-            let places = 0..course.places.len();
-            places.map(|place| course.standing(place)).collect()
+            let places = 0..stages.hosts.len();
+            places.map(|place| stages.host_progress(place)).collect()
         };
-        if standings.iter().all(HostProgress::is_over) {
+        if hosts.iter().all(HostProgress::is_over) {
             continue;
         }
         match (stage.gate, time) {
@@ -82,7 +82,7 @@ fn forward(task: &Task, work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
             (Gate::Timed, Some(time)) => return wait_until(time),
             _ => {}
         }
-        match stage_actions(work, plan, stage, &standings, time) {
+        match stage_actions(work, plan, stage, &hosts, time) {
             StageOutcome::Act(actions) => return actions,
             StageOutcome::Passed { failed } => {
                 left_behind.failed.extend(failed);
@@ -120,7 +120,7 @@ impl LeftBehind {
     }
 
     fn message(&self) -> Option<String> {
-        (!self.failed.is_empty()).then(|| failures(&self.failed))
+        (!self.failed.is_empty()).then(|| summarize(&self.failed))
     }
 }
 
@@ -136,23 +136,23 @@ fn stage_actions(
     work: &TaskWork,
     plan: &Plan,
     stage: &Stage,
-    standings: &[HostProgress],
+    hosts: &[HostProgress],
     time: Option<Timestamp>,
 ) -> StageOutcome {
-    let running: Vec<NextAction> = resumed(standings, work);
-    let places = stage.places();
+    let running: Vec<NextAction> = resumed(hosts, work);
+    let places = stage.host_names();
     let failed: Vec<HostFailure> = places
         .iter()
-        .zip(standings)
-        .filter_map(|(host, standing)| match standing {
+        .zip(hosts)
+        .filter_map(|(host, progress)| match progress {
             HostProgress::Failed(why) => Some(HostFailure {
                 host: (*host).to_owned(),
-                why: why.clone(),
+                cause: why.clone(),
             }),
             _ => None,
         })
         .collect();
-    let unknown = standings.iter().find_map(|host| match host {
+    let unknown = hosts.iter().find_map(|host| match host {
         HostProgress::Unknown(message) => Some(message.clone()),
         _ => None,
     });
@@ -168,10 +168,10 @@ fn stage_actions(
     let batch = match on_failure {
         OnFailure::Rollback | OnFailure::Stop if trouble => &[],
         // The failed host's batch continues; later batches do not (it may be the canary).
-        OnFailure::Pause if trouble => batch(stage, standings, HostProgress::is_over),
-        _ => batch(stage, standings, HostProgress::is_through),
+        OnFailure::Pause if trouble => batch(stage, hosts, HostProgress::is_over),
+        _ => batch(stage, hosts, HostProgress::is_finished),
     };
-    let next = next_of(batch, work, plan);
+    let next = steps_to_begin(batch, work, plan);
     let due = time.filter(|_| gated(batch, Gate::Timed));
     if !next.is_empty() || !running.is_empty() {
         // Work continues while timed gates wait.
@@ -194,10 +194,12 @@ fn stage_actions(
             None => StageOutcome::Passed { failed },
         };
     }
-    let message = failures(&failed);
+    let message = summarize(&failed);
     let event = match on_failure {
         OnFailure::Pause => Event::Paused(Pause::HostFailed { message }),
-        OnFailure::Rollback if can_go_back(work, plan) => Event::RollbackBegan { reason: message },
+        OnFailure::Rollback if can_roll_back(work, plan) => {
+            Event::RollbackBegan { reason: message }
+        }
         _ => Event::Finished(Outcome::Failed { message }),
     };
     StageOutcome::Act(vec![NextAction::Record(event)])
@@ -206,20 +208,20 @@ fn stage_actions(
 /// Returns the current batch: the first one that does not have `passed` on every host.
 fn batch<'s>(
     stage: &Stage,
-    standings: &'s [HostProgress],
+    hosts: &'s [HostProgress],
     passed: impl Fn(&HostProgress) -> bool,
 ) -> &'s [HostProgress] {
     let size = stage
         .batch
-        .map_or(standings.len(), |batch| batch.max(1) as usize);
-    standings
+        .map_or(hosts.len(), |batch| batch.max(1) as usize);
+    hosts
         .chunks(size.max(1))
         .find(|batch| !batch.iter().all(&passed))
         .unwrap_or_default()
 }
 
 /// Returns the steps that hosts of a batch may begin, and the gates they have reached.
-fn next_of(batch: &[HostProgress], work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
+fn steps_to_begin(batch: &[HostProgress], work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     batch
         .iter()
         .filter_map(|host| match host {
@@ -227,7 +229,7 @@ fn next_of(batch: &[HostProgress], work: &TaskWork, plan: &Plan) -> Vec<NextActi
                 at: *at,
                 attempt: *attempt,
             }),
-            HostProgress::Gated { at, gate } if !work.held.contains_key(at) => {
+            HostProgress::Gated { at, gate } if !work.held_hosts.contains_key(at) => {
                 Some(NextAction::Record(Event::Held {
                     at: *at,
                     host: plan.host_name(*at).to_owned(),
@@ -245,8 +247,8 @@ fn gated(batch: &[HostProgress], kind: Gate) -> bool {
         .any(|host| matches!(host, HostProgress::Gated { gate, .. } if *gate == kind))
 }
 
-fn resumed(standings: &[HostProgress], work: &TaskWork) -> Vec<NextAction> {
-    standings
+fn resumed(hosts: &[HostProgress], work: &TaskWork) -> Vec<NextAction> {
+    hosts
         .iter()
         .filter_map(|host| match host {
             HostProgress::Running { at, .. } if work.stopped.contains_key(&at.host) => {
@@ -274,11 +276,11 @@ fn switched(work: &TaskWork, plan: &Plan) -> BTreeMap<u16, bool> {
         .collect()
 }
 
-fn can_go_back(work: &TaskWork, plan: &Plan) -> bool {
+fn can_roll_back(work: &TaskWork, plan: &Plan) -> bool {
     switched(work, plan).values().any(|former| *former)
 }
 
-fn backward(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
+fn rollback_actions(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     let Some(stage) = plan.publish_stage() else {
         return vec![NextAction::Record(Event::Finished(Outcome::RolledBack {
             message: "nothing was switched".to_owned(),
@@ -286,27 +288,28 @@ fn backward(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     };
     let switched = switched(work, plan);
     let absent = |host: &str| switched.get(&host_index(plan, host)) != Some(&true);
-    let course = StageProgress::new((work, plan), Direction::Back, stage, None, &absent);
+    let stages = StageProgress::new((work, plan), Direction::Back, stage, None, &absent);
     let mut actions = Vec::new();
     let mut failed = Vec::new();
     let mut stay = Vec::new();
-    for (place, name) in course.places.iter().enumerate() {
+    for (place, name) in stages.hosts.iter().enumerate() {
         if switched.get(&host_index(plan, name)) == Some(&false) {
-            stay.push(HostFailure::said(
+            stay.push(HostFailure::with_message(
                 name,
                 format!("{name}: nothing was live before"),
             ));
         }
-        match course.standing(place) {
+        match stages.host_progress(place) {
             HostProgress::Next { at, attempt } => actions.push(NextAction::Perform { at, attempt }),
             HostProgress::Running { at, attempt } => {
                 actions.push(NextAction::Resume { at, attempt });
             }
-            HostProgress::Failed(Why::Said(message)) | HostProgress::Unknown(message) => {
-                failed.push(HostFailure::said(name, message));
+            HostProgress::Failed(FailureCause::Message(message))
+            | HostProgress::Unknown(message) => {
+                failed.push(HostFailure::with_message(name, message));
             }
             // The host that had to do the step reports its failure.
-            HostProgress::Failed(Why::Waited { .. })
+            HostProgress::Failed(FailureCause::Blocked { .. })
             | HostProgress::Done
             | HostProgress::LeftBehind
             | HostProgress::Gated { .. }
@@ -318,12 +321,12 @@ fn backward(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     }
     let outcome = if failed.is_empty() {
         Outcome::RolledBack {
-            message: failures(&stay),
+            message: summarize(&stay),
         }
     } else {
         failed.extend(stay);
         Outcome::RollbackFailed {
-            message: failures(&failed),
+            message: summarize(&failed),
         }
     };
     vec![NextAction::Record(Event::Finished(outcome))]

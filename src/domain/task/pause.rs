@@ -30,7 +30,7 @@ fn ends(task: &Task, why: &Pause, plan: &Plan) -> Option<Timestamp> {
     let asked = task
         .work
         .as_ref()
-        .is_some_and(|work| work.asked != PersonAsked::No);
+        .is_some_and(|work| work.person_asked != PersonAsked::No);
     let waits = !matches!(why, Pause::Time { .. }) && !asked;
     end.ok().filter(|_| waits)
 }
@@ -49,5 +49,5 @@ impl Task {
 
 /// Returns the task's scheduled time while something still waits for it.
 pub(super) fn time_left(task: &Task, work: &TaskWork) -> Option<Timestamp> {
-    task.time().filter(|_| work.due.is_none())
+    task.scheduled_time().filter(|_| work.due.is_none())
 }

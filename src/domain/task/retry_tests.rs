@@ -1,4 +1,4 @@
-//! What a task forgets and what it keeps when somebody stops, skips or does again.
+//! What a task discards and what it keeps after a stop, a skip or a retry.
 
 #![allow(clippy::unwrap_used)]
 
@@ -35,7 +35,7 @@ fn progress(result: Option<StepResult>) -> StepProgress {
         attempt: 3,
         began: at(2),
         program: None,
-        away: None,
+        unreachable: None,
         end: result.map(|result| (at(3), result)),
     }
 }
@@ -50,7 +50,7 @@ fn done() -> StepResult {
 fn stopped_or_skipped_host_leaves_its_gate() {
     for skips in [false, true] {
         let mut work = work();
-        work.held
+        work.held_hosts
             .extend([(place(0, 1), held()), (place(1, 1), held())]);
         let news = if skips {
             work.skip(0, skipped())
@@ -58,7 +58,7 @@ fn stopped_or_skipped_host_leaves_its_gate() {
             work.stop_on(0, "alice")
         };
         assert!(news);
-        assert_eq!(work.held.keys().collect::<Vec<_>>(), [&place(1, 1)]);
+        assert_eq!(work.held_hosts.keys().collect::<Vec<_>>(), [&place(1, 1)]);
     }
 }
 
@@ -69,7 +69,7 @@ fn a_host_is_stopped_once_and_not_when_it_is_skipped() {
     assert!(!work.stop_on(0, "bob"));
     assert!(work.skip(0, skipped()) && work.stopped.is_empty());
     assert!(!work.skip(0, skipped()) && !work.stop_on(0, "bob"));
-    work.forget_skips();
+    work.clear_skips();
     assert!(work.skipped.is_empty() && work.stop_on(0, "bob"));
 }
 
@@ -77,7 +77,7 @@ fn a_host_is_stopped_once_and_not_when_it_is_skipped() {
 fn host_absence_ends_on_return_or_with_the_claim() {
     let mut work = work();
     let here = place(0, 0);
-    let tell = |work: &mut TaskWork, event| work.hear(&event, at(4));
+    let tell = |work: &mut TaskWork, event| work.apply_report(&event, at(4));
     let away = || Event::HostAway {
         at: here,
         reason: "refused".to_owned(),
@@ -88,10 +88,10 @@ fn host_absence_ends_on_return_or_with_the_claim() {
     assert!(tell(&mut work, back()).is_err(), "it never was away");
     tell(&mut work, away()).unwrap();
     tell(&mut work, back()).unwrap();
-    assert_eq!(work.steps[&here].away, None);
+    assert_eq!(work.steps[&here].unreachable, None);
     tell(&mut work, away()).unwrap();
-    work.forget_absences();
-    assert_eq!(work.steps[&here].away, None);
+    work.clear_unreachable();
+    assert_eq!(work.steps[&here].unreachable, None);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn only_failures_of_one_direction_are_forgotten() {
     work.steps.insert(place(0, 1), progress(Some(done())));
     work.steps.insert(place(1, 0), progress(None));
     work.steps.insert(back, progress(Some(failed())));
-    work.forget_failures(Direction::Forward);
+    work.clear_failures(Direction::Forward);
     let left: Vec<StepRef> = work.steps.keys().copied().collect();
     assert_eq!(left, [place(0, 1), place(1, 0), back]);
     assert_eq!(work.attempts(place(0, 0)), 3);
@@ -140,15 +140,15 @@ fn after_rollback_steps_repeat_from_the_switch_on() {
     work.steps.insert(back, published());
     work.live_before.insert(0, None);
     for stage in [SWITCH - 1, SWITCH, SWITCH + 1] {
-        work.held.insert(of_stage(stage), held());
+        work.held_hosts.insert(of_stage(stage), held());
     }
-    work.forget_switch();
+    work.clear_switch();
     assert_eq!(
         work.steps.keys().collect::<Vec<_>>(),
         [&of_stage(SWITCH - 1)]
     );
     assert_eq!(
-        work.held.keys().collect::<Vec<_>>(),
+        work.held_hosts.keys().collect::<Vec<_>>(),
         [&of_stage(SWITCH - 1)]
     );
     assert!(work.live_before.is_empty());

@@ -8,7 +8,7 @@ use super::*;
 use crate::domain::plan::Plan;
 use crate::domain::template::{Gate, OnFailure};
 
-/// The host that does the step alone, and that step, which stands after `publish`.
+/// The only host of the step, and that step, which follows `publish`.
 const BALANCER: u16 = 2;
 const TELL: u16 = 1;
 const RELOAD: u16 = 2;
@@ -125,7 +125,11 @@ fn failed_single_host_step_blocks_the_later_ones() {
         assert!(!walk.steps().contains_key(&place(DB, NOTE)));
         let waits = matches!(walk.task.state, State::Paused { .. });
         assert_eq!(waits, on_failure == OnFailure::Pause);
-        assert!(waits || walk.task.state.at_rest(), "{:?}", walk.task.state);
+        assert!(
+            waits || walk.task.state.is_settled(),
+            "{:?}",
+            walk.task.state
+        );
         if waits {
             let by = "alice".to_owned();
             walk.apply(Event::RetryRequested { by });
@@ -237,7 +241,7 @@ fn skipped_single_host_step_blocks_no_host() {
 
 #[test]
 fn skipped_single_host_step_blocks_no_rollback() {
-    // It stands before the switch, so on the way back everybody would wait for it.
+    // It precedes the switch, so all hosts would wait for it in a rollback.
     let plan = with_forced(plan(2, None, OnFailure::Rollback, Gate::None), 0);
     let mut walk = Walk::new(plan);
     walk.apply(skip(BALANCER, "balancer"));

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::failure_summary::Why;
+use super::failure_summary::FailureCause;
 use super::step_position::{host_index, index};
 use super::{Direction, StepRef, StepResult, TaskWork};
 use crate::domain::plan::Plan;
@@ -27,15 +27,15 @@ pub(super) enum HostProgress {
     },
     /// Its next step depends on a step that another host of the stage has yet to do.
     Follows,
-    Failed(Why),
+    Failed(FailureCause),
     Unknown(String),
     /// It failed in an earlier stage and is excluded from this one.
     LeftBehind,
 }
 
 impl HostProgress {
-    fn said(message: String) -> Self {
-        Self::Failed(Why::Said(message))
+    fn failed(message: String) -> Self {
+        Self::Failed(FailureCause::Message(message))
     }
 
     /// Whether nothing is left to do or to report.
@@ -44,7 +44,7 @@ impl HostProgress {
     }
 
     /// Whether nothing more is done, successfully or not.
-    pub(super) fn is_through(&self) -> bool {
+    pub(super) fn is_finished(&self) -> bool {
         self.is_over() || matches!(self, Self::Failed(_) | Self::Unknown(_))
     }
 }
@@ -53,21 +53,21 @@ impl HostProgress {
 pub(super) struct StageProgress<'a> {
     work: &'a TaskWork,
     plan: &'a Plan,
-    way: Direction,
+    direction: Direction,
     stage: usize,
-    pub(super) places: Vec<&'a str>,
+    pub(super) hosts: Vec<&'a str>,
     /// The task's scheduled time, while timed gates wait for it.
     time: Option<Timestamp>,
     /// Which hosts are excluded, except from rollback steps that name them.
     absent: &'a dyn Fn(&str) -> bool,
     /// For each step with `once`, the host that does it.
-    doers: Vec<Option<usize>>,
+    assigned_hosts: Vec<Option<usize>>,
 }
 
 impl<'a> StageProgress<'a> {
     pub(super) fn new(
         (work, plan): (&'a TaskWork, &'a Plan),
-        way: Direction,
+        direction: Direction,
         stage: usize,
         time: Option<Timestamp>,
         absent: &'a dyn Fn(&str) -> bool,
@@ -75,21 +75,21 @@ impl<'a> StageProgress<'a> {
         let mut course = Self {
             work,
             plan,
-            way,
+            direction,
             stage,
-            places: plan.stages[stage].places(),
+            hosts: plan.stages[stage].host_names(),
             time,
             absent,
-            doers: Vec::new(),
+            assigned_hosts: Vec::new(),
         };
         let steps = 0..plan.stages[stage].steps.len();
-        course.doers = steps.map(|step| course.doer(step)).collect();
+        course.assigned_hosts = steps.map(|step| course.assigned_host(step)).collect();
         course
     }
 
-    fn at(&self, host: &str, step: usize) -> StepRef {
+    fn step_ref(&self, host: &str, step: usize) -> StepRef {
         StepRef {
-            way: self.way,
+            way: self.direction,
             stage: index(self.stage),
             host: host_index(self.plan, host),
             step: index(step),
@@ -97,32 +97,32 @@ impl<'a> StageProgress<'a> {
     }
 
     /// Returns the progress of the host at this index.
-    pub(super) fn standing(&self, place: usize) -> HostProgress {
+    pub(super) fn host_progress(&self, index: usize) -> HostProgress {
         let stage = &self.plan.stages[self.stage];
-        let name = self.places[place];
+        let name = self.hosts[index];
         let absent = (self.absent)(name);
-        if absent && self.way == Direction::Forward {
+        if absent && self.direction == Direction::Forward {
             return HostProgress::LeftBehind;
         }
         for (step, described) in stage.steps.iter().enumerate() {
             let label = &described.name;
-            if !self.does(place, step) {
+            if !self.runs_step(index, step) {
                 if let Some(host) = &described.host
-                    && place < stage.hosts.len()
+                    && index < stage.hosts.len()
                     && !absent
-                    && let Some(standing) = self.follows(host, step)
+                    && let Some(progress) = self.other_host_progress(host, step)
                 {
-                    return standing;
+                    return progress;
                 }
                 continue;
             }
-            let at = self.at(name, step);
+            let at = self.step_ref(name, step);
             // An excluded host only does steps that name it, and none if it is skipped.
             if absent && (described.host.is_none() || self.work.skipped.contains_key(&at.host)) {
                 continue;
             }
             match self.work.steps.get(&at) {
-                None => return self.before(at, described),
+                None => return self.readiness(at, described),
                 Some(progress) => match &progress.end {
                     None => {
                         let attempt = progress.attempt;
@@ -130,12 +130,12 @@ impl<'a> StageProgress<'a> {
                     }
                     Some((_, result)) if result.succeeded() => {}
                     Some((_, StepResult::Failed { message, .. })) => {
-                        return HostProgress::said(format!("{name}: {label}: {message}"));
+                        return HostProgress::failed(format!("{name}: {label}: {message}"));
                     }
                     Some((_, StepResult::Unknown { message })) => {
                         return HostProgress::Unknown(format!("{name}: {label}: {message}"));
                     }
-                    Some(_) => return HostProgress::said(format!("{name}: {label} was stopped")),
+                    Some(_) => return HostProgress::failed(format!("{name}: {label} was stopped")),
                 },
             }
         }
@@ -143,16 +143,16 @@ impl<'a> StageProgress<'a> {
     }
 
     /// Whether the host at this index does a step.
-    fn does(&self, place: usize, step: usize) -> bool {
+    fn runs_step(&self, index: usize, step: usize) -> bool {
         let stage = &self.plan.stages[self.stage];
-        match self.doers[step] {
-            Some(doer) => place == doer,
-            None => stage.runs(place, step),
+        match self.assigned_hosts[step] {
+            Some(assigned) => index == assigned,
+            None => stage.runs(index, step),
         }
     }
 
     /// Returns the host that does a `once` step: the one that began it, else the first available.
-    fn doer(&self, step: usize) -> Option<usize> {
+    fn assigned_host(&self, step: usize) -> Option<usize> {
         let stage = &self.plan.stages[self.stage];
         let described = &stage.steps[step];
         if !described.once || described.host.is_some() {
@@ -161,16 +161,16 @@ impl<'a> StageProgress<'a> {
         let mut hosts = 0..stage.hosts.len();
         let began = hosts
             .clone()
-            .find(|place| self.has_done_for_all(*place, step));
+            .find(|index| self.has_run_for_all(*index, step));
         began
-            .or_else(|| hosts.find(|place| self.comes_to(*place, step)))
+            .or_else(|| hosts.find(|index| self.reaches(*index, step)))
             .or(Some(0))
     }
 
     /// Whether a host has done a `once` step or may have: no other host does it then. A host that
     /// was skipped before it finished has not.
-    fn has_done_for_all(&self, place: usize, step: usize) -> bool {
-        let at = self.at(self.places[place], step);
+    fn has_run_for_all(&self, index: usize, step: usize) -> bool {
+        let at = self.step_ref(self.hosts[index], step);
         let skipped = self.work.skipped.contains_key(&at.host);
         match self.work.steps.get(&at) {
             None => false,
@@ -184,10 +184,10 @@ impl<'a> StageProgress<'a> {
     }
 
     /// Whether a host reaches this step: with `continue`, one that failed earlier does not.
-    fn comes_to(&self, place: usize, step: usize) -> bool {
-        let name = self.places[place];
+    fn reaches(&self, index: usize, step: usize) -> bool {
+        let name = self.hosts[index];
         let failed = |earlier: usize| {
-            let progress = self.work.steps.get(&self.at(name, earlier));
+            let progress = self.work.steps.get(&self.step_ref(name, earlier));
             let end = progress.and_then(|progress| progress.end.as_ref());
             end.is_some_and(|(_, result)| !result.succeeded())
         };
@@ -196,24 +196,24 @@ impl<'a> StageProgress<'a> {
     }
 
     /// Returns what blocks a step that has not begun, or that the step is next.
-    fn before(&self, at: StepRef, step: &template::Step) -> HostProgress {
+    fn readiness(&self, at: StepRef, step: &template::Step) -> HostProgress {
         if let Some(by) = self.work.stopped.get(&at.host)
-            && self.way == Direction::Forward
+            && self.direction == Direction::Forward
         {
             let name = self.plan.host_name(at);
-            return HostProgress::said(format!("{name}: {by} stopped it"));
+            return HostProgress::failed(format!("{name}: {by} stopped it"));
         }
         if step.host.is_some()
-            && let Some(standing) = self.held_back(usize::from(at.step))
+            && let Some(progress) = self.blocker(usize::from(at.step))
         {
-            return standing;
+            return progress;
         }
         let closed = match step.gate {
             Gate::None => false,
             Gate::Hand => !self.work.is_open(at),
             Gate::Timed => self.time.is_some(),
         };
-        if closed && self.way == Direction::Forward {
+        if closed && self.direction == Direction::Forward {
             return HostProgress::Gated {
                 at,
                 gate: step.gate,
@@ -226,8 +226,8 @@ impl<'a> StageProgress<'a> {
     }
 
     /// Returns the state of a host whose next step is another host's; `None` once that is done.
-    fn follows(&self, host: &str, step: usize) -> Option<HostProgress> {
-        let at = self.at(host, step);
+    fn other_host_progress(&self, host: &str, step: usize) -> Option<HostProgress> {
+        let at = self.step_ref(host, step);
         if self.work.skipped.contains_key(&at.host) {
             return None;
         }
@@ -236,12 +236,12 @@ impl<'a> StageProgress<'a> {
         match end {
             Some((_, result)) if result.succeeded() => None,
             // No host will do it any more.
-            _ if self.way == Direction::Forward
+            _ if self.direction == Direction::Forward
                 && self.plan.on_failure == OnFailure::Continue
                 && (end.is_some() || (self.absent)(host)) =>
             {
                 let label = &self.plan.stages[self.stage].steps[step].name;
-                Some(HostProgress::Failed(Why::Waited {
+                Some(HostProgress::Failed(FailureCause::Blocked {
                     step: label.clone(),
                     host: host.to_owned(),
                 }))
@@ -252,22 +252,22 @@ impl<'a> StageProgress<'a> {
 
     /// Returns what blocks a step with a host of its own: earlier steps with their own host, then
     /// earlier steps of the stage's hosts. Steps only wait for earlier ones, so there is no cycle.
-    fn held_back(&self, step: usize) -> Option<HostProgress> {
+    fn blocker(&self, step: usize) -> Option<HostProgress> {
         let before = self.plan.stages[self.stage].steps[..step].iter();
         let hosts = before.map(|earlier| earlier.host.as_deref());
         hosts
             .enumerate()
-            .find_map(|(earlier, host)| self.follows(host?, earlier))
-            .or_else(|| (!self.all_before(step)).then_some(HostProgress::Follows))
+            .find_map(|(earlier, host)| self.other_host_progress(host?, earlier))
+            .or_else(|| (!self.earlier_steps_done(step)).then_some(HostProgress::Follows))
     }
 
     /// Whether all hosts of the stage that are not excluded have done all earlier steps.
-    fn all_before(&self, step: usize) -> bool {
+    fn earlier_steps_done(&self, step: usize) -> bool {
         let stage = &self.plan.stages[self.stage];
-        let present = (0..stage.hosts.len()).filter(|place| !(self.absent)(self.places[*place]));
-        present.into_iter().all(|place| {
-            for earlier in (0..step).filter(|earlier| self.does(place, *earlier)) {
-                let at = self.at(self.places[place], earlier);
+        let present = (0..stage.hosts.len()).filter(|index| !(self.absent)(self.hosts[*index]));
+        present.into_iter().all(|index| {
+            for earlier in (0..step).filter(|earlier| self.runs_step(index, *earlier)) {
+                let at = self.step_ref(self.hosts[index], earlier);
                 match self.work.steps.get(&at).and_then(|step| step.end.as_ref()) {
                     Some((_, result)) if result.succeeded() => {}
                     // With `continue`, a failed host is not waited for.

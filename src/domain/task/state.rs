@@ -123,7 +123,7 @@ impl State {
 
     /// Whether nothing more happens unless a person requests it.
     #[must_use]
-    pub fn at_rest(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         !matches!(
             self,
             Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued
@@ -140,7 +140,7 @@ impl fmt::Display for State {
 impl State {
     /// Whether the state of this name is [at rest](State::at_rest).
     #[must_use]
-    pub fn name_rests(name: &str) -> bool {
+    pub fn is_settled_name(name: &str) -> bool {
         !matches!(
             name,
             "proposed"
@@ -156,7 +156,7 @@ impl State {
 
     /// Whether a freeze can keep it from continuing.
     #[must_use]
-    pub fn may_be_frozen(&self) -> bool {
+    pub fn can_be_frozen(&self) -> bool {
         matches!(
             self,
             Self::Waiting
@@ -168,7 +168,7 @@ impl State {
         )
     }
 
-    pub(super) fn may_be_taken_back(&self) -> bool {
+    pub(super) fn can_be_withdrawn(&self) -> bool {
         matches!(
             self,
             Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued

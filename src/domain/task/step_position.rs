@@ -29,10 +29,10 @@ pub fn host_index(plan: &Plan, name: &str) -> u16 {
 impl Plan {
     /// Returns every forward step of every host, in the plan's order.
     #[must_use]
-    pub fn every_step(&self) -> Vec<StepRef> {
+    pub fn all_steps(&self) -> Vec<StepRef> {
         let mut all = Vec::new();
         for (number, stage) in self.stages.iter().enumerate() {
-            for (place, name) in stage.places().into_iter().enumerate() {
+            for (place, name) in stage.host_names().into_iter().enumerate() {
                 let host = host_index(self, name);
                 let done = (0..stage.steps.len()).filter(|step| stage.runs(place, *step));
                 all.extend(done.map(|step| StepRef {
@@ -66,7 +66,7 @@ impl Plan {
     /// Returns the host's name as [`crate::domain::host::Hosts`] takes it: prefixed with the
     /// execution user if the step has one.
     #[must_use]
-    pub fn lane(&self, at: StepRef) -> String {
+    pub fn host_with_user(&self, at: StepRef) -> String {
         let host = self.host_name(at);
         match self.step(at).and_then(|step| step.user.as_ref()) {
             Some(user) => format!("{user}@{host}"),

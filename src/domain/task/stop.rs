@@ -1,7 +1,7 @@
 //! The next actions of a task that is being stopped: end what runs, and ask a person about steps
 //! that could not be shown to have ended. Pure; called by `next`.
 
-use super::failure_summary::together;
+use super::failure_summary::join_messages;
 use super::work::PersonAsked;
 use super::{Event, NextAction, Outcome, Pause, State, StepResult, Task, TaskWork};
 use crate::domain::plan::Plan;
@@ -10,15 +10,15 @@ pub(super) fn stopping(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     let running: Vec<NextAction> = work
         .steps
         .iter()
-        .filter(|(at, step)| step.end.is_none() || work.to_end.contains(at))
+        .filter(|(at, step)| step.end.is_none() || work.to_kill.contains(at))
         .map(|(at, _)| NextAction::Kill { at: *at })
         .collect();
     if !running.is_empty() {
         return running;
     }
     // A person who was asked and requests stop again has checked it; no one else can have.
-    let event = match unstopped(work, plan) {
-        Some(message) if work.asked != PersonAsked::Answered => {
+    let event = match unconfirmed_stops(work, plan) {
+        Some(message) if work.person_asked != PersonAsked::Answered => {
             Event::Paused(Pause::Unknown { message })
         }
         _ => Event::Finished(Outcome::Stopped),
@@ -27,7 +27,7 @@ pub(super) fn stopping(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
 }
 
 /// Names the steps that may still run.
-fn unstopped(work: &TaskWork, plan: &Plan) -> Option<String> {
+fn unconfirmed_stops(work: &TaskWork, plan: &Plan) -> Option<String> {
     let unknown = work.steps.iter().filter(|(_, step)| step.is_unknown());
     let told: Vec<String> = unknown
         .filter_map(|(at, step)| {
@@ -39,7 +39,7 @@ fn unstopped(work: &TaskWork, plan: &Plan) -> Option<String> {
         })
         .collect();
     (!told.is_empty()).then(|| {
-        let told = together(told.iter().map(String::as_str));
+        let told = join_messages(told.iter().map(String::as_str));
         format!("{told}; look on the host, then stop the task once more")
     })
 }
@@ -51,6 +51,6 @@ impl Task {
     pub fn is_asked_about_stop(&self) -> bool {
         let work = self.work.as_ref();
         matches!(self.state, State::Paused { .. })
-            && work.is_some_and(|work| work.asked == PersonAsked::Yes)
+            && work.is_some_and(|work| work.person_asked == PersonAsked::Yes)
     }
 }

@@ -138,7 +138,7 @@ pub struct Submitter {
 impl Submitter {
     /// Returns the name to show: the account, if known.
     #[must_use]
-    pub fn who(&self) -> &str {
+    pub fn display_name(&self) -> &str {
         self.account.as_deref().unwrap_or(&self.name)
     }
 }
@@ -185,7 +185,7 @@ pub struct Submission {
 impl Submission {
     /// Whether it has a project and environment, and so a queue and a release history.
     #[must_use]
-    pub fn has_place(&self) -> bool {
+    pub fn has_environment(&self) -> bool {
         !self.project.is_empty()
     }
 

@@ -1,4 +1,4 @@
-//! Ring 1: the table of all states and events, and what must hold of any log.
+//! The table of all states and events, and what must hold for any log.
 
 #![allow(clippy::unwrap_used)]
 
@@ -93,7 +93,7 @@ fn task_in(state: State, running: Option<StepRef>) -> Task {
                 attempt: 1,
                 began: at(6),
                 program: None,
-                away: None,
+                unreachable: None,
                 end: None,
             },
         );
@@ -107,10 +107,10 @@ fn task_in(state: State, running: Option<StepRef>) -> Task {
     match &state {
         State::Paused {
             why: Pause::StepGate,
-        } => drop(work.held.insert(behind, waits(Gate::Hand))),
+        } => drop(work.held_hosts.insert(behind, waits(Gate::Hand))),
         State::Paused {
             why: Pause::Time { .. },
-        } => drop(work.held.insert(behind, waits(Gate::Timed))),
+        } => drop(work.held_hosts.insert(behind, waits(Gate::Timed))),
         _ => {}
     }
     let begun = state.holds_queue()
@@ -130,13 +130,13 @@ fn task_in(state: State, running: Option<StepRef>) -> Task {
         state,
         created: at(0),
         updated: at(7),
-        asked: at(7),
+        landing_since: at(7),
         events: 9,
         approvals: Vec::new(),
-        doubted: None,
-        unseen: None,
-        unlanded: None,
-        unfrozen: None,
+        doubted_since: None,
+        ref_error: None,
+        landing_error: None,
+        freeze_override: None,
         fence: Some(3),
         work: begun.then_some(work),
     }
@@ -196,7 +196,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
         ),
         ("joined", Event::Joined { submitter: text() }),
         ("ref doubted", Event::RefDoubted),
-        ("ref stands", Event::RefStands),
+        ("ref stands", Event::RefConfirmed),
         ("ref not seen", Event::RefUnseen { reason: text() }),
         ("not landed yet", Event::NotLanded { reason: text() }),
         ("landed", Event::Landed(Box::new(landed()))),
@@ -424,7 +424,7 @@ fn every_state_and_event() {
 
 #[test]
 fn finished_task_accepts_no_step() {
-    for state in states().into_iter().filter(State::at_rest) {
+    for state in states().into_iter().filter(State::is_settled) {
         for (name, event) in events() {
             if matches!(event, Event::Began { .. } | Event::Ended { .. }) {
                 let recorded = Recorded {
@@ -469,7 +469,7 @@ fn unapproved_task_does_not_start() {
 #[test]
 fn a_doubted_ref_keeps_a_task_from_starting() {
     let mut task = task_in(State::Queued, None);
-    task.doubted = Some(at(9));
+    task.doubted_since = Some(at(9));
     let started = Recorded {
         time: at(10),
         event: Event::Started { release: release() },
@@ -526,7 +526,7 @@ fn attempts_stay_counted_when_failures_are_forgotten() {
 fn every_state_has_a_name_that_is_listed() {
     for state in states() {
         assert!(STATE_NAMES.contains(&state.name()), "{}", state.name());
-        assert_eq!(State::name_rests(state.name()), state.at_rest());
+        assert_eq!(State::is_settled_name(state.name()), state.is_settled());
     }
 }
 

@@ -16,7 +16,7 @@ pub struct StepProgress {
     /// When the host reported that the attempt's program was begun.
     pub program: Option<Timestamp>,
     /// Why its host is unreachable, and until when it is retried, as last reported.
-    pub away: Option<(String, Timestamp)>,
+    pub unreachable: Option<(String, Timestamp)>,
     /// `None` while it runs, or if the agent ended first.
     pub end: Option<(Timestamp, StepResult)>,
 }
@@ -61,9 +61,9 @@ pub struct TaskWork {
     pub tree: Option<TreeDigest>,
     pub steps: BTreeMap<StepRef, StepProgress>,
     /// The number of attempts of steps whose progress was discarded.
-    tried: BTreeMap<StepRef, u32>,
+    discarded_attempts: BTreeMap<StepRef, u32>,
     /// Outputs of such steps: secrets among them remain secret.
-    forgotten: Vec<BTreeMap<String, String>>,
+    discarded_outputs: Vec<BTreeMap<String, String>>,
     /// What was live on each host (an index into the plan's hosts) before the switch.
     pub live_before: BTreeMap<u16, Option<ReleaseId>>,
     /// Stages whose gate a person has opened.
@@ -71,7 +71,7 @@ pub struct TaskWork {
     /// Steps whose gate a person has opened: stage, step, and the host if only for that one.
     pub steps_opened: BTreeSet<(u16, u16, Option<u16>)>,
     /// The hosts that wait at gates of steps.
-    pub held: BTreeMap<StepRef, HeldHost>,
+    pub held_hosts: BTreeMap<StepRef, HeldHost>,
     /// Stopped hosts, and who requested it.
     pub stopped: BTreeMap<u16, String>,
     /// Skipped hosts.
@@ -79,9 +79,9 @@ pub struct TaskWork {
     /// When the scheduled time came, if the work had begun before.
     pub due: Option<Timestamp>,
     /// Steps that may still run after a stop request: they must be ended, and proved to be gone.
-    pub(super) to_end: BTreeSet<StepRef>,
+    pub(super) to_kill: BTreeSet<StepRef>,
     /// Whether a person was asked about steps that could not be proved to have ended.
-    pub(super) asked: PersonAsked,
+    pub(super) person_asked: PersonAsked,
 }
 
 /// Whether a person was asked to check steps that could not be stopped.
@@ -101,17 +101,17 @@ impl TaskWork {
             started,
             tree: None,
             steps: BTreeMap::new(),
-            tried: BTreeMap::new(),
-            forgotten: Vec::new(),
+            discarded_attempts: BTreeMap::new(),
+            discarded_outputs: Vec::new(),
             live_before: BTreeMap::new(),
             gates_opened: Vec::new(),
             steps_opened: BTreeSet::new(),
-            held: BTreeMap::new(),
+            held_hosts: BTreeMap::new(),
             stopped: BTreeMap::new(),
             skipped: BTreeMap::new(),
             due: None,
-            to_end: BTreeSet::new(),
-            asked: PersonAsked::No,
+            to_kill: BTreeSet::new(),
+            person_asked: PersonAsked::No,
         }
     }
 
@@ -128,51 +128,55 @@ impl TaskWork {
         let opens =
             |held: &HeldHost| held.gate == Gate::Hand && host.is_none_or(|host| held.host == host);
         let opened = &mut self.steps_opened;
-        let before = self.held.len();
-        self.held.retain(|at, held| {
+        let before = self.held_hosts.len();
+        self.held_hosts.retain(|at, held| {
             if opens(held) {
                 opened.insert((at.stage, at.step, host.map(|_| at.host)));
             }
             !opens(held)
         });
-        self.held.len() < before
+        self.held_hosts.len() < before
     }
 
     /// Whether a host waits at a gate of this kind.
     #[must_use]
-    pub fn holds(&self, kind: Gate) -> bool {
-        self.held.values().any(|held| held.gate == kind)
+    pub fn waits_at_gate(&self, kind: Gate) -> bool {
+        self.held_hosts.values().any(|held| held.gate == kind)
     }
 
     /// Returns all outputs that steps have ever produced.
-    pub fn ever_handed_on(&self) -> impl Iterator<Item = (&String, &String)> {
+    pub fn all_outputs(&self) -> impl Iterator<Item = (&String, &String)> {
         let now = self.steps.values().filter_map(StepProgress::values);
-        now.chain(&self.forgotten).flatten()
+        now.chain(&self.discarded_outputs).flatten()
     }
 
     /// Returns the number of attempts of a step.
     #[must_use]
     pub fn attempts(&self, at: StepRef) -> u32 {
-        let before = self.tried.get(&at).copied().unwrap_or(0);
+        let before = self.discarded_attempts.get(&at).copied().unwrap_or(0);
         self.steps.get(&at).map_or(before, |step| step.attempt)
     }
 
     /// Records that a person is asked about steps that could not be proved to have ended.
     pub(super) fn ask_about_stop(&mut self) {
-        self.asked = PersonAsked::Yes;
+        self.person_asked = PersonAsked::Yes;
     }
 
     /// Handles a stop request: steps with an unknown result have to be ended too.
     pub(super) fn stop(&mut self, asker: StopRequester) {
-        if (self.asked, asker) == (PersonAsked::Yes, StopRequester::Person) {
-            self.asked = PersonAsked::Answered;
+        if (self.person_asked, asker) == (PersonAsked::Yes, StopRequester::Person) {
+            self.person_asked = PersonAsked::Answered;
         }
         let unknown = self.steps.iter().filter(|(_, step)| step.is_unknown());
-        self.to_end = unknown.map(|(at, _)| *at).collect();
+        self.to_kill = unknown.map(|(at, _)| *at).collect();
     }
 
     /// Applies a progress report of a running step.
-    pub(super) fn hear(&mut self, event: &Event, time: Timestamp) -> Result<Option<State>, ()> {
+    pub(super) fn apply_report(
+        &mut self,
+        event: &Event,
+        time: Timestamp,
+    ) -> Result<Option<State>, ()> {
         let (Event::ProgramBegan { at, .. } | Event::HostAway { at, .. } | Event::HostBack { at }) =
             event
         else {
@@ -186,17 +190,19 @@ impl TaskWork {
             {
                 step.program = Some(time);
             }
-            Event::HostAway { reason, until, .. } => step.away = Some((reason.clone(), *until)),
-            Event::HostBack { .. } if step.away.is_some() => step.away = None,
+            Event::HostAway { reason, until, .. } => {
+                step.unreachable = Some((reason.clone(), *until))
+            }
+            Event::HostBack { .. } if step.unreachable.is_some() => step.unreachable = None,
             _ => return Err(()),
         }
         Ok(None)
     }
 
     /// Discards which hosts were unreachable: another agent tries to reach them itself.
-    pub(super) fn forget_absences(&mut self) {
+    pub(super) fn clear_unreachable(&mut self) {
         for step in self.steps.values_mut() {
-            step.away = None;
+            step.unreachable = None;
         }
     }
 
@@ -213,7 +219,7 @@ impl TaskWork {
         let news = !self.stopped.contains_key(&host) && !self.skipped.contains_key(&host);
         if news {
             self.stopped.insert(host, by.to_owned());
-            self.held.retain(|at, _| at.host != host);
+            self.held_hosts.retain(|at, _| at.host != host);
         }
         news
     }
@@ -223,26 +229,26 @@ impl TaskWork {
         let news = !self.runs_on(host) && !self.skipped.contains_key(&host);
         if news {
             self.stopped.remove(&host);
-            self.held.retain(|at, _| at.host != host);
+            self.held_hosts.retain(|at, _| at.host != host);
             self.skipped.insert(host, skipped);
         }
         news
     }
 
     /// Includes stopped hosts again.
-    pub(super) fn forget_stops(&mut self) {
+    pub(super) fn clear_stops(&mut self) {
         self.stopped.clear();
     }
 
     /// Includes skipped hosts again.
-    pub(super) fn forget_skips(&mut self) {
+    pub(super) fn clear_skips(&mut self) {
         self.skipped.clear();
     }
 
     /// Marks failed steps as not done. Their attempts still count.
-    pub(super) fn forget_failures(&mut self, way: Direction) {
-        self.asked = PersonAsked::No;
-        self.forget(|at, step| {
+    pub(super) fn clear_failures(&mut self, way: Direction) {
+        self.person_asked = PersonAsked::No;
+        self.clear(|at, step| {
             at.way == way
                 && step
                     .end
@@ -252,12 +258,12 @@ impl TaskWork {
     }
 
     /// Whether a rollback step was begun.
-    pub(super) fn went_back(&self) -> bool {
+    pub(super) fn began_rollback(&self) -> bool {
         self.steps.keys().any(|at| at.way == Direction::Back)
     }
 
     /// After a rollback, marks everything from the switch on as not done.
-    pub(super) fn forget_switch(&mut self) {
+    pub(super) fn clear_switch(&mut self) {
         let switch = self
             .steps
             .iter()
@@ -265,18 +271,18 @@ impl TaskWork {
             .map(|(at, _)| at.stage)
             .min()
             .unwrap_or(u16::MAX);
-        self.forget(|at, _| at.way == Direction::Back || at.stage >= switch);
+        self.clear(|at, _| at.way == Direction::Back || at.stage >= switch);
         self.live_before.clear();
-        self.held.retain(|at, _| at.stage < switch);
+        self.held_hosts.retain(|at, _| at.stage < switch);
     }
 
-    fn forget(&mut self, which: impl Fn(&StepRef, &StepProgress) -> bool) {
-        let (tried, forgotten) = (&mut self.tried, &mut self.forgotten);
+    fn clear(&mut self, which: impl Fn(&StepRef, &StepProgress) -> bool) {
+        let (tried, forgotten) = (&mut self.discarded_attempts, &mut self.discarded_outputs);
         self.steps.retain(|at, step| {
             let goes = which(at, step);
             if goes {
                 forgotten.extend(step.values().cloned());
-                self.to_end.remove(at);
+                self.to_kill.remove(at);
                 tried.insert(*at, step.attempt);
             }
             !goes

@@ -21,10 +21,10 @@ pub struct UnclosedQuote;
 /// Returns the arguments with values: a word *equal* to a value's name is replaced by the value,
 /// unchanged and never split or expanded. Other words are kept.
 #[must_use]
-pub fn arguments(words: &[String], values: &BTreeMap<String, String>) -> Vec<String> {
-    words
+pub fn arguments(arguments: &[String], values: &BTreeMap<String, String>) -> Vec<String> {
+    arguments
         .iter()
-        .map(|word| values.get(word).unwrap_or(word).clone())
+        .map(|argument| values.get(argument).unwrap_or(argument).clone())
         .collect()
 }
 
@@ -35,17 +35,20 @@ mod tests {
 
     #[test]
     fn command_line_is_split_without_expansion() {
-        let words = |line| split(line).unwrap();
+        let arguments = |line| split(line).unwrap();
         assert_eq!(
-            words("VERSION  --flow FLOW_ID"),
+            arguments("VERSION  --flow FLOW_ID"),
             ["VERSION", "--flow", "FLOW_ID"]
         );
-        assert_eq!(words(r#"'a b' "c d" e\ f ''"#), ["a b", "c d", "e f", ""]);
         assert_eq!(
-            words("$HOME *.txt ; `id` $(id) | > < a#b"),
+            arguments(r#"'a b' "c d" e\ f ''"#),
+            ["a b", "c d", "e f", ""]
+        );
+        assert_eq!(
+            arguments("$HOME *.txt ; `id` $(id) | > < a#b"),
             ["$HOME", "*.txt", ";", "`id`", "$(id)", "|", ">", "<", "a#b"]
         );
-        assert!(words("  ").is_empty());
+        assert!(arguments("  ").is_empty());
         for open in ["'a", "\"a"] {
             assert_eq!(split(open), Err(UnclosedQuote), "{open}");
         }
@@ -60,9 +63,9 @@ mod tests {
             ),
             ("FLOW_ID".to_owned(), "7".to_owned()),
         ]);
-        let words = split("VERSION FLOW_ID --v=VERSION version VERSIONS 'FLOW_ID'").unwrap();
+        let parsed = split("VERSION FLOW_ID --v=VERSION version VERSIONS 'FLOW_ID'").unwrap();
         assert_eq!(
-            arguments(&words, &values),
+            arguments(&parsed, &values),
             [
                 "1 2; rm -rf $HOME\nFLOW_ID",
                 "7",

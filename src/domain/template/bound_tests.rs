@@ -248,10 +248,10 @@ fn default_step_names_skip_used_numbers() {
 #[test]
 fn a_template_answers_to_its_name_and_its_number() {
     let mut template = parse(&with_step(r#"{ run = "true" }"#));
-    assert!(template.answers_to("t") && !template.answers_to("32"));
+    assert!(template.has_name_or_id("t") && !template.has_name_or_id("32"));
     template.id = Some(32);
-    assert!(template.answers_to("t") && template.answers_to("32"));
-    assert!(!template.answers_to("3"));
+    assert!(template.has_name_or_id("t") && template.has_name_or_id("32"));
+    assert!(!template.has_name_or_id("3"));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::params::{ParamKind, whole};
+use super::params::{ParamKind, anchored};
 use super::reader::{StepFile, TemplateReader, Use};
 use super::steps::Synced;
 use super::{
@@ -87,10 +87,10 @@ impl Template {
 impl TemplateReader<'_> {
     fn template(&mut self, raw: TemplateFile, text: &str) -> Template {
         let root = Path::root();
-        self.name(&root.to("name"), "template", &raw.name);
+        self.name(&root.join("name"), "template", &raw.name);
         let mut params: Vec<Param> = Vec::new();
         for (index, param) in raw.params.into_iter().enumerate() {
-            let param = self.param(param, &params, &root.to("params").to(index));
+            let param = self.param(param, &params, &root.join("params").join(index));
             params.push(param);
         }
         if raw.stage.is_empty() {
@@ -98,11 +98,11 @@ impl TemplateReader<'_> {
         }
         let mut stages: Vec<StageTemplate> = Vec::new();
         for (index, stage) in raw.stage.into_iter().enumerate() {
-            let path = root.to("stage").to(index);
+            let path = root.join("stage").join(index);
             if stages.iter().any(|other| other.name == stage.name) {
                 let name = &stage.name;
                 self.refuse(
-                    &path.to("name"),
+                    &path.join("name"),
                     format!("two stages are named `{name}`: rename one"),
                 );
             }
@@ -121,7 +121,7 @@ impl TemplateReader<'_> {
     }
 
     fn param(&mut self, raw: ParamFile, before: &[Param], path: &Path) -> Param {
-        let name_path = path.to("name");
+        let name_path = path.join("name");
         let name = &raw.name;
         if !is_parameter_name(name) {
             self.refuse(
@@ -153,9 +153,9 @@ impl TemplateReader<'_> {
         };
         self.choices(&param, path);
         if let Some(pattern) = &param.pattern
-            && let Err(error) = whole(pattern)
+            && let Err(error) = anchored(pattern)
         {
-            let pattern_path = path.to("pattern");
+            let pattern_path = path.join("pattern");
             self.refuse(
                 &pattern_path,
                 one_line("bad regular expression", &error.to_string()),
@@ -163,7 +163,7 @@ impl TemplateReader<'_> {
         } else if let Some(default) = &param.default
             && let Err(error) = param.check(default)
         {
-            self.refuse(&path.to("default"), error.to_string());
+            self.refuse(&path.join("default"), error.to_string());
         }
         param
     }
@@ -174,25 +174,25 @@ impl TemplateReader<'_> {
         let given = !param.choices.is_empty();
         if param.kind == ParamKind::Choice && !given {
             self.refuse(
-                &path.to("kind"),
+                &path.join("kind"),
                 format!("parameter {name} is a choice of nothing: add `choices = [\"…\"]`"),
             );
         } else if param.kind != ParamKind::Choice && given {
             self.refuse(
-                &path.to("choices"),
+                &path.join("choices"),
                 "`choices` means nothing without `kind = \"choice\"`: add that, or take it out",
             );
         }
         if param.kind == ParamKind::Secret && param.default.is_some() {
             self.refuse(
-                &path.to("default"),
+                &path.join("default"),
                 "a secret in a template is none: take the default out",
             );
         }
     }
 
     fn stage(&mut self, raw: StageFile, before: &[StageTemplate], path: &Path) -> StageTemplate {
-        self.name(&path.to("name"), "stage", &raw.name);
+        self.name(&path.join("name"), "stage", &raw.name);
         if raw.steps.is_empty() {
             self.refuse(path, "a stage needs a step: add one to `steps`");
         }
@@ -203,7 +203,7 @@ impl TemplateReader<'_> {
         let hosts = self.hosts(raw.hosts.as_deref(), on_agent, path);
         if on_agent && raw.batch.is_some() {
             self.refuse(
-                &path.to("batch"),
+                &path.join("batch"),
                 "a checkout happens once, on the agent: take `batch` out",
             );
         }
@@ -217,7 +217,7 @@ impl TemplateReader<'_> {
         }
         let mut steps: Vec<Step> = Vec::new();
         for (index, step) in raw.steps.into_iter().enumerate() {
-            let path = path.to("steps").to(index);
+            let path = path.join("steps").join(index);
             let step = self.step(step, &steps, synced, &path);
             if syncs(&step) {
                 synced = Synced::Yes;
@@ -234,7 +234,7 @@ impl TemplateReader<'_> {
     }
 
     fn hosts(&mut self, text: Option<&str>, on_agent: bool, path: &Path) -> StageHosts {
-        let path = path.to("hosts");
+        let path = path.join("hosts");
         if on_agent {
             if text.is_some() {
                 self.refuse(&path, "a checkout happens on the agent: take `hosts` out");

@@ -41,7 +41,7 @@ impl StepAction {
 
     /// Describes the outputs: `outputs A, B (a secret)`.
     #[must_use]
-    pub fn outputs_in_words(&self) -> Option<String> {
+    pub fn describe_outputs(&self) -> Option<String> {
         let (seen, secret) = self.outputs();
         let secret = secret.iter().map(|name| format!("{name} (a secret)"));
         let names: Vec<String> = seen.iter().cloned().chain(secret).collect();
@@ -50,7 +50,7 @@ impl StepAction {
 
     /// Whether it may output a value under this name.
     #[must_use]
-    pub fn hands_on(&self, name: &str) -> bool {
+    pub fn has_output(&self, name: &str) -> bool {
         let (seen, secret) = self.outputs();
         seen.iter().chain(secret).any(|declared| declared == name)
     }
@@ -60,7 +60,7 @@ impl TemplateReader<'_> {
     /// Checks the output names that a step declares under this key.
     pub(super) fn outputs(&mut self, names: Vec<String>, path: &Path) -> Vec<String> {
         for (index, name) in names.iter().enumerate() {
-            let path = path.to(index);
+            let path = path.join(index);
             if !is_parameter_name(name) {
                 self.refuse(
                     &path,
@@ -105,12 +105,12 @@ pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Docu
     }
     let mut problems = Vec::new();
     for (stage, in_stage) in template.stages.iter().enumerate() {
-        let path = Path::root().to("stage").to(stage).to("steps");
+        let path = Path::root().join("stage").join(stage).join("steps");
         for (step, in_step) in in_stage.steps.iter().enumerate() {
             for name in in_step.action.outputs().1 {
                 if let Some(other) = seen.get(name.as_str()) {
                     problems.push(document.problem(
-                        &path.to(step).to("secret_outputs"),
+                        &path.join(step).join("secret_outputs"),
                         format!(
                             "output {name} is secret here and not in step `{other}`: name it in `secret_outputs` of both"
                         ),
@@ -150,8 +150,8 @@ mod tests {
             (seen, secret),
             (&*names(&["BUILD_ID", "_1"]), &*names(&["TOKEN"]))
         );
-        assert!(actions[0].hands_on("TOKEN") && !actions[1].hands_on("TOKEN"));
-        assert!(actions[1].hands_on("BUILD_ID") && !actions[1].hands_on("PATH"));
+        assert!(actions[0].has_output("TOKEN") && !actions[1].has_output("TOKEN"));
+        assert!(actions[1].has_output("BUILD_ID") && !actions[1].has_output("PATH"));
     }
 
     #[test]

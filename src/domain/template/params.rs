@@ -77,7 +77,7 @@ impl Param {
             _ => {}
         }
         match &self.pattern {
-            Some(pattern) if !whole(pattern).is_ok_and(|regex| regex.is_match(value)) => {
+            Some(pattern) if !anchored(pattern).is_ok_and(|regex| regex.is_match(value)) => {
                 Err(ParamError::Mismatch {
                     name: name(),
                     pattern: pattern.clone(),
@@ -103,7 +103,7 @@ pub fn can_be_tag(name: &str) -> bool {
 }
 
 /// Returns a regular expression that requires `pattern` to match the whole text.
-pub(super) fn whole(pattern: &str) -> Result<regex::Regex, regex::Error> {
+pub(super) fn anchored(pattern: &str) -> Result<regex::Regex, regex::Error> {
     // Compile it alone first: `a)|(b` must not become valid by being wrapped.
     regex::Regex::new(pattern)?;
     regex::Regex::new(&format!(r"\A(?:{pattern})\z"))

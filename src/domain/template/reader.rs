@@ -65,9 +65,9 @@ fn command<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ProgramC
             Ok(ProgramCommand::Shell(text.to_owned()))
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<ProgramCommand, A::Error> {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<ProgramCommand, A::Error> {
             let mut argv = Vec::new();
-            while let Some(word) = words.next_element()? {
+            while let Some(word) = items.next_element()? {
                 argv.push(word);
             }
             Ok(ProgramCommand::Argv(argv))

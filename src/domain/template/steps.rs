@@ -21,7 +21,7 @@ enum StepKind {
 }
 
 impl StepKind {
-    fn of(raw: &StepFile) -> Option<Self> {
+    fn from_keys(raw: &StepFile) -> Option<Self> {
         let program = raw.run.is_some() || raw.script.is_some();
         match (raw.uses, program) {
             (Some(Use::Checkout), false) => Some(Self::Checkout),
@@ -109,7 +109,7 @@ impl TemplateReader<'_> {
         synced: Synced,
         path: &Path,
     ) -> Step {
-        let kind = StepKind::of(&raw).unwrap_or_else(|| {
+        let kind = StepKind::from_keys(&raw).unwrap_or_else(|| {
             self.refuse(
                 path,
                 "a step has either `use = \"checkout\"`, \"sync\", \"publish\" or \"check\", or \
@@ -120,7 +120,7 @@ impl TemplateReader<'_> {
         for key in keys_present(&raw) {
             if !kind.keys().contains(&key) && !matches!(key, "use" | "run" | "script") {
                 self.refuse(
-                    &path.to(key),
+                    &path.join(key),
                     format!(
                         "`{key}` means nothing in a {} step: take it out",
                         kind.name()
@@ -131,7 +131,7 @@ impl TemplateReader<'_> {
         let name = self.step_name(raw.name.as_deref(), kind, before, path);
         let once = raw.once.unwrap_or(false);
         let gate = raw.gate.unwrap_or_default();
-        let (user, host) = self.whose(&raw, path);
+        let (user, host) = self.user_and_host(&raw, path);
         // A step's own host receives no release.
         let synced = if host.is_some() { Synced::No } else { synced };
         let action = match kind {
@@ -160,7 +160,7 @@ impl TemplateReader<'_> {
     ) -> String {
         let taken = |name: &str| before.iter().any(|step| step.name == name);
         if let Some(name) = given {
-            let path = path.to("name");
+            let path = path.join("name");
             self.name(&path, "step", name);
             if taken(name) {
                 self.refuse(
@@ -180,15 +180,15 @@ impl TemplateReader<'_> {
     }
 
     fn program(&mut self, raw: StepFile, synced: Synced, path: &Path) -> Program {
-        let args = self.args(raw.args.as_deref(), &path.to("args"));
+        let args = self.args(raw.args.as_deref(), &path.join("args"));
         let command = match (raw.script, raw.run) {
             (Some(script), _) => {
-                self.script(&script, &path.to("script"));
+                self.script(&script, &path.join("script"));
                 ProgramCommand::Script(script)
             }
             (None, run) => {
                 let command = run.unwrap_or(ProgramCommand::Argv(Vec::new()));
-                self.command(&command, &path.to("run"));
+                self.command(&command, &path.join("run"));
                 command
             }
         };
@@ -196,44 +196,44 @@ impl TemplateReader<'_> {
             command,
             args,
             directory: self.directory(raw.directory.as_deref(), synced, path),
-            timeout: self.span(raw.timeout, RUN_TIMEOUT_DEFAULT, &path.to("timeout")),
+            timeout: self.time_limit(raw.timeout, RUN_TIMEOUT_DEFAULT, &path.join("timeout")),
             repeat: raw.repeat.unwrap_or(false),
-            outputs: self.outputs(raw.outputs.unwrap_or_default(), &path.to("outputs")),
+            outputs: self.outputs(raw.outputs.unwrap_or_default(), &path.join("outputs")),
             secret_outputs: self.outputs(
                 raw.secret_outputs.unwrap_or_default(),
-                &path.to("secret_outputs"),
+                &path.join("secret_outputs"),
             ),
         }
     }
 
     /// Returns who runs a step, and its own host, if any.
-    fn whose(&mut self, raw: &StepFile, path: &Path) -> (Option<String>, Option<String>) {
+    fn user_and_host(&mut self, raw: &StepFile, path: &Path) -> (Option<String>, Option<String>) {
         for (key, name, what) in [
             ("user", &raw.user, "user of `[execution_users]`"),
             ("host", &raw.host, "host"),
         ] {
             if let Some(name) = name {
-                self.name(&path.to(key), what, name);
+                self.name(&path.join(key), what, name);
             }
         }
         let on_host = raw.run.is_some() || raw.script.is_some() || raw.command.is_some();
         for (key, given) in [("user", raw.user.is_some()), ("host", raw.host.is_some())] {
             if given && raw.uses == Some(Use::Check) && !on_host {
                 self.refuse(
-                    &path.to(key),
+                    &path.join(key),
                     format!("`{key}` means nothing in a check that the agent makes: take it out, or check by `command`"),
                 );
             }
         }
         if raw.host.is_some() && raw.once.is_some() {
             self.refuse(
-                &path.to("once"),
+                &path.join("once"),
                 "a step with `host` runs once in any case: take `once` out",
             );
         }
         if raw.host.as_deref() == Some(AGENT) && raw.user.is_some() {
             self.refuse(
-                &path.to("user"),
+                &path.join("user"),
                 "on the agent's machine everything runs as `[local_run] user`: take `user` out",
             );
         }
@@ -242,7 +242,7 @@ impl TemplateReader<'_> {
 
     fn args(&mut self, line: Option<&str>, path: &Path) -> Vec<String> {
         let Some(line) = line else { return Vec::new() };
-        self.no_nul(line, path);
+        self.refuse_nul(line, path);
         match arguments::split(line) {
             Ok(words) => words,
             Err(error) => {
@@ -272,7 +272,7 @@ impl TemplateReader<'_> {
             if present && !with {
                 let partner = if key == "in" { "command" } else { "http" };
                 self.refuse(
-                    &path.to(key),
+                    &path.join(key),
                     format!("`{key}` means nothing without `{partner}`: take it out"),
                 );
             }
@@ -282,7 +282,7 @@ impl TemplateReader<'_> {
             (Some(url), None, None) => self.http(url, raw.status, path),
             (None, Some(address), None) => self.tcp(address, path),
             (None, None, Some(command)) => {
-                self.command(&command, &path.to("command"));
+                self.command(&command, &path.join("command"));
                 Probe::Command { command, directory }
             }
             _ => {
@@ -296,12 +296,12 @@ impl TemplateReader<'_> {
             probe,
             retries: raw.retries.unwrap_or(CHECK_RETRIES_DEFAULT),
             interval: raw.interval.unwrap_or(CHECK_INTERVAL_DEFAULT),
-            timeout: self.span(raw.timeout, CHECK_TIMEOUT_DEFAULT, &path.to("timeout")),
+            timeout: self.time_limit(raw.timeout, CHECK_TIMEOUT_DEFAULT, &path.join("timeout")),
         }
     }
 
     fn http(&mut self, url: String, status: Option<u16>, path: &Path) -> Probe {
-        let url_path = path.to("http");
+        let url_path = path.join("http");
         let rest = url
             .strip_prefix("http://")
             .or_else(|| url.strip_prefix("https://"));
@@ -315,7 +315,7 @@ impl TemplateReader<'_> {
         let status = status.unwrap_or(200);
         if !(100..=599).contains(&status) {
             self.refuse(
-                &path.to("status"),
+                &path.join("status"),
                 format!("{status} is no HTTP status: write one from 100 to 599"),
             );
         }
@@ -323,7 +323,7 @@ impl TemplateReader<'_> {
     }
 
     fn tcp(&mut self, address: String, path: &Path) -> Probe {
-        let path = path.to("tcp");
+        let path = path.join("tcp");
         let good = address.rsplit_once(':').is_some_and(|(host, port)| {
             !host.is_empty()
                 && (port.parse::<u16>().is_ok_and(|port| port > 0)
@@ -345,7 +345,7 @@ impl TemplateReader<'_> {
                 if text.trim().is_empty() {
                     self.refuse(path, "the command is empty: write one");
                 }
-                self.no_nul(text, path);
+                self.refuse_nul(text, path);
                 for name in placeholder::names_in_shell_text(text) {
                     let problem = self.document.problem_at(
                         path,
@@ -365,8 +365,8 @@ impl TemplateReader<'_> {
                     self.refuse(path, "the command is empty: write a program first");
                 }
                 for (index, word) in words.iter().enumerate() {
-                    let path = path.to(index);
-                    self.no_nul(word, &path);
+                    let path = path.join(index);
+                    self.refuse_nul(word, &path);
                     self.placeholders(word, &path);
                     if index == 0 && !placeholder::names(word).is_empty() {
                         self.refuse(
@@ -379,7 +379,7 @@ impl TemplateReader<'_> {
         }
     }
 
-    fn no_nul(&mut self, text: &str, path: &Path) {
+    fn refuse_nul(&mut self, text: &str, path: &Path) {
         if text.contains('\0') {
             self.refuse(path, "a command can't hold a NUL character: take it out");
         }
@@ -404,7 +404,7 @@ impl TemplateReader<'_> {
     }
 
     fn directory(&mut self, text: Option<&str>, synced: Synced, path: &Path) -> Directory {
-        let path = path.to("in");
+        let path = path.join("in");
         match (text, synced) {
             (None, Synced::No) | (Some("home"), _) => Directory::Home,
             (None | Some("release"), Synced::Yes) => Directory::Release,
@@ -435,7 +435,7 @@ impl TemplateReader<'_> {
     }
 
     /// Returns a time limit, or the default; zero is refused.
-    fn span(&mut self, given: Option<Duration>, default: Duration, path: &Path) -> Duration {
+    fn time_limit(&mut self, given: Option<Duration>, default: Duration, path: &Path) -> Duration {
         if given.is_some_and(|given| given.is_zero()) {
             self.refuse(
                 path,

@@ -34,7 +34,7 @@ pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Docu
     for (index, stage) in template.stages.iter().enumerate() {
         if stage.batch.is_some() && stage.steps.iter().any(|step| step.host.is_some()) {
             refuse(
-                &Path::root().to("stage").to(index).to("batch"),
+                &Path::root().join("stage").join(index).join("batch"),
                 "a step with `host` waits for all hosts of its stage, and `batch` holds some back: \
                  move that step to a stage of its own"
                     .to_owned(),
@@ -42,7 +42,7 @@ pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Docu
         }
         if stage.hosts == StageHosts::Agent && stage.steps.len() > 1 {
             refuse(
-                &Path::root().to("stage").to(index),
+                &Path::root().join("stage").join(index),
                 "a checkout happens on the agent and stands alone in its stage: move the other \
                  steps to a stage of their own"
                     .to_owned(),
@@ -111,10 +111,10 @@ fn find<'t>(template: &'t Template, action: &StepAction) -> Vec<ReleaseStepPosit
                     stage_index,
                     stage,
                     path: Path::root()
-                        .to("stage")
-                        .to(stage_index)
-                        .to("steps")
-                        .to(step_index),
+                        .join("stage")
+                        .join(stage_index)
+                        .join("steps")
+                        .join(step_index),
                 });
             }
         }

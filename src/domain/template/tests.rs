@@ -115,8 +115,8 @@ fn design_example_parses_as_intended() {
 #[test]
 fn the_template_that_is_built_in_is_checkout_sync_publish() {
     let template = parse(include_str!("../../../templates/tasks/git-release.toml"));
-    assert!(template.answers_to("git-release") && template.answers_to("1"));
-    assert!(!template.answers_to("2"));
+    assert!(template.has_name_or_id("git-release") && template.has_name_or_id("1"));
+    assert!(!template.has_name_or_id("2"));
     let actions: Vec<_> = template.steps().map(|(_, step)| &step.action).collect();
     assert_eq!(
         actions,

@@ -24,31 +24,31 @@ pub(super) struct Busy {
 
 /// The properties of a task that other tasks wait for.
 #[derive(Clone, Copy, Default)]
-pub(super) struct ActiveStage {
+pub(super) struct QueueStage {
     pub(super) holds_queue: bool,
     /// Landed, and its ref is not reported as gone.
-    there: bool,
-    comes: bool,
+    landed: bool,
+    approaching: bool,
 }
 
-impl ActiveStage {
+impl QueueStage {
     /// Whether others need no longer wait for the task, or yield to it, at its stage `now`.
-    pub(super) fn is_passed_by(self, now: Self) -> bool {
-        (!self.there && now.there) || (self.comes && !now.comes)
+    pub(super) fn is_released_by(self, now: Self) -> bool {
+        (!self.landed && now.landed) || (self.approaching && !now.approaching)
     }
 }
 
 /// Since when this executor's lookups and fetches for a task have failed. The executor may have
 /// been down for long, and a single failure proves nothing.
 #[derive(Clone, Copy, Default)]
-pub(super) struct InVain {
-    pub(super) looks: Option<Timestamp>,
-    pub(super) fetches: Option<Timestamp>,
+pub(super) struct FailedAttempts {
+    pub(super) queries_since: Option<Timestamp>,
+    pub(super) fetches_since: Option<Timestamp>,
 }
 
 /// What is attempted for a task that has not landed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trial {
+pub(super) enum AttemptKind {
     /// Look up its ref on the git server.
     Look,
     /// Fetch its commit and plan it.
@@ -64,25 +64,25 @@ pub(super) struct Active {
     /// The fence of this executor's claim.
     pub(super) claim: Option<u64>,
     /// By how many milliseconds the claim's fence is raised on single hosts.
-    pub(super) lifts: BTreeMap<String, u64>,
+    pub(super) fence_raises: BTreeMap<String, u64>,
     /// The claim of a previous executor whose work this one resumes.
-    pub(super) former: Option<u64>,
+    pub(super) former_claim: Option<u64>,
     /// The number of events in the store, as far as known.
-    pub(super) seen: u64,
+    pub(super) events_read: u64,
     /// Events for the next append.
     pub(super) outbox: Vec<Event>,
     pub(super) inflight: BTreeMap<StepRef, AbortHandle>,
-    pub(super) killing: BTreeSet<StepRef>,
+    pub(super) kills: BTreeSet<StepRef>,
     /// Results of steps being killed; they count once no process of the step is left.
     pub(super) ended: BTreeMap<StepRef, StepResult>,
     /// The release that the agent's tree equals for this task.
     pub(super) tree: Arc<tokio::sync::Mutex<Option<TreeDigest>>>,
     pub(super) busy: Busy,
-    pub(super) in_vain: InVain,
+    pub(super) failed_attempts: FailedAttempts,
     /// The ref was not at its expected place on the git server.
     pub(super) absent: bool,
     /// Every record of its push has been taken in.
-    pub(super) gathered: bool,
+    pub(super) push_complete: bool,
     /// It is the newest of its push.
     pub(super) newest: bool,
 }
@@ -90,22 +90,22 @@ pub(super) struct Active {
 impl Active {
     pub(super) fn new(task: Arc<Task>) -> Self {
         Self {
-            seen: task.events,
+            events_read: task.events,
             task,
             plan: None,
             hosts: None,
             claim: None,
-            lifts: BTreeMap::new(),
-            former: None,
+            fence_raises: BTreeMap::new(),
+            former_claim: None,
             outbox: Vec::new(),
             inflight: BTreeMap::new(),
-            killing: BTreeSet::new(),
+            kills: BTreeSet::new(),
             ended: BTreeMap::new(),
             tree: Arc::default(),
             busy: Busy::default(),
-            in_vain: InVain::default(),
+            failed_attempts: FailedAttempts::default(),
             absent: false,
-            gathered: false,
+            push_complete: false,
             newest: false,
         }
     }
@@ -143,7 +143,7 @@ impl Active {
     pub(super) fn shorten(&mut self, events: Vec<Recorded>, why: &StoreError) -> bool {
         let mut shorter = false;
         let events = events.into_iter().map(|recorded| {
-            let short = in_short(&recorded.event, why);
+            let short = shortened(&recorded.event, why);
             shorter |= short.is_some();
             short.unwrap_or(recorded.event)
         });
@@ -156,7 +156,7 @@ impl Active {
 
     /// Drops queued events that no longer fit the task's state, so that they do not block its next
     /// decision.
-    pub(super) fn drop_stale(&mut self, time: Timestamp) {
+    pub(super) fn drop_stale_events(&mut self, time: Timestamp) {
         if self.outbox.is_empty() {
             return;
         }
@@ -168,7 +168,7 @@ impl Active {
     }
 
     /// Records that a step ended. Drops its earlier events that are not recorded yet.
-    pub(super) fn end(&mut self, ended: StepRef, result: StepResult) {
+    pub(super) fn end_step(&mut self, ended: StepRef, result: StepResult) {
         self.outbox.retain(|event| {
             !matches!(
                 event,
@@ -180,7 +180,7 @@ impl Active {
     }
 
     /// Handles a refused append: queues results of steps again, decides everything else again.
-    pub(super) fn keep_results(&mut self, events: Vec<Recorded>) {
+    pub(super) fn requeue_results(&mut self, events: Vec<Recorded>) {
         let results = events
             .into_iter()
             .map(|recorded| recorded.event)
@@ -195,7 +195,7 @@ impl Active {
 
     /// Whether this executor is to claim the work: it is unclaimed, or the claimant has ended.
     pub(super) fn may_claim(&self) -> bool {
-        self.task.fence.is_none() || self.task.fence == self.former
+        self.task.fence.is_none() || self.task.fence == self.former_claim
     }
 
     /// Whether another executor has claimed the work since this one did.
@@ -205,11 +205,11 @@ impl Active {
     }
 
     /// Drops the effects under way without recording them: another executor does the work.
-    pub(super) fn let_go(&mut self) {
+    pub(super) fn drop_effects(&mut self) {
         for handle in std::mem::take(&mut self.inflight).into_values() {
             handle.abort();
         }
-        self.killing.clear();
+        self.kills.clear();
         self.ended.clear();
         self.outbox.clear();
         self.hosts = None;
@@ -218,55 +218,56 @@ impl Active {
 
     /// Notes a failed attempt. Returns whether attempts have failed for as long as the limit
     /// allows. A new push resets the count; a time in the future means that the clock was set back.
-    pub(super) fn is_in_vain(
+    pub(super) fn record_failure(
         &mut self,
-        trial: Trial,
+        kind: AttemptKind,
         now: Timestamp,
         patience: SignedDuration,
     ) -> bool {
-        let since = match trial {
-            Trial::Look => &mut self.in_vain.looks,
-            Trial::Fetch => &mut self.in_vain.fetches,
+        let since = match kind {
+            AttemptKind::Look => &mut self.failed_attempts.queries_since,
+            AttemptKind::Fetch => &mut self.failed_attempts.fetches_since,
         };
         let first = since.map_or(now, |first| first.min(now));
         *since = Some(first);
-        let since = first.max(self.task.asked.min(now));
+        let since = first.max(self.task.landing_since.min(now));
         now.duration_since(since) >= patience
     }
 
     /// Returns the properties of the task that other tasks wait for.
-    pub(super) fn stage(&self) -> ActiveStage {
-        ActiveStage {
+    pub(super) fn stage(&self) -> QueueStage {
+        QueueStage {
             holds_queue: self.task.state.holds_queue(),
-            there: self.task.landed.is_some() && self.task.doubted.is_none(),
-            comes: self.comes(),
+            landed: self.task.landed.is_some() && self.task.doubted_since.is_none(),
+            approaching: self.approaches_queue(),
         }
     }
 
     /// Whether the task is about to enter its queue and waits for no approval. False if its ref was
     /// not found or is reported as gone, since it may never enter.
-    pub(super) fn comes(&self) -> bool {
+    pub(super) fn approaches_queue(&self) -> bool {
         let task = &self.task;
         let goes_on = match task.state {
             State::Proposed => {
-                task.submission.schedule == Schedule::Ready && self.in_vain.looks.is_none()
+                task.submission.schedule == Schedule::Ready
+                    && self.failed_attempts.queries_since.is_none()
             }
             State::Scheduled { .. } => true,
             _ => false,
         };
-        goes_on && task.doubted.is_none()
+        goes_on && task.doubted_since.is_none()
     }
 
     /// Whether it is about to land, possibly with others of its push.
-    pub(super) fn lands(&self) -> bool {
-        self.task.state == State::Proposed && !self.absent && self.task.doubted.is_none()
+    pub(super) fn is_about_to_land(&self) -> bool {
+        self.task.state == State::Proposed && !self.absent && self.task.doubted_since.is_none()
     }
 
     /// Whether its scheduled time has come, if it has one.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
         match self.task.state {
             State::Scheduled { at } => at <= now,
-            _ => self.task.time().is_none_or(|time| time <= now),
+            _ => self.task.scheduled_time().is_none_or(|time| time <= now),
         }
     }
 
@@ -279,7 +280,7 @@ impl Active {
 }
 
 /// Returns the event with its long texts replaced; `None` if it has none to replace.
-fn in_short(event: &Event, why: &StoreError) -> Option<Event> {
+fn shortened(event: &Event, why: &StoreError) -> Option<Event> {
     let words = "what is to be said of it is too long to be kept; see the logs of its steps";
     let message = words.to_owned();
     let long = |text: &str| text.len() > words.len();
@@ -295,13 +296,13 @@ fn in_short(event: &Event, why: &StoreError) -> Option<Event> {
                     exit_code: Some(0),
                 },
                 StepResult::Failed {
-                    message: told,
+                    message: reported,
                     exit_code,
-                } if long(told) => StepResult::Failed {
+                } if long(reported) => StepResult::Failed {
                     message,
                     exit_code: *exit_code,
                 },
-                StepResult::Unknown { message: told } if long(told) => {
+                StepResult::Unknown { message: reported } if long(reported) => {
                     StepResult::Unknown { message }
                 }
                 _ => return None,
@@ -310,16 +311,18 @@ fn in_short(event: &Event, why: &StoreError) -> Option<Event> {
         Event::Expired { reason } if long(reason) => Event::Expired { reason: message },
         Event::RefUnseen { reason } if long(reason) => Event::RefUnseen { reason: message },
         Event::RollbackBegan { reason } if long(reason) => Event::RollbackBegan { reason: message },
-        Event::Paused(Pause::HostFailed { message: told }) if long(told) => {
+        Event::Paused(Pause::HostFailed { message: reported }) if long(reported) => {
             Event::Paused(Pause::HostFailed { message })
         }
-        Event::Paused(Pause::Unknown { message: told }) if long(told) => {
+        Event::Paused(Pause::Unknown { message: reported }) if long(reported) => {
             Event::Paused(Pause::Unknown { message })
         }
         Event::Finished(outcome) => Event::Finished(match outcome {
-            Outcome::Failed { message: told } if long(told) => Outcome::Failed { message },
-            Outcome::RolledBack { message: told } if long(told) => Outcome::RolledBack { message },
-            Outcome::RollbackFailed { message: told } if long(told) => {
+            Outcome::Failed { message: reported } if long(reported) => Outcome::Failed { message },
+            Outcome::RolledBack { message: reported } if long(reported) => {
+                Outcome::RolledBack { message }
+            }
+            Outcome::RollbackFailed { message: reported } if long(reported) => {
                 Outcome::RollbackFailed { message }
             }
             _ => return None,

@@ -30,12 +30,12 @@ impl Executor {
                         _ => None,
                     })
                     .collect();
-                self.changed(task, began).await
+                self.task_changed(task, began).await
             }
             Err(StoreError::Changed(_) | StoreError::Illegal(_)) => {
                 // Another writer appended first. Results must not be lost: they are queued again.
                 if let Some(active) = self.tasks.get_mut(&id) {
-                    active.keep_results(events);
+                    active.requeue_results(events);
                     active.busy.refreshing = true;
                     // A claim counts once it is recorded.
                     active.claim = active
@@ -58,8 +58,8 @@ impl Executor {
                     && active.shorten(events, &error)
                 {
                     self.decide(id);
-                } else if let Some(gone) = self.tasks.remove(&id) {
-                    gone.abandon();
+                } else if let Some(removed) = self.tasks.remove(&id) {
+                    removed.abandon();
                 }
                 Ok(())
             }

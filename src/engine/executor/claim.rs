@@ -14,19 +14,19 @@ use crate::store::{Store, StoreError};
 
 impl Executor {
     /// Returns the first task of a queue that may begin: frozen tasks do not block the others.
-    fn first(&self, mut queue: impl Iterator<Item = u64>, now: Timestamp) -> Option<u64> {
+    fn first_ready(&self, mut queue: impl Iterator<Item = u64>, now: Timestamp) -> Option<u64> {
         let free = |active: &Active| self.frozen_until(&active.task, now).is_none();
         queue.find(|id| self.tasks.get(id).is_some_and(free))
     }
 
     /// Returns the first task of every queue, which may begin when another task has ended. If all
     /// are frozen, one is needed to notice the end of the freeze.
-    pub(super) fn firsts(&self) -> Vec<u64> {
+    pub(super) fn first_of_each_queue(&self) -> Vec<u64> {
         let now = self.world.clock.now();
         let first = |queue| {
             let mut queue = Iterator::peekable(queue);
             let oldest = queue.peek().copied();
-            self.first(queue, now).or(oldest)
+            self.first_ready(queue, now).or(oldest)
         };
         self.queues.queues().filter_map(first).collect()
     }
@@ -39,36 +39,36 @@ impl Executor {
             self.wake_at(free);
             return;
         }
-        if self.first(self.queues.queued(task), now) != Some(id) {
+        if self.first_ready(self.queues.queued(task), now) != Some(id) {
             return;
         }
-        if task.submission.refuse_older && self.comparisons.is_awaited(task) {
+        if task.submission.refuse_older && self.comparisons.is_pending(task) {
             // A newer release may have gone live meanwhile.
             return;
         }
-        let held = self.queues.holders(task).next().is_some();
+        let held = self.queues.running_in_queue(task).next().is_some();
         if held {
             self.take_over(id);
-        } else if !self.is_awaited(task, now)
-            && !self.is_one_of_several(task)
-            && self.queues.at_work() < self.limits.parallel_tasks
+        } else if !self.waits_for_older(task, now)
+            && !self.has_siblings(task)
+            && self.queues.running_count() < self.limits.parallel_tasks
         {
             self.claim(id);
         }
     }
 
     /// Whether more tags of the same push may supersede a task, or have not yet yielded to it.
-    fn is_one_of_several(&self, task: &Task) -> bool {
-        let unread = task.submission.push().is_some() && !self.reading.is_empty();
-        unread || self.queues.has_rivals_of_push(task)
+    fn has_siblings(&self, task: &Task) -> bool {
+        let unread = task.submission.push().is_some() && !self.first_reads.is_empty();
+        unread || self.queues.has_undecided_siblings(task)
     }
 
     /// Whether a task has to wait for an older one that is about to enter the same queue: whichever
     /// lands first, the newest push goes live last.
-    fn is_awaited(&self, task: &Task, now: Timestamp) -> bool {
+    fn waits_for_older(&self, task: &Task, now: Timestamp) -> bool {
         let comes =
             |active: &Active| active.is_due(now) && self.frozen_until(&active.task, now).is_none();
-        let mut older = self.queues.come_before(task);
+        let mut older = self.queues.ahead_of(task);
         older.any(|id| self.tasks.get(&id).is_some_and(comes))
     }
 
@@ -86,7 +86,10 @@ impl Executor {
                     && !task.is_asked_about_stop()
             })
         };
-        let holder = self.queues.holders(&rollback.task).find(may_be_stopped);
+        let holder = self
+            .queues
+            .running_in_queue(&rollback.task)
+            .find(may_be_stopped);
         if let Some(holder) = holder {
             let by = format!("rollback {id}");
             let asker = StopRequester::Tagship;
@@ -109,14 +112,14 @@ impl Executor {
         let task = active.task.clone();
         self.effects.push(
             async move {
-                let result = turn(&store, &task, now).await;
+                let result = next_claim(&store, &task, now).await;
                 CompletedEffect::Fence { id, result }
             }
             .boxed(),
         );
     }
 
-    pub(super) fn claimed(&mut self, id: u64, turn: Claim) {
+    pub(super) fn claimed(&mut self, id: u64, claim: Claim) {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
@@ -134,23 +137,23 @@ impl Executor {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
-        if queued && let Some(later) = turn.later {
+        if queued && let Some(later) = claim.later_task {
             let reason = format!("task {later} has run there since; push a new tag");
             let by = "tagship".to_owned();
             active.outbox.push(Event::Withdrawn { by, reason });
             self.decide(id);
             return;
         }
-        let fence = turn.fence;
+        let fence = claim.fence;
         active.claim = Some(fence);
-        active.lifts = turn.lifts;
+        active.fence_raises = claim.fence_raises;
         active.outbox.push(Event::Claimed { fence });
         if queued {
             let release = match (&active.task.work, &active.task.submission.origin) {
                 (Some(work), _) => work.release.clone(),
                 (None, Origin::Rollback { release, .. }) => release.clone(),
                 (None, Origin::Tag(_) | Origin::Submitted(_)) => {
-                    ReleaseId::new(turn.release_at, active.task.commit().unwrap_or_default())
+                    ReleaseId::new(claim.release_at, active.task.commit().unwrap_or_default())
                 }
             };
             active.outbox.push(Event::Started { release });
@@ -162,15 +165,15 @@ impl Executor {
 /// What a claim needs from the store.
 pub(super) struct Claim {
     fence: u64,
-    /// What is known of the hosts' own fences, see [`Active::lifts`].
-    lifts: BTreeMap<String, u64>,
+    /// What is known of the hosts' own fences, see [`Active::fence_raises`].
+    fence_raises: BTreeMap<String, u64>,
     /// The time in the name of a new release.
     release_at: Timestamp,
     /// A later task that has changed the same environment: it must not be undone.
-    later: Option<u64>,
+    later_task: Option<u64>,
 }
 
-async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Claim, StoreError> {
+async fn next_claim(store: &Store, task: &Task, now: Timestamp) -> Result<Claim, StoreError> {
     let submission = &task.submission;
     let lifts = store
         .fence_lifts(&submission.project, &submission.environment)
@@ -179,12 +182,12 @@ async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Claim, Store
         Some(_) => store.ran_since(task).await?,
         None => None,
     };
-    if !submission.has_place() {
+    if !submission.has_environment() {
         return Ok(Claim {
             fence: store.next_fence(now).await?,
-            lifts,
+            fence_raises: lifts,
             release_at: now,
-            later,
+            later_task: later,
         });
     }
     // Releases sort by name, so a name must be later than all before it, even if the clock was set
@@ -193,13 +196,13 @@ async fn turn(store: &Store, task: &Task, now: Timestamp) -> Result<Claim, Store
         .newest_release(&submission.project, &submission.environment)
         .await?;
     let release_at = newest
-        .and_then(|release| release.made_at())
+        .and_then(|release| release.created_at())
         .and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok())
         .map_or(now, |after| after.max(now));
     Ok(Claim {
         fence: store.next_fence(now).await?,
-        lifts,
+        fence_raises: lifts,
         release_at,
-        later,
+        later_task: later,
     })
 }

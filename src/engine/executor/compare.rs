@@ -10,7 +10,7 @@ use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::land::{goes_back, live_on};
+use super::land::{live_on, refusal_as_older};
 use super::{CompletedEffect, Executor, World};
 use crate::domain::plan::Plan;
 use crate::domain::task::{ComparedWith, Event, Relation, State, Task};
@@ -18,12 +18,12 @@ use crate::git::landing::{DescribeRequest, Description, LandingError};
 use crate::store::StoreError;
 
 /// A comparison that failed temporarily is retried after this time.
-const PAUSE: SignedDuration = SignedDuration::from_secs(15);
+const RETRY_PAUSE: SignedDuration = SignedDuration::from_secs(15);
 
 /// A project and environment.
-pub(super) type Spot = (String, String);
+pub(super) type EnvironmentKey = (String, String);
 
-fn spot_of(task: &Task) -> Spot {
+fn environment_of(task: &Task) -> EnvironmentKey {
     let submission = &task.submission;
     (submission.project.clone(), submission.environment.clone())
 }
@@ -31,15 +31,15 @@ fn spot_of(task: &Task) -> Spot {
 /// Which tasks are compared, and which have to be compared again.
 #[derive(Default)]
 pub(super) struct Comparisons {
-    spots: BTreeMap<Spot, OfSpot>,
+    environments: BTreeMap<EnvironmentKey, EnvironmentState>,
 }
 
 /// One environment: one comparison at a time, the oldest task first.
 #[derive(Default)]
-struct OfSpot {
+struct EnvironmentState {
     compared: BTreeSet<u64>,
     stale: BTreeSet<u64>,
-    under_way: Option<u64>,
+    running: Option<u64>,
     not_before: Option<Timestamp>,
 }
 
@@ -50,51 +50,53 @@ impl Comparisons {
             self.remove(task);
             return;
         }
-        let of_spot = self.spots.entry(spot_of(task)).or_default();
-        if of_spot.compared.insert(task.id) {
-            of_spot.stale.insert(task.id);
+        let environment = self.environments.entry(environment_of(task)).or_default();
+        if environment.compared.insert(task.id) {
+            environment.stale.insert(task.id);
         }
     }
 
     /// Removes a task from the comparison.
     pub(super) fn remove(&mut self, task: &Task) {
-        let spot = spot_of(task);
-        let Some(of_spot) = self.spots.get_mut(&spot) else {
+        let key = environment_of(task);
+        let Some(environment) = self.environments.get_mut(&key) else {
             return;
         };
-        of_spot.compared.remove(&task.id);
-        of_spot.stale.remove(&task.id);
-        if of_spot.compared.is_empty() && of_spot.under_way.is_none() {
-            self.spots.remove(&spot);
+        environment.compared.remove(&task.id);
+        environment.stale.remove(&task.id);
+        if environment.compared.is_empty() && environment.running.is_none() {
+            self.environments.remove(&key);
         }
     }
 
     /// Handles a change to a task. If it ended or paused, another release may be live in its
     /// environment. Returns that environment.
-    pub(super) fn heard_of(&mut self, task: &Task, frees: bool) -> Spot {
-        let spot = spot_of(task);
-        let rests = task.work.is_some() && task.state.at_rest();
+    pub(super) fn task_changed(&mut self, task: &Task, frees: bool) -> EnvironmentKey {
+        let key = environment_of(task);
+        let rests = task.work.is_some() && task.state.is_settled();
         let pauses = matches!(task.state, State::Paused { .. });
         if (frees || rests || pauses)
-            && let Some(of_spot) = self.spots.get_mut(&spot)
+            && let Some(environment) = self.environments.get_mut(&key)
         {
-            of_spot.stale.clone_from(&of_spot.compared);
+            environment.stale.clone_from(&environment.compared);
         }
-        spot
+        key
     }
 
     /// Marks everything for comparison: what went live meanwhile is unknown.
-    pub(super) fn doubt_all(&mut self) {
-        for of_spot in self.spots.values_mut() {
-            of_spot.stale.clone_from(&of_spot.compared);
+    pub(super) fn mark_all_stale(&mut self) {
+        for environment in self.environments.values_mut() {
+            environment.stale.clone_from(&environment.compared);
         }
     }
 
     /// Whether a task has yet to be compared with what is live now.
-    pub(super) fn is_awaited(&self, task: &Task) -> bool {
-        self.spots.get(&spot_of(task)).is_some_and(|of_spot| {
-            of_spot.stale.contains(&task.id) || of_spot.under_way == Some(task.id)
-        })
+    pub(super) fn is_pending(&self, task: &Task) -> bool {
+        self.environments
+            .get(&environment_of(task))
+            .is_some_and(|environment| {
+                environment.stale.contains(&task.id) || environment.running == Some(task.id)
+            })
     }
 }
 
@@ -108,15 +110,15 @@ pub(super) struct NewComparison {
 
 /// Why there is no comparison.
 pub(super) struct NotCompared {
-    why: String,
-    is_passing: bool,
+    reason: String,
+    is_transient: bool,
 }
 
 impl From<LandingError> for NotCompared {
     fn from(error: LandingError) -> Self {
         Self {
-            is_passing: error.is_passing(),
-            why: error.to_string(),
+            is_transient: error.is_transient(),
+            reason: error.to_string(),
         }
     }
 }
@@ -124,8 +126,8 @@ impl From<LandingError> for NotCompared {
 impl From<StoreError> for NotCompared {
     fn from(error: StoreError) -> Self {
         Self {
-            is_passing: !matches!(error, StoreError::TooLong(_) | StoreError::NoBlob(_)),
-            why: error.to_string(),
+            is_transient: !matches!(error, StoreError::TooLong(_) | StoreError::NoBlob(_)),
+            reason: error.to_string(),
         }
     }
 }
@@ -135,26 +137,27 @@ pub(super) type ComparisonOutcome = Result<Option<NewComparison>, NotCompared>;
 
 impl Executor {
     pub(super) fn compare_all(&mut self) {
-        let spots: Vec<Spot> = self.comparisons.spots.keys().cloned().collect();
-        for spot in spots {
-            self.compare_next(&spot);
+        let environments: Vec<EnvironmentKey> =
+            self.comparisons.environments.keys().cloned().collect();
+        for environment in environments {
+            self.compare_next(&environment);
         }
     }
 
     /// Compares the waiting tasks of an environment one after the other.
-    pub(super) fn compare_next(&mut self, spot: &Spot) {
-        let Some(of_spot) = self.comparisons.spots.get(spot) else {
+    pub(super) fn compare_next(&mut self, key: &EnvironmentKey) {
+        let Some(environment) = self.comparisons.environments.get(key) else {
             return;
         };
-        let Some(id) = of_spot.stale.first().copied() else {
+        let Some(id) = environment.stale.first().copied() else {
             return;
         };
-        if of_spot.under_way.is_some() {
+        if environment.running.is_some() {
             return;
         }
-        let not_before = of_spot.not_before;
+        let not_before = environment.not_before;
         let now = self.world.clock.now();
-        if let Some(time) = not_before.filter(|time| *time > now && *time <= now + PAUSE) {
+        if let Some(time) = not_before.filter(|time| *time > now && *time <= now + RETRY_PAUSE) {
             self.wake_at(time);
             return;
         }
@@ -165,13 +168,13 @@ impl Executor {
             return;
         };
         let task = active.task.clone();
-        if self.is_moving(&task) {
+        if self.may_switch_now(&task) {
             return;
         }
-        if let Some(of_spot) = self.comparisons.spots.get_mut(spot) {
-            of_spot.stale.remove(&id);
-            of_spot.under_way = Some(id);
-            of_spot.not_before = None;
+        if let Some(environment) = self.comparisons.environments.get_mut(key) {
+            environment.stale.remove(&id);
+            environment.running = Some(id);
+            environment.not_before = None;
         }
         let world = self.world.clone();
         self.effects.push(
@@ -184,8 +187,8 @@ impl Executor {
     }
 
     /// Whether a task is running in the same environment and may switch hosts.
-    fn is_moving(&self, task: &Task) -> bool {
-        self.queues.holders(task).any(|holder| {
+    fn may_switch_now(&self, task: &Task) -> bool {
+        self.queues.running_in_queue(task).any(|holder| {
             self.tasks.get(&holder).is_some_and(|holder| {
                 matches!(
                     holder.task.state,
@@ -196,15 +199,15 @@ impl Executor {
     }
 
     pub(super) fn compared_with_live(&mut self, task: &Task, outcome: ComparisonOutcome) {
-        let spot = spot_of(task);
+        let environment = environment_of(task);
         let id = task.id;
         let now = self.world.clock.now();
-        if let Some(of_spot) = self.comparisons.spots.get_mut(&spot) {
-            of_spot.under_way = None;
+        if let Some(environment) = self.comparisons.environments.get_mut(&environment) {
+            environment.running = None;
             match &outcome {
-                Err(failed) if failed.is_passing && of_spot.compared.contains(&id) => {
-                    of_spot.stale.insert(id);
-                    of_spot.not_before = Some(now + PAUSE);
+                Err(failed) if failed.is_transient && environment.compared.contains(&id) => {
+                    environment.stale.insert(id);
+                    environment.not_before = Some(now + RETRY_PAUSE);
                 }
                 _ => {}
             }
@@ -228,12 +231,12 @@ impl Executor {
                     self.record(id, Event::Withdrawn { by, reason });
                 }
             }
-            Err(NotCompared { why, .. }) => {
+            Err(NotCompared { reason: why, .. }) => {
                 tracing::warn!(task = id, why, "not compared with what is live now");
             }
         }
         self.decide(id);
-        self.compare_next(&spot);
+        self.compare_next(&environment);
     }
 }
 
@@ -257,7 +260,7 @@ async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
         let stage = plan
             .publish_stage()
             .and_then(|stage| plan.stages.get(stage));
-        stage.map(|stage| stage.places()).unwrap_or_default()
+        stage.map(|stage| stage.host_names()).unwrap_or_default()
     } else {
         known.keys().copied().collect()
     };
@@ -268,15 +271,15 @@ async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
     let mut with = landed.compared.clone();
     with.live = releases;
     if landed.commit.is_empty() {
-        return found_compared(world, task, plan, with).await;
+        return compare_found_release(world, task, plan, with).await;
     }
     if is_known && with == landed.compared {
         return Ok(None);
     }
-    let source = world.catalog.source(&task.submission.project);
+    let source = world.plan_source.source(&task.submission.project);
     let source = source.map_err(|why| NotCompared {
-        why,
-        is_passing: false,
+        reason: why,
+        is_transient: false,
     })?;
     let object = match task.object() {
         "" => landed.commit.clone(),
@@ -293,10 +296,10 @@ async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
     };
     let description = world.git.describe(&source, &question).await?;
     with.relations = description.relations();
-    let refused = goes_back(&description.comparisons)
+    let refused = refusal_as_older(&description.comparisons)
         .filter(|_| task.submission.refuse_older)
         .map(|why| format!("something else went live: by now it {why}"));
-    forget_older(world, task, &landed.description).await?;
+    remove_older(world, task, &landed.description).await?;
     let own = OwnDescription {
         of_task: (task.id, task.events),
         description: &description,
@@ -310,7 +313,7 @@ async fn compare(world: &World, task: &Task, plan: &Plan) -> ComparisonOutcome {
 }
 
 /// Compares a rollback to what other tools left live: no commit describes it.
-async fn found_compared(
+async fn compare_found_release(
     world: &World,
     task: &Task,
     plan: &Plan,
@@ -349,7 +352,7 @@ struct OwnerOfDescription {
 
 /// Deletes superseded comparisons, oldest first. Keeps the current one: readers of the current task
 /// still fetch it.
-async fn forget_older(world: &World, task: &Task, current: &str) -> Result<(), StoreError> {
+async fn remove_older(world: &World, task: &Task, current: &str) -> Result<(), StoreError> {
     let events = world.store.events(task.id).await?;
     let older = events
         .iter()

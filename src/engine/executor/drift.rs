@@ -24,16 +24,16 @@ pub async fn watch(world: World, every: Duration) {
     }
     loop {
         world.clock.pause(every).await;
-        look(&world).await;
+        check_all(&world).await;
     }
 }
 
 /// Reads the hosts once, in every environment where something was switched.
-pub async fn look(world: &World) {
+pub async fn check_all(world: &World) {
     match world.store.places_live().await {
         Ok(places) => {
             for (project, environment) in places {
-                if let Err(error) = look_at(world, &project, &environment).await {
+                if let Err(error) = check_environment(world, &project, &environment).await {
                     tracing::warn!(%error, project, environment, "hosts were not looked at");
                 }
             }
@@ -43,7 +43,11 @@ pub async fn look(world: &World) {
 }
 
 /// Reads every host of an environment with a live release, except disabled ones.
-async fn look_at(world: &World, project: &str, environment: &str) -> Result<(), StoreError> {
+async fn check_environment(
+    world: &World,
+    project: &str,
+    environment: &str,
+) -> Result<(), StoreError> {
     let live = world.store.live(project, environment).await?;
     let out = world.store.disabled_hosts().await?;
     // Use the hosts' addresses from the latest task that switched them.
@@ -63,18 +67,18 @@ async fn look_at(world: &World, project: &str, environment: &str) -> Result<(), 
         .filter(|(host, _)| plan.host(host).is_some() && !out.contains(host));
     let looks = there.map(|(host, known)| {
         let hosts = hosts.clone();
-        let deploy_to = placement.on(host);
+        let deploy_to = placement.path_on(host);
         async move {
             let op = Op::Inspect { deploy_to };
             let asked = hosts.perform(host, &op, &Silent);
             let given_up = world.clock.pause(TIMEOUT);
-            let Either::Left((Ok(Reply::Inspected(standing)), _)) = select(asked, given_up).await
+            let Either::Left((Ok(Reply::Inspected(state)), _)) = select(asked, given_up).await
             else {
                 return Ok(());
             };
             let now = world.clock.now();
-            let place = (project, environment, host.as_str());
-            let drift = world.store.saw(place, known, &standing, now).await?;
+            let target = (project, environment, host.as_str());
+            let drift = world.store.saw(target, known, &state, now).await?;
             if let Some(drift) = drift.filter(|drift| drift.since == now) {
                 tracing::warn!(project, environment, host, %drift, "drift");
             }

@@ -29,11 +29,11 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     pub git: Arc<dyn Git>,
     pub checkout: Arc<dyn Checkout>,
-    pub shelf: Arc<dyn ManifestStore>,
+    pub manifests: Arc<dyn ManifestStore>,
     pub fleet: Arc<dyn Fleet>,
     pub probes: Arc<dyn Probes>,
-    pub catalog: Arc<dyn PlanSource>,
-    pub people: Arc<dyn People>,
+    pub plan_source: Arc<dyn PlanSource>,
+    pub accounts: Arc<dyn AccountLookup>,
     pub pushes: Arc<dyn Pushes>,
     /// When releases are frozen.
     pub calendar: Arc<Calendar>,
@@ -62,16 +62,16 @@ pub trait Probes: Send + Sync {
     ///
     /// # Errors
     /// The answer that was received instead, as text.
-    fn ask(&self, question: AgentProbe, timeout: Duration) -> BoxFuture<'_, Result<(), String>>;
+    fn check(&self, question: AgentProbe, timeout: Duration) -> BoxFuture<'_, Result<(), String>>;
 }
 
 /// The configuration and template files that a plan is made from, read when the plan is made.
 #[derive(Clone, Debug)]
 pub struct PlanInputs {
-    pub ground: ResolvedEnvironment,
+    pub environment: ResolvedEnvironment,
     pub template: Template,
     /// The hosts that the task gives, by the number of their group.
-    pub given: BTreeMap<u8, Vec<PlannedHost>>,
+    pub given_hosts: BTreeMap<u8, Vec<PlannedHost>>,
     /// The template as the store keeps it.
     pub version: StoredTemplate,
 }
@@ -92,7 +92,7 @@ pub trait PlanSource: Send + Sync {
     ///
     /// # Errors
     /// [`NoPlanInputs`].
-    fn recipe(
+    fn plan_inputs(
         &self,
         submission: &Submission,
         disabled: &[String],
@@ -106,19 +106,19 @@ pub trait PlanSource: Send + Sync {
 }
 
 /// Which accounts exist.
-pub trait People: Send + Sync {
+pub trait AccountLookup: Send + Sync {
     /// `people.has`: whether an account of this name exists. Changes nothing.
     ///
     /// # Errors
     /// The store's, as text.
-    fn has<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<bool, String>>;
+    fn has_account<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<bool, String>>;
 }
 
 /// Waits until every record of a push has been taken in.
 pub trait Pushes: Send + Sync {
     /// `push.gather`: returns when every known record of the push has become a task, and in any
     /// case after a short time. Changes nothing; may be repeated at any time.
-    fn gathered<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()>;
+    fn wait_for_records<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()>;
 }
 
 /// The agent's own trees and manifests, on its disk.

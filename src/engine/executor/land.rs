@@ -10,8 +10,8 @@ use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
 use self::pin::fetch_and_plan;
-pub(super) use self::pin::{LandingOutcome, goes_back, live_on};
-use super::active::Trial;
+pub(super) use self::pin::{LandingOutcome, live_on, refusal_as_older};
+use super::active::AttemptKind;
 use super::{CompletedEffect, Executor, Ids};
 use crate::domain::rule::is_reference;
 use crate::domain::task::{Event, State, Task};
@@ -23,12 +23,12 @@ const PAUSE_FIRST_MS: i64 = 200;
 const PAUSE_MAX_MS: i64 = 15_000;
 
 /// Used as the project name of tasks that wait for no repository.
-const REFLESS: &str = "";
+const NO_REPOSITORY: &str = "";
 /// How long a ref may be missing on the git server before that is reported, in milliseconds. The
 /// hook runs before the ref is visible.
-const UNSEEN_TOLD_MS: i64 = 10_000;
+const REF_ERROR_AFTER_MS: i64 = 10_000;
 /// Why a project has no repository to query.
-const GONE: &str = "is unknown: the configuration has no such project any more";
+const PROJECT_REMOVED: &str = "is unknown: the configuration has no such project any more";
 /// The maximum length of the reason that a landing waits for.
 const REASON_CHARS_MAX: usize = 1_000;
 
@@ -42,7 +42,7 @@ pub(super) struct RefPoller {
 struct Repository {
     waiting: Ids,
     /// The tasks that the current query covers.
-    asked: Ids,
+    queried: Ids,
     /// The earliest time of the next query.
     next: Option<Timestamp>,
     pause_ms: i64,
@@ -50,7 +50,7 @@ struct Repository {
 
 impl Repository {
     /// Returns when a pause ends; one above the maximum means that the clock was set back.
-    fn pauses_until(&self, now: Timestamp) -> Option<Timestamp> {
+    fn pause_end(&self, now: Timestamp) -> Option<Timestamp> {
         let longest = SignedDuration::from_millis(PAUSE_MAX_MS);
         self.next
             .filter(|next| *next > now && next.duration_since(now) <= longest)
@@ -60,21 +60,21 @@ impl Repository {
 /// The result of one query.
 pub(super) struct SeenRefs {
     project: String,
-    asked: Ids,
+    queried: Ids,
     refs: Result<Vec<RemoteRef>, LandingError>,
 }
 
 /// What kept a task from landing, or its doubted ref from being settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum MissedLook {
+enum FailedQuery {
     /// No failure so far: landing takes time.
     Nothing,
     /// The ref was not seen with the expected object.
-    Look,
+    Query,
     /// The ref was seen, but its commit could not be fetched.
     Fetch,
     /// A retry is useless.
-    ForGood,
+    Permanent,
 }
 
 impl Executor {
@@ -91,10 +91,10 @@ impl Executor {
         };
         if !active.task.submission.has_reference() {
             if active.task.state == State::Proposed {
-                self.plan_in_its_turn(id);
+                self.plan_without_ref(id);
             } else {
                 // Retried; there is no ref to look up.
-                active.outbox.push(Event::RefStands);
+                active.outbox.push(Event::RefConfirmed);
             }
             return;
         }
@@ -109,7 +109,7 @@ impl Executor {
         }
         let project = active.task.submission.project.clone();
         let repository = self.lander.repositories.entry(project.clone()).or_default();
-        if repository.asked.contains(&id) {
+        if repository.queried.contains(&id) {
             return;
         }
         if repository.waiting.insert(id) {
@@ -117,16 +117,16 @@ impl Executor {
             repository.next = None;
             repository.pause_ms = 0;
         }
-        self.ask(&project);
+        self.query_refs(&project);
     }
 
     /// Plans a task without a ref, unless that failed a moment ago.
-    fn plan_in_its_turn(&mut self, id: u64) {
+    fn plan_without_ref(&mut self, id: u64) {
         let now = self.world.clock.now();
-        let refless = self.lander.repositories.entry(REFLESS.to_owned());
+        let refless = self.lander.repositories.entry(NO_REPOSITORY.to_owned());
         let refless = refless.or_default();
         if refless.waiting.contains(&id)
-            && let Some(next) = refless.pauses_until(now)
+            && let Some(next) = refless.pause_end(now)
         {
             self.wake_at(next);
             return;
@@ -140,21 +140,21 @@ impl Executor {
         self.land(id);
     }
 
-    fn ask(&mut self, project: &str) {
+    fn query_refs(&mut self, project: &str) {
         let now = self.world.clock.now();
         let Some(repository) = self.lander.repositories.get_mut(project) else {
             return;
         };
         repository.waiting.retain(|id| self.tasks.contains_key(id));
-        if !repository.asked.is_empty() || repository.waiting.is_empty() {
+        if !repository.queried.is_empty() || repository.waiting.is_empty() {
             return;
         }
-        if let Some(next) = repository.pauses_until(now) {
+        if let Some(next) = repository.pause_end(now) {
             self.wake_at(next);
             return;
         }
         let asked = std::mem::take(&mut repository.waiting);
-        repository.asked.clone_from(&asked);
+        repository.queried.clone_from(&asked);
         let refs: BTreeSet<String> = asked
             .iter()
             .filter_map(|id| self.tasks.get(id))
@@ -165,17 +165,17 @@ impl Executor {
         let project = project.to_owned();
         self.effects.push(
             async move {
-                let refs = match world.catalog.source(&project) {
+                let refs = match world.plan_source.source(&project) {
                     Ok(source) => world.git.ls_remote(&source, &refs).await,
                     Err(_) => Err(LandingError::Url {
                         project: project.clone(),
                         url: String::new(),
-                        reason: GONE,
+                        reason: PROJECT_REMOVED,
                     }),
                 };
-                CompletedEffect::Seen(SeenRefs {
+                CompletedEffect::RefsRead(SeenRefs {
                     project,
-                    asked,
+                    queried: asked,
                     refs,
                 })
             }
@@ -183,14 +183,14 @@ impl Executor {
         );
     }
 
-    pub(super) fn seen(&mut self, seen: SeenRefs) {
+    pub(super) fn refs_read(&mut self, seen: SeenRefs) {
         let SeenRefs {
             project,
-            asked,
+            queried: asked,
             refs,
         } = seen;
         if let Some(repository) = self.lander.repositories.get_mut(&project) {
-            repository.asked.clear();
+            repository.queried.clear();
         }
         match refs {
             Ok(refs) => {
@@ -199,25 +199,25 @@ impl Executor {
                     .map(|found| (found.name.as_str(), found))
                     .collect();
                 for id in asked {
-                    self.stands(id, &refs);
+                    self.check_ref(id, &refs);
                 }
             }
             Err(error) => {
-                let missed = if error.is_passing() {
-                    MissedLook::Look
+                let failed = if error.is_transient() {
+                    FailedQuery::Query
                 } else {
-                    MissedLook::ForGood
+                    FailedQuery::Permanent
                 };
                 for id in asked {
-                    self.not_yet(id, &error.to_string(), missed);
+                    self.retry_landing(id, &error.to_string(), failed);
                 }
             }
         }
-        self.ask(&project);
+        self.query_refs(&project);
     }
 
     /// Compares the refs on the git server with what was pushed.
-    fn stands(&mut self, id: u64, refs: &BTreeMap<&str, &RemoteRef>) {
+    fn check_ref(&mut self, id: u64, refs: &BTreeMap<&str, &RemoteRef>) {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
@@ -231,7 +231,7 @@ impl Executor {
         let tag = active.task.tag().to_owned();
         if active.task.state == State::Proposed {
             if let Some(found) = found.filter(|_| stands) {
-                active.in_vain.looks = None;
+                active.failed_attempts.queries_since = None;
                 active.absent = false;
                 self.queues.update(active);
                 self.fetch(id, found.object.clone());
@@ -245,7 +245,7 @@ impl Executor {
                     found.object
                 ),
             };
-            self.not_yet(id, &error, MissedLook::Look);
+            self.retry_landing(id, &error, FailedQuery::Query);
             return;
         }
         let now = self.world.clock.now();
@@ -254,15 +254,15 @@ impl Executor {
         let in_flight = |since: Timestamp| {
             (SignedDuration::ZERO..patience).contains(&now.duration_since(since))
         };
-        if stands && active.task.doubted.is_some_and(in_flight) {
+        if stands && active.task.doubted_since.is_some_and(in_flight) {
             // The hook reports a deletion or move before the git server performs it.
             let why = format!("tag {tag} still points to the same commit");
-            active.in_vain.looks = None;
-            self.not_yet(id, &why, MissedLook::Nothing);
+            active.failed_attempts.queries_since = None;
+            self.retry_landing(id, &why, FailedQuery::Nothing);
             return;
         }
         let event = match found {
-            _ if stands => Event::RefStands,
+            _ if stands => Event::RefConfirmed,
             None => Event::Withdrawn {
                 by: "tagship".to_owned(),
                 reason: format!("tag {tag} was deleted"),
@@ -298,7 +298,7 @@ impl Executor {
             return;
         };
         active.busy.landing = false;
-        let project = waits_for(&active.task).to_owned();
+        let project = awaited_project(&active.task).to_owned();
         match outcome {
             LandingOutcome::Landed(landed) => {
                 if let Some(repository) = self.lander.repositories.get_mut(&project) {
@@ -312,29 +312,29 @@ impl Executor {
                 self.record(id, Event::Expired { reason });
                 self.decide(id);
             }
-            LandingOutcome::NotYet(reason) => self.not_yet(id, &reason, MissedLook::Fetch),
+            LandingOutcome::NotYet(reason) => self.retry_landing(id, &reason, FailedQuery::Fetch),
         }
     }
 
     /// Queries a missing ref again, with growing pauses until the timeout.
-    fn not_yet(&mut self, id: u64, why: &str, missed: MissedLook) {
+    fn retry_landing(&mut self, id: u64, why: &str, failed: FailedQuery) {
         let now = self.world.clock.now();
         let patience = SignedDuration::from_secs(self.limits.landing_timeout_s);
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
-        let project = waits_for(&active.task).to_owned();
+        let project = awaited_project(&active.task).to_owned();
         let proposed = active.task.state == State::Proposed;
-        let came = active.comes();
-        let given_up = match missed {
-            MissedLook::Nothing => false,
-            MissedLook::ForGood => true,
-            MissedLook::Look => active.is_in_vain(Trial::Look, now, patience),
-            MissedLook::Fetch => active.is_in_vain(Trial::Fetch, now, patience),
+        let came = active.approaches_queue();
+        let given_up = match failed {
+            FailedQuery::Nothing => false,
+            FailedQuery::Permanent => true,
+            FailedQuery::Query => active.record_failure(AttemptKind::Look, now, patience),
+            FailedQuery::Fetch => active.record_failure(AttemptKind::Fetch, now, patience),
         };
         self.queues.update(active);
         let task = active.task.clone();
-        let passed = if came && !active.comes() {
+        let passed = if came && !active.approaches_queue() {
             self.queues.queued(&active.task).next()
         } else {
             None
@@ -349,7 +349,7 @@ impl Executor {
         tracing::debug!(task = id, why, "not landed yet");
         let repository = self.lander.repositories.entry(project).or_default();
         repository.waiting.insert(id);
-        if repository.pauses_until(now).is_none() {
+        if repository.pause_end(now).is_none() {
             repository.pause_ms = (repository.pause_ms * 2).clamp(PAUSE_FIRST_MS, PAUSE_MAX_MS);
             repository.next = now
                 .checked_add(SignedDuration::from_millis(repository.pause_ms))
@@ -359,9 +359,9 @@ impl Executor {
             self.wake_at(next);
         }
         if proposed {
-            self.unlanded(id, why, missed);
+            self.report_landing_error(id, why, failed);
         } else if given_up {
-            self.unseen(id, why);
+            self.report_ref_error(id, why);
         }
         if let Some(next) = passed {
             // It need not wait for this task.
@@ -371,20 +371,21 @@ impl Executor {
     }
 
     /// Reports what a landing waits for.
-    fn unlanded(&mut self, id: u64, why: &str, missed: MissedLook) {
+    fn report_landing_error(&mut self, id: u64, why: &str, failed: FailedQuery) {
         let Some(active) = self.tasks.get(&id) else {
             return;
         };
         let now = self.world.clock.now();
-        let long =
-            |since: Timestamp| now.duration_since(since).as_millis() >= i128::from(UNSEEN_TOLD_MS);
-        let telling = match missed {
-            MissedLook::Fetch => true,
-            MissedLook::Look => active.in_vain.looks.is_some_and(long),
-            MissedLook::Nothing | MissedLook::ForGood => false,
+        let long = |since: Timestamp| {
+            now.duration_since(since).as_millis() >= i128::from(REF_ERROR_AFTER_MS)
+        };
+        let telling = match failed {
+            FailedQuery::Fetch => true,
+            FailedQuery::Query => active.failed_attempts.queries_since.is_some_and(long),
+            FailedQuery::Nothing | FailedQuery::Permanent => false,
         };
         let reason: String = why.chars().take(REASON_CHARS_MAX).collect();
-        if telling && active.task.unlanded.as_ref() != Some(&reason) {
+        if telling && active.task.landing_error.as_ref() != Some(&reason) {
             tracing::warn!(task = id, reason, "not landed yet");
             self.record(id, Event::NotLanded { reason });
             self.decide(id);
@@ -392,12 +393,12 @@ impl Executor {
     }
 
     /// Reports what a landed task with a doubted ref waits for. Such a task is not given up.
-    fn unseen(&mut self, id: u64, why: &str) {
-        let told = self
+    fn report_ref_error(&mut self, id: u64, why: &str) {
+        let reported = self
             .tasks
             .get(&id)
-            .is_none_or(|active| active.task.unseen.is_some());
-        if !told {
+            .is_none_or(|active| active.task.ref_error.is_some());
+        if !reported {
             tracing::warn!(task = id, why, "a ref in doubt cannot be looked for");
             let reason = why.to_owned();
             self.record(id, Event::RefUnseen { reason });
@@ -407,10 +408,10 @@ impl Executor {
 }
 
 /// Returns the project whose repository a task waits for.
-fn waits_for(task: &Task) -> &str {
+fn awaited_project(task: &Task) -> &str {
     if task.submission.has_reference() {
         &task.submission.project
     } else {
-        REFLESS
+        NO_REPOSITORY
     }
 }

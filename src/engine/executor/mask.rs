@@ -24,7 +24,7 @@ impl Secrets {
         let given = plan.secrets.iter();
         let given = given.filter_map(|name| task.submission.secret(name));
         let secret = plan.secret_outputs();
-        let handed_on = task.work.iter().flat_map(TaskWork::ever_handed_on);
+        let handed_on = task.work.iter().flat_map(TaskWork::all_outputs);
         let handed_on = handed_on
             .filter(|(name, _)| secret.contains(name.as_str()))
             .map(|(_, value)| value.as_str());
@@ -45,24 +45,24 @@ impl Secrets {
     }
 
     /// Returns the text without secrets.
-    pub(super) fn masked(&self, text: String) -> String {
+    pub(super) fn mask(&self, text: String) -> String {
         if self.is_empty() {
             return text;
         }
-        let mut held = PendingBytes::default();
-        held.take(text.as_bytes(), &self.0);
-        String::from_utf8_lossy(&held.out(held.bytes.len())).into_owned()
+        let mut pending = PendingBytes::default();
+        pending.append(text.as_bytes(), &self.0);
+        String::from_utf8_lossy(&pending.masked_prefix(pending.bytes.len())).into_owned()
     }
 
     /// Returns the same output, without secrets.
-    pub(super) fn kept_from(self, output: Arc<dyn Output>) -> Arc<dyn Output> {
+    pub(super) fn mask_output(self, output: Arc<dyn Output>) -> Arc<dyn Output> {
         if self.is_empty() {
             return output;
         }
         Arc::new(Masked {
             output,
             secrets: self,
-            held: Mutex::default(),
+            pending: Mutex::default(),
         })
     }
 }
@@ -70,7 +70,7 @@ impl Secrets {
 struct Masked {
     output: Arc<dyn Output>,
     secrets: Secrets,
-    held: Mutex<PendingBytes>,
+    pending: Mutex<PendingBytes>,
 }
 
 /// Bytes that were received and are not written yet.
@@ -87,7 +87,7 @@ impl PendingBytes {
         self.start + self.bytes.len() as u64
     }
 
-    fn take(&mut self, bytes: &[u8], secrets: &[Vec<u8>]) {
+    fn append(&mut self, bytes: &[u8], secrets: &[Vec<u8>]) {
         self.bytes.extend_from_slice(bytes);
         self.secret.resize(self.bytes.len(), false);
         for secret in secrets {
@@ -100,7 +100,7 @@ impl PendingBytes {
     }
 
     /// Masks what may be the end of a secret whose beginning is missing.
-    fn hide_ends(&mut self, bytes: &[u8], secrets: &[Vec<u8>]) {
+    fn mask_partial_ends(&mut self, bytes: &[u8], secrets: &[Vec<u8>]) {
         for secret in secrets {
             let ends = (1..secret.len()).map(|from| &secret[from..]);
             if let Some(end) = ends.into_iter().find(|end| bytes.starts_with(end)) {
@@ -110,7 +110,7 @@ impl PendingBytes {
     }
 
     /// Returns how many bytes no later chunk can make part of a secret.
-    fn clear(&self, secrets: &[Vec<u8>]) -> usize {
+    fn final_length(&self, secrets: &[Vec<u8>]) -> usize {
         let longest = secrets.iter().map(Vec::len).max().unwrap_or(0);
         let from = self.bytes.len().saturating_sub(longest.saturating_sub(1));
         (from..self.bytes.len())
@@ -124,14 +124,14 @@ impl PendingBytes {
     }
 
     /// Takes the first bytes, masked.
-    fn out(&self, length: usize) -> Vec<u8> {
+    fn masked_prefix(&self, length: usize) -> Vec<u8> {
         let shown = self.bytes.iter().zip(&self.secret).take(length);
         shown
             .map(|(byte, secret)| if *secret { b'*' } else { *byte })
             .collect()
     }
 
-    fn forget(&mut self, length: usize) {
+    fn drop_prefix(&mut self, length: usize) {
         self.bytes.drain(..length);
         self.secret.drain(..length);
         self.start += length as u64;
@@ -139,43 +139,48 @@ impl PendingBytes {
 }
 
 impl Masked {
-    fn write(&self, held: &mut PendingBytes, length: usize) {
+    fn write(&self, pending: &mut PendingBytes, length: usize) {
         if length > 0 {
-            self.output.write_at(held.start, &held.out(length));
-            held.forget(length);
+            self.output
+                .write_at(pending.start, &pending.masked_prefix(length));
+            pending.drop_prefix(length);
         }
     }
 }
 
 impl Output for Masked {
     fn write_at(&self, offset: u64, bytes: &[u8]) {
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let cut = held.end() != offset;
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let cut = pending.end() != offset;
         if cut {
             // The bytes held back could begin a secret whose end is missing.
-            held.secret.fill(true);
-            let all = held.bytes.len();
-            self.write(&mut held, all);
-            held.start = offset;
+            pending.secret.fill(true);
+            let all = pending.bytes.len();
+            self.write(&mut pending, all);
+            pending.start = offset;
         }
-        held.take(bytes, &self.secrets.0);
+        pending.append(bytes, &self.secrets.0);
         if cut && offset > 0 {
-            held.hide_ends(bytes, &self.secrets.0);
+            pending.mask_partial_ends(bytes, &self.secrets.0);
         }
-        let clear = held.clear(&self.secrets.0);
-        self.write(&mut held, clear);
+        let clear = pending.final_length(&self.secrets.0);
+        self.write(&mut pending, clear);
     }
 
     fn line(&self, text: &str) {
-        self.output.line(&self.secrets.masked(text.to_owned()));
+        self.output.line(&self.secrets.mask(text.to_owned()));
     }
 }
 
 impl Drop for Masked {
     fn drop(&mut self) {
-        let mut held = std::mem::take(self.held.get_mut().unwrap_or_else(PoisonError::into_inner));
-        let all = held.bytes.len();
-        self.write(&mut held, all);
+        let mut pending = std::mem::take(
+            self.pending
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let all = pending.bytes.len();
+        self.write(&mut pending, all);
     }
 }
 
@@ -216,7 +221,7 @@ mod tests {
 
     fn written(secrets: &Secrets, text: &str, pieces: &[usize]) -> String {
         let file = Arc::new(File::default());
-        let masked = secrets.clone().kept_from(file.clone());
+        let masked = secrets.clone().mask_output(file.clone());
         let mut at = 0;
         for piece in pieces.iter().chain([&text.len()]) {
             let end = (at + piece).min(text.len());
@@ -238,7 +243,7 @@ mod tests {
     #[test]
     fn possible_secret_prefix_is_held_back() {
         let file = Arc::new(File::default());
-        let masked = secrets(&["hunter2"]).kept_from(file.clone());
+        let masked = secrets(&["hunter2"]).mask_output(file.clone());
         masked.write_at(0, b"it is hunt");
         assert_eq!(*file.0.lock().unwrap(), b"it is ");
         masked.write_at(10, b"ers");
@@ -248,7 +253,7 @@ mod tests {
     #[test]
     fn secret_cut_by_missing_output_shows_neither_half() {
         let file = Arc::new(File::default());
-        let masked = secrets(&["hunter2"]).kept_from(file.clone());
+        let masked = secrets(&["hunter2"]).mask_output(file.clone());
         masked.write_at(0, b"it is hunt");
         masked.write_at(20, b"nter2 or");
         drop(masked);
@@ -260,10 +265,7 @@ mod tests {
 
     #[test]
     fn a_line_is_masked_too() {
-        assert_eq!(
-            secrets(&["a.b"]).masked("x a.b acb".to_owned()),
-            "x *** acb"
-        );
+        assert_eq!(secrets(&["a.b"]).mask("x a.b acb".to_owned()), "x *** acb");
     }
 
     proptest! {

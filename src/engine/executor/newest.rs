@@ -16,7 +16,7 @@ use super::{CompletedEffect, Executor, Ids};
 use crate::domain::task::{State, Task};
 
 /// The pause before a failed git query is retried, in milliseconds.
-const AGAIN_MS: i64 = 1_000;
+const RETRY_MS: i64 = 1_000;
 /// The maximum number of tries; after that only the names of the tags decide.
 const TRIES_MAX: u32 = 20;
 
@@ -27,17 +27,17 @@ impl Executor {
             return false;
         };
         let push = active.task.submission.push();
-        let (Some(push), State::Proposed, false) = (push, &active.task.state, active.gathered)
+        let (Some(push), State::Proposed, false) = (push, &active.task.state, active.push_complete)
         else {
             return false;
         };
         let push = push.id.clone();
-        if self.gathering.insert(push.clone()) {
+        if self.incomplete_pushes.insert(push.clone()) {
             let pushes = self.world.pushes.clone();
             self.effects.push(
                 async move {
-                    pushes.gathered(&push).await;
-                    CompletedEffect::Gathered { push }
+                    pushes.wait_for_records(&push).await;
+                    CompletedEffect::PushComplete { push }
                 }
                 .boxed(),
             );
@@ -46,8 +46,8 @@ impl Executor {
     }
 
     /// Handles that every record of a push has been taken in.
-    pub(super) fn gathered(&mut self, push: &str) {
-        self.gathering.remove(push);
+    pub(super) fn push_complete(&mut self, push: &str) {
+        self.incomplete_pushes.remove(push);
         let of_push = |task: &Task| {
             let with = task.submission.push();
             with.is_some_and(|with| with.id == push)
@@ -55,7 +55,7 @@ impl Executor {
         let mut ids = Vec::new();
         for (id, active) in &mut self.tasks {
             if of_push(&active.task) {
-                active.gathered = true;
+                active.push_complete = true;
                 ids.push(*id);
             }
         }
@@ -70,15 +70,15 @@ impl Executor {
         let Some(siblings) = self.queues.siblings(task) else {
             return;
         };
-        if !siblings.are_to_be_compared() {
+        if !siblings.need_comparison() {
             return;
         }
-        if let Some(next) = siblings.again.filter(|next| *next > now) {
+        if let Some(next) = siblings.retry_at.filter(|next| *next > now) {
             self.wake_at(next);
             return;
         }
-        siblings.asked = true;
-        let ids = siblings.there.clone();
+        siblings.compare_requested = true;
+        let ids = siblings.landed.clone();
         let commits: BTreeSet<String> = ids
             .iter()
             .filter_map(|id| self.tasks.get(id)?.task.commit().map(str::to_owned))
@@ -87,12 +87,12 @@ impl Executor {
         let (world, project) = (self.world.clone(), task.submission.project.clone());
         self.effects.push(
             async move {
-                let heads = match world.catalog.source(&project) {
+                let heads = match world.plan_source.source(&project) {
                     Ok(source) => {
                         let heads = world.git.heads(&source, &commits).await;
                         heads.map_err(|error| error.to_string())
                     }
-                    Err(gone) => Err(gone),
+                    Err(removed) => Err(removed),
                 };
                 CompletedEffect::Compared { ids, heads }
             }
@@ -110,15 +110,15 @@ impl Executor {
         let Some(siblings) = self.queues.siblings(&some) else {
             return;
         };
-        siblings.asked = false;
+        siblings.compare_requested = false;
         let heads = match heads {
             Ok(heads) => heads,
             Err(error) if siblings.tries < TRIES_MAX => {
                 tracing::warn!(task = some.id, error, "the tags of a push are not compared");
                 siblings.tries += 1;
-                let again = now.checked_add(SignedDuration::from_millis(AGAIN_MS));
+                let again = now.checked_add(SignedDuration::from_millis(RETRY_MS));
                 let again = again.unwrap_or(now);
-                siblings.again = Some(again);
+                siblings.retry_at = Some(again);
                 self.wake_at(again);
                 return;
             }
@@ -143,9 +143,9 @@ impl Executor {
 }
 
 impl Siblings {
-    fn are_to_be_compared(&self) -> bool {
-        let known = self.there.is_subset(&self.compared);
-        !self.asked && !known && self.lands.is_empty() && self.there.len() > 1
+    fn need_comparison(&self) -> bool {
+        let known = self.landed.is_subset(&self.compared);
+        !self.compare_requested && !known && self.landing.is_empty() && self.landed.len() > 1
     }
 }
 

@@ -13,17 +13,17 @@ use crate::domain::task::{Origin, OriginKind, Schedule, State, Submission, Task}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct QueuePart {
     /// It runs, or is about to.
-    works: bool,
+    running: bool,
     /// It waits for its turn.
     queued: bool,
     /// It is about to enter its queue.
-    comes: bool,
+    approaching: bool,
     /// It supersedes older tasks of its rule.
     replaces: bool,
     /// A newer task of its rule may supersede it.
     replaceable: bool,
     /// It is about to land.
-    lands: bool,
+    landing: bool,
     /// It is the newest of its push.
     newest: bool,
 }
@@ -83,14 +83,14 @@ impl QueuePart {
                 | State::Paused { .. }
         );
         // A task whose ref is reported as gone supersedes nothing.
-        let there = goes_on && task.landed.is_some() && task.doubted.is_none();
+        let there = goes_on && task.landed.is_some() && task.doubted_since.is_none();
         Self {
-            works: task.state.holds_queue() || active.busy.claiming,
+            running: task.state.holds_queue() || active.busy.claiming,
             queued: task.state == State::Queued,
-            comes: active.comes(),
+            approaching: active.approaches_queue(),
             replaces: acts && there,
             replaceable: acts && waits && submission.yields_to_newer(),
-            lands: active.lands(),
+            landing: active.is_about_to_land(),
             newest: active.newest,
         }
     }
@@ -101,7 +101,7 @@ type Queue = (String, String, Option<u64>);
 
 fn queue_of(task: &Task) -> Queue {
     let submission = &task.submission;
-    let alone = (!submission.has_place()).then_some(task.id);
+    let alone = (!submission.has_environment()).then_some(task.id);
     let (project, environment) = (&submission.project, &submission.environment);
     (project.clone(), environment.clone(), alone)
 }
@@ -123,8 +123,8 @@ fn rule_of(submission: &Submission) -> RuleKey {
 struct QueueState {
     /// In order: rollbacks first.
     queued: BTreeSet<(QueuePriority, u64)>,
-    comes: BTreeSet<u64>,
-    works: BTreeSet<u64>,
+    approaching: BTreeSet<u64>,
+    running: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,7 +133,7 @@ enum QueuePriority {
     Release,
 }
 
-fn turn_of(task: &Task) -> QueuePriority {
+fn priority_of(task: &Task) -> QueuePriority {
     match task.submission.origin {
         Origin::Rollback { .. } => QueuePriority::Rollback,
         Origin::Tag(_) | Origin::Submitted(_) => QueuePriority::Release,
@@ -151,15 +151,15 @@ struct Rivals {
 #[derive(Default)]
 pub(super) struct Siblings {
     /// Those that are about to land.
-    pub(super) lands: BTreeSet<u64>,
+    pub(super) landing: BTreeSet<u64>,
     /// Those that have landed and may begin, or have begun.
-    pub(super) there: BTreeSet<u64>,
+    pub(super) landed: BTreeSet<u64>,
     /// Those whose newest task is known.
     pub(super) compared: BTreeSet<u64>,
     /// Whether git is being queried, how often that failed, and when it is retried.
-    pub(super) asked: bool,
+    pub(super) compare_requested: bool,
     pub(super) tries: u32,
-    pub(super) again: Option<Timestamp>,
+    pub(super) retry_at: Option<Timestamp>,
 }
 
 /// Returns the siblings' key of a task, if it may have siblings.
@@ -177,7 +177,7 @@ pub(super) struct Queues {
     queues: BTreeMap<Queue, QueueState>,
     rules: BTreeMap<RuleKey, Rivals>,
     pushes: BTreeMap<(u64, RuleKey), Siblings>,
-    works: BTreeSet<u64>,
+    running: BTreeSet<u64>,
 }
 
 impl Queues {
@@ -198,12 +198,12 @@ impl Queues {
         if former == part {
             return;
         }
-        put(&mut self.works, id, part.works);
+        set_membership(&mut self.running, id, part.running);
         let queue = queue_of(task);
         let line = self.queues.entry(queue.clone()).or_default();
-        put(&mut line.works, id, part.works);
-        put(&mut line.queued, (turn_of(task), id), part.queued);
-        put(&mut line.comes, id, part.comes);
+        set_membership(&mut line.running, id, part.running);
+        set_membership(&mut line.queued, (priority_of(task), id), part.queued);
+        set_membership(&mut line.approaching, id, part.approaching);
         if line.is_empty() {
             self.queues.remove(&queue);
         }
@@ -212,16 +212,16 @@ impl Queues {
         let (before, now) = (Rank::of(task, former.newest), Rank::of(task, part.newest));
         rivals.replacing.remove(&before);
         rivals.replaceable.remove(&before);
-        put(&mut rivals.replacing, now, part.replaces);
-        put(&mut rivals.replaceable, now, part.replaceable);
+        set_membership(&mut rivals.replacing, now, part.replaces);
+        set_membership(&mut rivals.replaceable, now, part.replaceable);
         if rivals.replacing.is_empty() && rivals.replaceable.is_empty() {
             self.rules.remove(&rule);
         }
         if let Some(push) = push_of(task) {
             let siblings = self.pushes.entry(push.clone()).or_default();
-            put(&mut siblings.lands, id, part.lands);
-            put(&mut siblings.there, id, part.replaces);
-            if siblings.lands.is_empty() && siblings.there.is_empty() {
+            set_membership(&mut siblings.landing, id, part.landing);
+            set_membership(&mut siblings.landed, id, part.replaces);
+            if siblings.landing.is_empty() && siblings.landed.is_empty() {
                 self.pushes.remove(&push);
             }
         }
@@ -233,27 +233,27 @@ impl Queues {
     }
 
     /// Whether another task of the same push may still supersede this one, or yield to it.
-    pub(super) fn has_rivals_of_push(&self, task: &Task) -> bool {
+    pub(super) fn has_undecided_siblings(&self, task: &Task) -> bool {
         let siblings = push_of(task).and_then(|push| self.pushes.get(&push));
         let Some(siblings) = siblings else {
             return false;
         };
-        let mut others = siblings.lands.iter().chain(&siblings.there);
+        let mut others = siblings.landing.iter().chain(&siblings.landed);
         others.any(|id| {
             let part = self.parts.get(id);
-            *id != task.id && part.is_some_and(|part| part.lands || part.replaceable)
+            *id != task.id && part.is_some_and(|part| part.landing || part.replaceable)
         })
     }
 
     /// Returns how many tasks run, or are about to.
-    pub(super) fn at_work(&self) -> usize {
-        self.works.len()
+    pub(super) fn running_count(&self) -> usize {
+        self.running.len()
     }
 
     /// Returns the other running tasks in a task's queue.
-    pub(super) fn holders(&self, task: &Task) -> impl Iterator<Item = u64> {
+    pub(super) fn running_in_queue(&self, task: &Task) -> impl Iterator<Item = u64> {
         let line = self.queues.get(&queue_of(task));
-        let works = line.into_iter().flat_map(|line| line.works.iter());
+        let works = line.into_iter().flat_map(|line| line.running.iter());
         works.copied().filter(|holder| *holder != task.id)
     }
 
@@ -265,11 +265,11 @@ impl Queues {
 
     /// Returns the older tasks that are about to enter a task's queue; none of them precedes a
     /// rollback.
-    pub(super) fn come_before(&self, task: &Task) -> impl Iterator<Item = u64> {
+    pub(super) fn ahead_of(&self, task: &Task) -> impl Iterator<Item = u64> {
         let line = self.queues.get(&queue_of(task));
-        let line = line.filter(|_| turn_of(task) == QueuePriority::Release);
+        let line = line.filter(|_| priority_of(task) == QueuePriority::Release);
         let older = line.into_iter();
-        older.flat_map(|line| line.comes.range(..task.id).copied())
+        older.flat_map(|line| line.approaching.range(..task.id).copied())
     }
 
     /// Returns the waiting tasks, queue by queue.
@@ -305,7 +305,7 @@ impl Queues {
 
 impl QueueState {
     fn is_empty(&self) -> bool {
-        self.works.is_empty() && self.queued.is_empty() && self.comes.is_empty()
+        self.running.is_empty() && self.queued.is_empty() && self.approaching.is_empty()
     }
 
     fn in_order(&self) -> impl Iterator<Item = u64> {
@@ -313,8 +313,8 @@ impl QueueState {
     }
 }
 
-fn put<T: Ord>(set: &mut BTreeSet<T>, item: T, stands: bool) {
-    if stands {
+fn set_membership<T: Ord>(set: &mut BTreeSet<T>, item: T, is_member: bool) {
+    if is_member {
         set.insert(item);
     } else {
         set.remove(&item);

@@ -36,11 +36,11 @@ impl Executor {
     }
 
     /// Starts what waits for this time, once it has come and no freeze holds.
-    pub(super) fn due(&mut self, id: u64, time: Timestamp) {
+    pub(super) fn apply_due(&mut self, id: u64, time: Timestamp) {
         let now = self.world.clock.now();
         let task = &self.tasks[&id].task;
         if time <= now && self.is_missed(task, time) {
-            let event = missed(task, &self.world.calendar.shown(time));
+            let event = missed_event(task, &self.world.calendar.format(time));
             self.record(id, event);
             return;
         }
@@ -57,19 +57,21 @@ impl Executor {
         let submission = &task.submission;
         let calendar = &self.world.calendar;
         let frozen = calendar.frozen(&submission.project, &submission.environment, at)?;
-        task.unfrozen_at(at).is_none().then_some(frozen.until)
+        task.freeze_override_at(at)
+            .is_none()
+            .then_some(frozen.until)
     }
 
     /// Whether a user set this time and it passed before this executor started.
     fn is_missed(&self, task: &Task, time: Timestamp) -> bool {
         let could = self.frozen_until(task, time).unwrap_or(time);
         self.limits.missed == MissedPolicy::Expire
-            && task.time() == Some(time)
+            && task.scheduled_time() == Some(time)
             && could < self.began
     }
 }
 
-fn missed(task: &Task, time: &str) -> Event {
+fn missed_event(task: &Task, time: &str) -> Event {
     let why = format!("its time, {time}, passed while the agent was down (missed_schedule)");
     match task.state {
         State::Scheduled { .. } => Event::Expired { reason: why },

@@ -15,9 +15,9 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-pub(super) use context::{IntentMadeBy, Silent, StepInputs};
-use context::{StepContext, StepError, kept_in};
-use events::cut;
+pub(super) use context::{IntentRecorded, Silent, StepInputs};
+use context::{StepContext, StepError, program_directory};
+use events::truncate;
 
 use super::World;
 use super::mask::Secrets;
@@ -30,7 +30,7 @@ use crate::domain::template::StepAction;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stopping {
     /// It ends quickly and leaves a consistent state: wait for it.
-    LetEnd,
+    WaitForEnd,
     /// The next attempt discards its leftovers.
     Drop,
     /// A program runs on the host and must be killed there.
@@ -40,7 +40,7 @@ pub(super) enum Stopping {
 /// Returns how the step at `at` is stopped.
 pub(super) fn stopping(plan: &Plan, at: StepRef) -> Stopping {
     match plan.step(at).map(|step| &step.action) {
-        Some(StepAction::Publish) => Stopping::LetEnd,
+        Some(StepAction::Publish) => Stopping::WaitForEnd,
         Some(StepAction::Run(_)) => Stopping::KillOnHost,
         Some(StepAction::Check(check)) if check.runs_on_host() => Stopping::KillOnHost,
         _ => Stopping::Drop,
@@ -62,10 +62,10 @@ pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
         .logs
         .step(work.task.id, &host, &work.label(), work.attempt);
     let last = events::LastLine::of(output);
-    let scene = StepContext {
+    let ctx = StepContext {
         last: Arc::clone(&last),
         output: Arc::new(events::StepEvents::new(
-            secrets.clone().kept_from(last),
+            secrets.clone().mask_output(last),
             work.at,
             work.attempt,
             work.tells.clone(),
@@ -74,16 +74,16 @@ pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
         work: &work,
     };
     let result = match &step.action {
-        StepAction::Checkout => release::checkout(&scene).await,
-        StepAction::Sync if !work.plan.targets.is_empty() => foreign_release::look_up(&scene).await,
-        StepAction::Sync => release::sync(&scene).await,
-        StepAction::Publish => release::publish(&scene).await,
-        StepAction::Run(program) => program::run(&scene, program).await,
-        StepAction::Check(check) => check::check(&scene, check).await,
+        StepAction::Checkout => release::checkout(&ctx).await,
+        StepAction::Sync if !work.plan.targets.is_empty() => foreign_release::inspect(&ctx).await,
+        StepAction::Sync => release::sync(&ctx).await,
+        StepAction::Publish => release::publish(&ctx).await,
+        StepAction::Run(program) => program::run(&ctx, program).await,
+        StepAction::Check(check) => check::check(&ctx, check).await,
     };
     let result = bounded(result.unwrap_or_else(StepResult::from), &secrets);
     if let StepResult::Failed { message, .. } | StepResult::Unknown { message } = &result {
-        scene.output.line(message);
+        ctx.output.line(message);
         tracing::warn!(
             task = work.task.id,
             host,
@@ -100,7 +100,7 @@ pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
 const VALUES_MAX: usize = 8_000;
 
 fn bounded(result: StepResult, secrets: &Secrets) -> StepResult {
-    let cut = |message: String| cut(&secrets.masked(message));
+    let cut = |message: String| truncate(&secrets.mask(message));
     match result {
         StepResult::Failed { message, exit_code } => StepResult::Failed {
             message: cut(message),
@@ -130,15 +130,15 @@ pub(super) async fn kill(
     hosts: &dyn Hosts,
     at: StepRef,
 ) -> Result<(), String> {
-    let lane = plan.lane(at);
+    let lane = plan.host_with_user(at);
     let attempt = task.work.as_ref().map_or(1, |work| work.attempts(at));
     let op = Op::Kill {
-        deploy_to: kept_in(task, plan, at),
+        deploy_to: program_directory(task, plan, at),
         key: program::key(task, at, attempt),
     };
     match hosts.perform(&lane, &op, &Silent).await {
         Ok(Reply::Killed) => Ok(()),
         Ok(other) => Err(format!("unexpected answer {other:?}")),
-        Err(error) => Err(cut(&error.to_string())),
+        Err(error) => Err(truncate(&error.to_string())),
     }
 }

@@ -12,7 +12,7 @@ impl Executor {
         id: u64,
         at: StepRef,
         attempt: u32,
-        begun: step::IntentMadeBy,
+        begun: step::IntentRecorded,
     ) {
         let world = self.world.clone();
         let Some(active) = self.tasks.get_mut(&id) else {
@@ -31,14 +31,14 @@ impl Executor {
             .clone();
         let (handle, registration) = AbortHandle::new_pair();
         active.inflight.insert(at, handle);
-        let (tells, heard) = mpsc::unbounded_channel();
-        let lift = active.lifts.get(plan.host_name(at)).copied();
+        let (tells, events) = mpsc::unbounded_channel();
+        let lift = active.fence_raises.get(plan.host_name(at)).copied();
         let work = step::StepInputs {
             task: active.task.clone(),
             plan,
             hosts,
             claim,
-            fence: crate::domain::host::lifted(claim, lift.unwrap_or(0)),
+            fence: crate::domain::host::raised(claim, lift.unwrap_or(0)),
             at,
             attempt,
             begun,
@@ -53,21 +53,26 @@ impl Executor {
             }
             .boxed(),
         );
-        self.listen(id, at, heard);
+        self.forward_events(id, at, events);
     }
 
     /// Waits for the next event of a running step.
-    pub(super) fn listen(&mut self, id: u64, at: StepRef, mut heard: step::StepEventSender) {
+    pub(super) fn forward_events(
+        &mut self,
+        id: u64,
+        at: StepRef,
+        mut events: step::StepEventSender,
+    ) {
         self.effects.push(
             async move {
-                match heard.recv().await {
-                    Some(event) => CompletedEffect::Heard {
+                match events.recv().await {
+                    Some(event) => CompletedEffect::StepEvent {
                         id,
                         at,
                         event,
-                        more: heard,
+                        more: events,
                     },
-                    None => CompletedEffect::LetGo,
+                    None => CompletedEffect::Unpinned,
                 }
             }
             .boxed(),
@@ -85,13 +90,13 @@ impl Executor {
         };
         match step::stopping(&plan, at) {
             // A switch is one rename: let it end.
-            step::Stopping::LetEnd => {
+            step::Stopping::WaitForEnd => {
                 let attempt = active
                     .task
                     .work
                     .as_ref()
                     .map_or(1, |work| work.attempts(at));
-                self.perform(id, at, attempt, step::IntentMadeBy::Before);
+                self.perform(id, at, attempt, step::IntentRecorded::Before);
             }
             step::Stopping::Drop => match active.inflight.get(&at) {
                 Some(handle) => handle.abort(),
@@ -101,7 +106,7 @@ impl Executor {
                 }),
             },
             step::Stopping::KillOnHost => {
-                if !active.killing.insert(at) {
+                if !active.kills.insert(at) {
                     return;
                 }
                 let hosts = active
@@ -124,9 +129,9 @@ impl Executor {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
-        active.killing.remove(&at);
+        active.kills.remove(&at);
         let ended = active.ended.remove(&at);
-        let told = match result {
+        let reported = match result {
             // Any other result was caused by the stop.
             Ok(()) => ended.filter(StepResult::succeeded),
             Err(message) => Some(StepResult::Unknown {
@@ -135,7 +140,7 @@ impl Executor {
         };
         active
             .outbox
-            .extend(told.map(|result| Event::Ended { at, result }));
+            .extend(reported.map(|result| Event::Ended { at, result }));
         // The dropped effect reports `Stopped`, which counts if no result exists yet.
         match active.inflight.get(&at) {
             Some(handle) => handle.abort(),

@@ -187,7 +187,7 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
             May::Retry => "retry it".to_owned(),
             May::Resume => "resume it at its gate".to_owned(),
             May::Rollback => format!("go back to it (`tagship rollback {id}`)"),
-            May::RollbackBefore if task.state.at_rest() => {
+            May::RollbackBefore if task.state.is_settled() => {
                 let (project, environment) =
                     (&task.submission.project, &task.submission.environment);
                 format!(
@@ -202,7 +202,7 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
         };
         ways.push(way);
     }
-    if task.state.at_rest() {
+    if task.state.is_settled() {
         ways.push(afresh(task).to_owned());
     }
     let ways = match ways.as_slice() {

@@ -52,7 +52,7 @@ pub struct RollbackRequest<'a> {
     pub back: &'a RollbackTarget,
     /// The release of each host that the requester saw: a rollback to others is refused.
     pub seen: Option<&'a BTreeMap<String, ReleaseId>>,
-    /// Why it runs despite a freeze; ignored if there is none.
+    /// Why it runs despite a freeze; ignored without a freeze.
     pub override_freeze: Option<&'a str>,
     /// The reason of an admin who gives the missing approval, if one does.
     pub emergency: Option<&'a str>,
@@ -254,7 +254,7 @@ async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, Reque
     };
     match goal {
         RollbackGoal::Found(targets) => {
-            let plan = by.going_back_to(&targets).ok_or_else(|| no_plan(latest))?;
+            let plan = by.rollback_to(&targets).ok_or_else(|| no_plan(latest))?;
             Ok(WayBack {
                 goal: RollbackGoal::Found(plan.targets.clone()),
                 earlier: last,
@@ -269,7 +269,7 @@ async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, Reque
                 .plan_of(&earlier)
                 .await?
                 .ok_or_else(|| no_plan(target.task))?;
-            let mut plan = by.going_back().ok_or_else(|| no_plan(latest))?;
+            let mut plan = by.rollback().ok_or_else(|| no_plan(latest))?;
             plan.commit.clone_from(&target.commit);
             plan.parameters.clone_from(&then.parameters);
             plan.secrets.clone_from(&then.secrets);
@@ -304,7 +304,7 @@ pub async fn others(
 /// The store cannot be read.
 pub async fn ways_back(store: &Store, task: &Task) -> Result<WaysBack, StoreError> {
     let submission = &task.submission;
-    if !submission.has_place() {
+    if !submission.has_environment() {
         return Ok(WaysBack::default());
     }
     let before = RollbackTarget::Before {
@@ -431,7 +431,7 @@ fn named(goal: &RollbackGoal) -> (Option<u64>, ReleaseId, String) {
 /// Returns what a rollback would lead to.
 ///
 /// # Errors
-/// [`RequestError::NoWayBack`] names the reason if there is none.
+/// [`RequestError::NoWayBack`] names the reason if no rollback is possible.
 pub async fn target(store: &Store, back: &RollbackTarget) -> Result<RollbackGoal, RequestError> {
     Ok(way_back(store, back).await?.goal)
 }

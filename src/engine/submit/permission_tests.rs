@@ -1,4 +1,4 @@
-//! Who may submit, and what is refused whoever submits it.
+//! Who may submit, and what is refused for every user.
 
 #![allow(clippy::unwrap_used)]
 

@@ -347,8 +347,8 @@ impl<'a> Resolver<'a> {
         let ResolveSources {
             config, disabled, ..
         } = self.sources;
-        let ground: ResolvedEnvironment = if submission.has_place() {
-            match config.ground(&submission.project, &submission.environment, disabled) {
+        let ground: ResolvedEnvironment = if submission.has_environment() {
+            match config.resolve(&submission.project, &submission.environment, disabled) {
                 Ok(ground) => ground,
                 Err(error) => {
                     self.refuse("project", error.to_string());
@@ -356,7 +356,7 @@ impl<'a> Resolver<'a> {
                 }
             }
         } else {
-            config.ground_of_none(disabled)
+            config.resolve_without_project(disabled)
         };
         let commit = if submission.has_reference() {
             "0".repeat(40)
@@ -383,7 +383,7 @@ fn own_yes(config: &Config, submission: &Submission) -> OwnYes {
     let project = config.project(&submission.project);
     let environment = project.and_then(|one| one.environments.get(&submission.environment));
     match environment {
-        Some(place) if place.says_who_approves() && !place.self_approval => OwnYes::NotHere,
+        Some(place) if place.restricts_approval() && !place.self_approval => OwnYes::NotHere,
         _ => OwnYes::Counts,
     }
 }
@@ -407,7 +407,7 @@ fn told(
 /// Returns the field that a plan's error is about.
 fn field_of(error: &PlanError) -> &'static str {
     match error {
-        PlanError::NoPlace { .. } => "project",
+        PlanError::NoDeployTarget { .. } => "project",
         PlanError::NoCommit { .. } => "tag",
         PlanError::Parameters { .. } => "params",
         PlanError::NoHosts { .. }

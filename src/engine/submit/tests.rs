@@ -63,7 +63,7 @@ hosts = "{2}"
 steps = [{ run = "true" }]
 "#;
 
-/// Whoever asks may know of everything.
+/// The user may see everything.
 struct Everything;
 
 impl Visibility for Everything {
@@ -233,8 +233,8 @@ fn ipv6_host_address_is_accepted_with_or_without_brackets() {
             let seen = (&*planned.name, &*planned.address, planned.port);
             assert_eq!(seen, (name, "2001:db8::7", port), "{given}");
             // So `--host` of the command line finds it.
-            assert!(planned.is_called(given) && planned.is_called(name));
-            assert!(!planned.is_called("2001:db8::8") && !planned.is_called("[2001:db8::7]:1"));
+            assert!(planned.has_name(given) && planned.has_name(name));
+            assert!(!planned.has_name("2001:db8::8") && !planned.has_name("[2001:db8::7]:1"));
         }
     }
 }
@@ -343,7 +343,7 @@ fn template_is_found_by_name_or_number_and_checked() {
         .map(|line| line.split_once(": ").unwrap().0)
         .collect();
     assert_eq!(fields, ["params.OTHER", "params.TASK_ID", "params.SERVICE"]);
-    // A secret is held against the same rules, and is not told.
+    // A secret is checked by the same rules, and is not shown.
     let wrong = world.problems(&with(
         restart(),
         &json!({ "params": {}, "secrets": { "SERVICE": "HUNTER2" } }),
@@ -359,7 +359,7 @@ fn task_without_project_keeps_its_submitted_values() {
         &json!({ "params": { "SERVICE": "shop", "TAG": "v1", "GIT_URL": "/srv/git/shop.git" } }),
     );
     let submission = world.submission(&order);
-    assert!(!submission.has_place() && !submission.has_reference());
+    assert!(!submission.has_environment() && !submission.has_reference());
     assert_eq!(submission.parameters["TAG"], "v1");
     assert_eq!(submission.parameters["GIT_URL"], "/srv/git/shop.git");
 }
@@ -493,7 +493,7 @@ fn idempotency_key_returns_the_same_task_after_a_day() {
     let other = with(order.clone(), &json!({ "title": "another" }));
     let error = submitted(&world, &store, "alice", &other, 10).unwrap_err();
     assert!(error.contains("`k1` was used for task 1"), "{error}");
-    // Somebody else's key is another one, and so is none.
+    // Another user's key is a different key, and so is an empty one.
     assert_eq!(
         submitted(&world, &store, "bob", &order, 10).unwrap(),
         Submitted::New(2)
@@ -560,7 +560,7 @@ fn secret_is_kept_for_the_run_and_never_shown() {
         hosts: &world.config.given_hosts(&submission.hosts, &[]),
     };
     let template = world.library.find("restart").unwrap();
-    let ground = world.config.ground_of_none(&[]);
+    let ground = world.config.resolve_without_project(&[]);
     let plan = crate::domain::plan::build(&ground, template, "", &asked).unwrap();
     assert_eq!(plan.secrets, ["PASSWORD"]);
     assert!(
@@ -596,5 +596,5 @@ fn resubmission_omits_secrets_and_time() {
 fn task_with_only_single_host_steps_has_no_environment() {
     let world = World::new();
     let submission = world.submission(&json!({ "template": "tidy" }));
-    assert!(!submission.has_place());
+    assert!(!submission.has_environment());
 }

@@ -21,7 +21,7 @@ use crate::git::landing::program::on_mirror;
 
 /// Words of which every relevant `.gitattributes` (or macro in it) contains at least one.
 const TRIGGERS: [&[u8]; 4] = [b"export-", b"eol", b"ident", b"working-tree-encoding"];
-const ASKED: [&str; 5] = [
+const ATTRIBUTES: [&str; 5] = [
     "export-ignore",
     "export-subst",
     "eol",
@@ -32,9 +32,9 @@ const ASKED: [&str; 5] = [
 const NAMED_PATHS_MAX: usize = 100;
 
 /// Whether a `.gitattributes` file can change a release.
-pub(super) fn matter(content: &[u8]) -> bool {
-    let has = |word: &&[u8]| content.windows(word.len()).any(|w| w == *word);
-    TRIGGERS.iter().any(has)
+pub(super) fn is_relevant(content: &[u8]) -> bool {
+    let contains = |trigger: &&[u8]| content.windows(trigger.len()).any(|w| w == *trigger);
+    TRIGGERS.iter().any(contains)
 }
 
 /// git's answer for a commit's paths.
@@ -57,7 +57,7 @@ pub(super) struct AttributesFile {
 
 /// Runs `git check-attr` for `paths` (from the repository root, directories with a trailing `/`),
 /// under the commit's own `files`.
-pub(super) async fn ask(
+pub(super) async fn read_attributes(
     request: &PlanRequest,
     files: &[AttributesFile],
     paths: Vec<Vec<u8>>,
@@ -80,16 +80,16 @@ pub(super) async fn ask(
     streamed((commit, "update-index"), fill, content, time, |_| Ok(())).await?;
 
     let mut check = on_index(&["check-attr", "--cached", "--stdin", "-z"]);
-    check.args(ASKED);
+    check.args(ATTRIBUTES);
     let mut question = paths.join(&0);
     drop(paths);
     question.push(0);
-    let read = |pipe: &mut _| Ok(read_answer(pipe)?);
+    let read = |pipe: &mut _| Ok(parse_attributes(pipe)?);
     streamed((commit, "check-attr"), check, question, time, read).await
 }
 
 /// Reads repeated `PATH NUL ATTRIBUTE NUL VALUE NUL`.
-fn read_answer(pipe: &mut impl BufRead) -> io::Result<CommitAttributes> {
+fn parse_attributes(pipe: &mut impl BufRead) -> io::Result<CommitAttributes> {
     let mut answer = CommitAttributes::default();
     let mut fields = [Vec::new(), Vec::new(), Vec::new()];
     loop {

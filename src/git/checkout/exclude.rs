@@ -29,26 +29,26 @@ impl Exclude {
                 pattern: pattern.clone(),
                 reason,
             };
-            let whole = pattern.strip_suffix('/').unwrap_or(pattern);
-            let reason = match whole {
+            let path = pattern.strip_suffix('/').unwrap_or(pattern);
+            let reason = match path {
                 "" => Some("is empty"),
-                _ if whole.starts_with('!') => Some("`!` is not offered; write `\\!` for the name"),
+                _ if path.starts_with('!') => Some("`!` is not offered; write `\\!` for the name"),
                 _ => None,
             };
             if let Some(reason) = reason {
                 return Err(failed(reason.to_owned()));
             }
-            let anchored = match (whole.strip_prefix('/'), whole.contains('/')) {
+            let anchored = match (path.strip_prefix('/'), path.contains('/')) {
                 (Some(rest), _) => rest.to_owned(),
-                (None, true) => whole.to_owned(),
-                (None, false) => format!("**/{whole}"),
+                (None, true) => path.to_owned(),
+                (None, false) => format!("**/{path}"),
             };
             let glob = GlobBuilder::new(&anchored)
                 .literal_separator(true)
                 .backslash_escape(true)
                 .build()
                 .map_err(|error| failed(error.kind().to_string()))?;
-            if whole.len() == pattern.len() {
+            if path.len() == pattern.len() {
                 any.add(glob);
             } else {
                 directories.add(glob);

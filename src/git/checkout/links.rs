@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 /// The maximum number of links to follow, as in the kernel.
-const HOPS_MAX: usize = 40;
+const LINKS_MAX: usize = 40;
 
 /// The links of one tree: those of the repository and those into `shared/`. A tree of names, so
 /// that each step costs the same however long the target is.
@@ -92,7 +92,7 @@ impl<'a> Links<'a> {
                         Some(LinkTarget::Shared) => return ahead.contains(&b"..".as_slice()),
                         Some(LinkTarget::Repository(next)) => {
                             hops += 1;
-                            if hops > HOPS_MAX {
+                            if hops > LINKS_MAX {
                                 return false;
                             }
                             if next.starts_with(b"/") {

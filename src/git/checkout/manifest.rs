@@ -117,8 +117,8 @@ impl Manifest {
         }
         let paths: HashSet<&[u8]> = entries.iter().map(|e| e.path.as_slice()).collect();
         if paths.len() < entries.len() {
-            let twice = entries.windows(2).find(|w| w[0].path == w[1].path);
-            let path = twice.map_or(&[][..], |w| &w[0].path);
+            let duplicate = entries.windows(2).find(|w| w[0].path == w[1].path);
+            let path = duplicate.map_or(&[][..], |w| &w[0].path);
             return Err(refused(path, "occurs twice in the tree"));
         }
         for entry in &entries {
@@ -203,10 +203,10 @@ impl Manifest {
             .iter()
             .map(|e| (e.path.as_slice(), e))
             .collect();
-        let changed = self.entries.iter().filter(|now| {
+        let changed = self.entries.iter().filter(|new| {
             before
-                .get(now.path.as_slice())
-                .is_none_or(|was| !stands_alike(now, was))
+                .get(new.path.as_slice())
+                .is_none_or(|old| !is_up_to_date(new, old))
         });
         ManifestDiff {
             changed: changed.map(|e| e.path.clone()).collect(),
@@ -221,15 +221,15 @@ impl Manifest {
             .flat_map(|e| ancestors(&e.path))
             .collect();
         let mut removed = BTreeSet::new();
-        for was in &base.entries {
+        for old in &base.entries {
             let stays = self
-                .get(&was.path)
-                .is_some_and(|now| same_type(&now.kind, &was.kind));
+                .get(&old.path)
+                .is_some_and(|new| same_type(&new.kind, &old.kind));
             if stays {
                 continue;
             }
-            let gone = ancestors(&was.path).find(|a| !directories.contains(a));
-            removed.insert(gone.unwrap_or(&was.path).to_vec());
+            let deleted = ancestors(&old.path).find(|a| !directories.contains(a));
+            removed.insert(deleted.unwrap_or(&old.path).to_vec());
         }
         removed.into_iter().collect()
     }
@@ -340,11 +340,11 @@ fn same_type(a: &EntryKind, b: &EntryKind) -> bool {
     )
 }
 
-/// Whether a host that has `was` does not need `now`. A link's mtime is ignored.
-fn stands_alike(now: &ManifestEntry, was: &ManifestEntry) -> bool {
-    now.kind == was.kind
-        && match now.kind {
-            EntryKind::File(_) => now.blob == was.blob && now.mtime_s == was.mtime_s,
+/// Whether a host that has `old` does not need `new`. A link's mtime is ignored.
+fn is_up_to_date(new: &ManifestEntry, old: &ManifestEntry) -> bool {
+    new.kind == old.kind
+        && match new.kind {
+            EntryKind::File(_) => new.blob == old.blob && new.mtime_s == old.mtime_s,
             EntryKind::Symlink { .. } => true,
         }
 }
@@ -502,8 +502,8 @@ mod tests {
             let made = Manifest::new("c", vec![file(path, '1', 1)], Vec::new());
             assert!(matches!(made, Err(ManifestError::Path { .. })), "{path}");
         }
-        let twice = vec![file("a", '1', 1), file("a", '2', 1)];
-        assert!(Manifest::new("c", twice, Vec::new()).is_err());
+        let duplicate = vec![file("a", '1', 1), file("a", '2', 1)];
+        assert!(Manifest::new("c", duplicate, Vec::new()).is_err());
         let both = vec![file("a", '1', 1), file("a-b", '1', 1), file("a/x", '2', 1)];
         assert!(Manifest::new("c", both, Vec::new()).is_err());
     }
@@ -527,7 +527,7 @@ mod tests {
         ]);
         let mut mode = file("mode", '1', 6);
         mode.kind = EntryKind::File(Mode::Executable);
-        let now = manifest(vec![
+        let new = manifest(vec![
             file("same", '1', 5),
             file("content", '2', 6),
             mode,
@@ -539,7 +539,7 @@ mod tests {
             link("to-target", b"b"),
             file("link-to-file", '1', 6),
         ]);
-        let diff = now.diff(&base);
+        let diff = new.diff(&base);
         assert_eq!(
             texts(&diff.changed),
             [
@@ -564,6 +564,6 @@ mod tests {
                 "to-link"
             ]
         );
-        assert_eq!(now.diff(&now), ManifestDiff::default());
+        assert_eq!(new.diff(&new), ManifestDiff::default());
     }
 }

@@ -20,7 +20,7 @@ use super::manifest::{ancestors, check_path};
 use super::walk::{Context, FoundKind, Walked, WalkedPath};
 use super::{
     CheckoutError, EntryKind, Manifest, ManifestEntry, PlanRequest, Submodules, Unread, blocking,
-    missing, shown, streamed,
+    display_path, missing, streamed,
 };
 use crate::git::landing::program::on_mirror;
 
@@ -50,7 +50,7 @@ pub async fn plan(request: PlanRequest) -> Result<Manifest, CheckoutError> {
     }
     let sizing = context.clone();
     let (entries, unknown) = blocking(move || sizing.entries(&walked)).await?;
-    let entries = context.look(entries, unknown).await?;
+    let entries = context.read_contents(entries, unknown).await?;
     blocking(move || context.finish(entries, notes)).await
 }
 
@@ -76,7 +76,7 @@ impl Context {
         git.args(["cat-file", "--batch-check=%(objecttype) %(objectname)"]);
         let (commit, time) = (&self.request.commit, self.request.limits.git_time);
         if Oid::from_str(commit).is_err() {
-            return Err(self.no_commit());
+            return Err(self.missing_commit());
         }
         let input = format!("{commit}^{{commit}}\n{commit}^{{tree}}\n").into_bytes();
         let answer = streamed((commit, "cat-file"), git, input, time, |pipe| {
@@ -86,13 +86,13 @@ impl Context {
         let tree = answer.get(1).and_then(|line| line.strip_prefix("tree "));
         let tree = tree.filter(|_| answer[0].starts_with("commit "));
         tree.and_then(|id| Oid::from_str(id).ok())
-            .ok_or_else(|| self.no_commit())
+            .ok_or_else(|| self.missing_commit())
     }
 
     /// Drops paths with `export-ignore` and records which bytes attributes change.
     async fn apply_attributes(&self, walked: &mut Walked) -> Result<(), CheckoutError> {
         let files = std::mem::take(&mut walked.attributes);
-        let (matter, files) = self.matter(files).await?;
+        let (matter, files) = self.relevant(files).await?;
         if !matter {
             return Ok(());
         }
@@ -107,7 +107,7 @@ impl Context {
         let directories = walked.directories.iter().map(|path| directory(path));
         let above = ancestors(&prefix).map(|path| [path, b"/"].concat());
         let paths: Vec<Vec<u8>> = asked.chain(directories).chain(above).collect();
-        let answer = attributes::ask(&self.request, &files, paths).await?;
+        let answer = attributes::read_attributes(&self.request, &files, paths).await?;
 
         let left_out = |path: &[u8]| {
             let mut above = ancestors(path).map(|a| [a, b"/"].concat());
@@ -133,7 +133,7 @@ impl Context {
     }
 
     /// Whether any of the files can change a release.
-    async fn matter(
+    async fn relevant(
         &self,
         files: Vec<AttributesFile>,
     ) -> Result<(bool, Vec<AttributesFile>), CheckoutError> {
@@ -145,8 +145,8 @@ impl Context {
             let mut matter = false;
             for file in &files {
                 let mut content = Vec::new();
-                take(pipe, (&file.blob, file.size, &file.path), &mut content)?;
-                matter |= attributes::matter(&content);
+                read_next(pipe, (&file.blob, file.size, &file.path), &mut content)?;
+                matter |= attributes::is_relevant(&content);
             }
             Ok((matter, files))
         })
@@ -169,13 +169,13 @@ impl Context {
     fn submodules(&self, walked: &mut Walked) -> Result<Vec<String>, CheckoutError> {
         let is_submodule = |found: &WalkedPath| found.kind == FoundKind::Submodule;
         let paths = walked.found.iter().filter(|f| is_submodule(f));
-        let paths: Vec<String> = paths.map(|f| shown(&f.path)).collect();
+        let paths: Vec<String> = paths.map(|f| display_path(&f.path)).collect();
         if !paths.is_empty() && self.request.options.submodules == Submodules::Refuse {
-            return Err(CheckoutError::Submodule(few(paths)));
+            return Err(CheckoutError::Submodule(first_names(paths)));
         }
         walked.found.retain(|found| !is_submodule(found));
         if paths.len() > NAMED_MAX {
-            let paths = few(paths).join(", ");
+            let paths = first_names(paths).join(", ");
             return Ok(vec![format!("submodules are left out: {paths}")]);
         }
         let note = |path| format!("submodule {path} is left out");
@@ -215,7 +215,7 @@ impl Context {
             };
             if !is_file {
                 if size == 0 || size > TARGET_BYTES_MAX {
-                    return Err(CheckoutError::BadLink(shown(&found.path)));
+                    return Err(CheckoutError::BadLink(display_path(&found.path)));
                 }
                 path_bytes += size;
                 self.within_path_bytes(path_bytes, &found.path)?;
@@ -227,10 +227,12 @@ impl Context {
             ] {
                 if bytes > bytes_max {
                     let what = match key {
-                        "file_bytes" => format!("{:?} has {bytes} bytes", shown(&found.path)),
+                        "file_bytes" => {
+                            format!("{:?} has {bytes} bytes", display_path(&found.path))
+                        }
                         _ => format!(
                             "its files have {bytes} bytes, counted up to {:?}",
-                            shown(&found.path)
+                            display_path(&found.path)
                         ),
                     };
                     let what = format!("{what}, more than {bytes_max}");
@@ -249,7 +251,7 @@ impl Context {
     }
 
     /// Reads link targets, and finds LFS pointers.
-    async fn look(
+    async fn read_contents(
         &self,
         mut entries: Vec<ManifestEntry>,
         unknown: Unknown,
@@ -264,21 +266,21 @@ impl Context {
             for at in unknown {
                 let entry = &mut entries[at];
                 content.clear();
-                take(pipe, (&entry.blob, entry.size, &entry.path), &mut content)?;
+                read_next(pipe, (&entry.blob, entry.size, &entry.path), &mut content)?;
                 match &mut entry.kind {
                     EntryKind::Symlink { .. } if content.contains(&0) => {
-                        return Err(CheckoutError::BadLink(shown(&entry.path)).into());
+                        return Err(CheckoutError::BadLink(display_path(&entry.path)).into());
                     }
                     EntryKind::Symlink { target } => target.clone_from(&content),
                     EntryKind::File(_) if content.starts_with(LFS_MAGIC) => {
-                        pointers.push(shown(&entry.path));
+                        pointers.push(display_path(&entry.path));
                     }
                     EntryKind::File(_) => {}
                 }
             }
             match pointers.is_empty() {
                 true => Ok(entries),
-                false => Err(CheckoutError::LfsPointer(few(pointers)).into()),
+                false => Err(CheckoutError::LfsPointer(first_names(pointers)).into()),
             }
         })
         .await
@@ -336,8 +338,8 @@ impl Context {
             .find(|(path, target)| links.escapes(path, target));
         leaves.map_or(Ok(()), |(path, target)| {
             Err(CheckoutError::EscapingLink {
-                path: shown(path),
-                target: shown(target),
+                path: display_path(path),
+                target: display_path(target),
             })
         })
     }
@@ -357,7 +359,7 @@ impl Context {
 }
 
 /// Reads the next content in full: only small ones are requested.
-fn take(
+fn read_next(
     pipe: &mut impl BufRead,
     (blob, size, path): (&str, u64, &[u8]),
     content: &mut Vec<u8>,
@@ -386,13 +388,13 @@ fn shared_paths(paths: &[String]) -> Result<HashSet<Vec<u8>>, CheckoutError> {
         .iter()
         .find(|path| ancestors(path).any(|above| shared.contains(above)));
     match nested {
-        Some(path) => Err(failed(&shown(path), "is below another shared path")),
+        Some(path) => Err(failed(&display_path(path), "is below another shared path")),
         None => Ok(shared),
     }
 }
 
 /// Returns the first few paths, and how many more there are.
-fn few(mut paths: Vec<String>) -> Vec<String> {
+fn first_names(mut paths: Vec<String>) -> Vec<String> {
     paths.sort();
     let more = paths.len().saturating_sub(NAMED_MAX);
     paths.truncate(NAMED_MAX);

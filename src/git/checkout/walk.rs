@@ -8,7 +8,7 @@ use git2::{ObjectType, Oid, Repository};
 use super::attributes::{AttributesFile, Converted};
 use super::exclude::Exclude;
 use super::manifest::{ancestors, check_path};
-use super::{CheckoutError, Mode, PlanRequest, missing, shown};
+use super::{CheckoutError, Mode, PlanRequest, display_path, missing};
 
 pub(super) struct Context {
     pub(super) request: PlanRequest,
@@ -59,18 +59,18 @@ impl Context {
         }
     }
 
-    pub(super) fn git(&self, doing: &'static str, error: &git2::Error) -> CheckoutError {
+    pub(super) fn git(&self, operation: &'static str, error: &git2::Error) -> CheckoutError {
         match error.code() {
-            git2::ErrorCode::NotFound => self.no_commit(),
+            git2::ErrorCode::NotFound => self.missing_commit(),
             _ => CheckoutError::Git {
                 commit: self.request.commit.clone(),
-                doing,
+                operation,
                 detail: error.message().to_owned(),
             },
         }
     }
 
-    pub(super) fn no_commit(&self) -> CheckoutError {
+    pub(super) fn missing_commit(&self) -> CheckoutError {
         CheckoutError::NoCommit {
             mirror: self.request.mirror.clone(),
             commit: self.request.commit.clone(),
@@ -82,13 +82,13 @@ impl Context {
         let mut walked = Walked::default();
         let prefix = self.prefix();
         let mut id = root;
-        let mut above = Vec::new();
+        let mut parent = Vec::new();
         let names: Vec<&[u8]> = prefix.split(|b| *b == b'/').collect();
         for name in &names[..names.len() - 1] {
-            let tree = self.tree(&repository, id, &above)?;
-            self.attributes_of(&repository, &tree, &above, &mut walked)?;
-            above.extend_from_slice(name);
-            above.push(b'/');
+            let tree = self.tree(&repository, id, &parent)?;
+            self.attributes_of(&repository, &tree, &parent, &mut walked)?;
+            parent.extend_from_slice(name);
+            parent.push(b'/');
             id = tree
                 .get_name_bytes(name)
                 .filter(|entry| entry.kind() == Some(ObjectType::Tree))
@@ -98,13 +98,13 @@ impl Context {
                     source_dir: self.request.options.source.clone().unwrap_or_default(),
                 })?;
         }
-        let mut ahead = vec![(id, Vec::new())];
+        let mut pending = vec![(id, Vec::new())];
         let mut visited: u64 = 0;
-        while let Some((id, at)) = ahead.pop() {
-            let tree = self.tree(&repository, id, &at)?;
-            let full = match at.as_slice() {
+        while let Some((id, parent)) = pending.pop() {
+            let tree = self.tree(&repository, id, &parent)?;
+            let full = match parent.as_slice() {
                 b"" => prefix.clone(),
-                at => [prefix.as_slice(), at, b"/"].concat(),
+                parent => [prefix.as_slice(), parent, b"/"].concat(),
             };
             self.attributes_of(&repository, &tree, &full, &mut walked)?;
             visited += tree.len() as u64 + 1;
@@ -114,7 +114,7 @@ impl Context {
                 return Err(self.request.limit(what, "entries"));
             }
             for entry in &tree {
-                self.visit(&entry, &at, &mut walked, &mut ahead)?;
+                self.visit(&entry, &parent, &mut walked, &mut pending)?;
             }
         }
         Ok(walked)
@@ -125,12 +125,12 @@ impl Context {
         &self,
         repository: &'g Repository,
         id: Oid,
-        at: &[u8],
+        parent: &[u8],
     ) -> Result<git2::Tree<'g>, CheckoutError> {
         let broken = |error| self.git("ls-tree", &error);
         let odb = repository.odb().map_err(broken)?;
         let (size, _) = odb.read_header(id).map_err(broken)?;
-        self.within_path_bytes(size as u64, at)?;
+        self.within_path_bytes(size as u64, parent)?;
         repository.find_tree(id).map_err(broken)
     }
 
@@ -139,23 +139,23 @@ impl Context {
         if bytes <= bytes_max {
             return Ok(());
         }
-        let at = shown(path);
-        let what = format!("its paths take more than {bytes_max} bytes, counted up to {at:?}");
+        let parent = display_path(path);
+        let what = format!("its paths take more than {bytes_max} bytes, counted up to {parent:?}");
         Err(self.request.limit(what, "path_bytes"))
     }
 
     fn visit(
         &self,
         entry: &git2::TreeEntry<'_>,
-        at: &[u8],
+        parent: &[u8],
         walked: &mut Walked,
-        ahead: &mut Vec<(Oid, Vec<u8>)>,
+        pending: &mut Vec<(Oid, Vec<u8>)>,
     ) -> Result<(), CheckoutError> {
         let name = entry.name_bytes();
-        let path = if at.is_empty() {
+        let path = if parent.is_empty() {
             name.to_vec()
         } else {
-            [at, name].join(&b'/')
+            [parent, name].join(&b'/')
         };
         let kind = match entry.filemode() {
             0o040_000 => {
@@ -163,7 +163,7 @@ impl Context {
                 if !cut {
                     self.check(&path, walked)?;
                     walked.directories.push(path.clone());
-                    ahead.push((entry.id(), path));
+                    pending.push((entry.id(), path));
                 }
                 return Ok(());
             }
@@ -191,7 +191,7 @@ impl Context {
         if ancestors(path).count() as u64 > depth_max {
             let what = format!(
                 "{:?} lies below more than {depth_max} directories",
-                shown(path)
+                display_path(path)
             );
             return Err(self.request.limit(what, "depth"));
         }
@@ -203,21 +203,21 @@ impl Context {
         &self,
         repository: &Repository,
         tree: &git2::Tree<'_>,
-        above: &[u8],
+        parent: &[u8],
         walked: &mut Walked,
     ) -> Result<(), CheckoutError> {
         let entry = tree.get_name_bytes(b".gitattributes");
         let Some(entry) = entry.filter(|entry| entry.kind() == Some(ObjectType::Blob)) else {
             return Ok(());
         };
-        let path = [above, b".gitattributes"].concat();
+        let path = [parent, b".gitattributes"].concat();
         let size = self.size(repository, entry.id(), &path)?;
         walked.attributes_bytes += size;
         let bytes_max = self.request.limits.attributes_bytes;
         if walked.attributes_bytes > bytes_max {
             let what = format!(
                 "its .gitattributes hold more than {bytes_max} bytes, counted up to {:?}",
-                shown(&path)
+                display_path(&path)
             );
             return Err(self.request.limit(what, "attributes_bytes"));
         }

@@ -54,12 +54,12 @@ pub async fn write_tree(
     manifest: Arc<Manifest>,
     dir: PathBuf,
 ) -> Result<WrittenTree, CheckoutError> {
-    let turn = turn(&dir).lock_owned().await;
+    let guard = directory_lock(&dir).lock_owned().await;
     let stop = StopOnDrop::default();
     let stopped = stop.0.clone();
     let begun = manifest.clone();
     // Work left over from a dropped call holds its turn and lock until it has ended.
-    let write = blocking(move || TreeWrite::begin(begun, dir, turn, &stopped)).await?;
+    let write = blocking(move || TreeWrite::begin(begun, dir, guard, &stopped)).await?;
     let Some(write) = write else {
         return Ok(WrittenTree::default());
     };
@@ -90,11 +90,11 @@ impl Drop for StopOnDrop {
 type DirectoryGuard = tokio::sync::OwnedMutexGuard<()>;
 
 /// Returns the lock for writes into a directory within this process.
-fn turn(dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
-    type Turns = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
-    static TURNS: LazyLock<Mutex<Turns>> = LazyLock::new(Mutex::default);
-    let mut turns = TURNS.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(turns.entry(dir.to_owned()).or_default())
+fn directory_lock(dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
+    type Locks = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
+    static LOCKS: LazyLock<Mutex<Locks>> = LazyLock::new(Mutex::default);
+    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    Arc::clone(locks.entry(dir.to_owned()).or_default())
 }
 
 /// A directory being written, without a valid record until done.
@@ -102,9 +102,9 @@ struct TreeWrite {
     manifest: Arc<Manifest>,
     dir: PathBuf,
     files: Files,
-    todo: Todo,
+    pending: PendingChanges,
     _lock: TreeLock,
-    _turn: DirectoryGuard,
+    _guard: DirectoryGuard,
 }
 
 impl TreeWrite {
@@ -112,7 +112,7 @@ impl TreeWrite {
     fn begin(
         manifest: Arc<Manifest>,
         dir: PathBuf,
-        turn: DirectoryGuard,
+        guard: DirectoryGuard,
         stop: &AtomicBool,
     ) -> Result<Option<Self>, CheckoutError> {
         let files = Files::of(&dir);
@@ -120,51 +120,51 @@ impl TreeWrite {
         let lock = files.lock()?;
         let record = files.read_record();
         let tree = Tree::new(&dir, &manifest, record.as_ref(), stop);
-        let todo = tree.compare()?;
-        if todo.is_nothing() && record.as_ref() == Some(&*manifest) {
+        let pending = tree.compare()?;
+        if pending.is_nothing() && record.as_ref() == Some(&*manifest) {
             return Ok(None);
         }
-        remove_if_there(&files.record)?;
+        remove_if_present(&files.record)?;
         Ok(Some(Self {
             manifest,
             dir,
             files,
-            todo,
+            pending,
             _lock: lock,
-            _turn: turn,
+            _guard: guard,
         }))
     }
 
-    fn entries<'w>(&'w self, places: &'w [usize]) -> impl Iterator<Item = &'w ManifestEntry> {
-        places.iter().map(|at| &self.manifest.entries()[*at])
+    fn entries<'w>(&'w self, indexes: &'w [usize]) -> impl Iterator<Item = &'w ManifestEntry> {
+        indexes.iter().map(|at| &self.manifest.entries()[*at])
     }
 
     /// Returns the files whose contents [`Self::end`] reads, in order.
     fn files(&self) -> impl Iterator<Item = &ManifestEntry> {
-        self.entries(&self.todo.write)
+        self.entries(&self.pending.write)
             .filter(|entry| matches!(entry.kind, EntryKind::File(_)))
     }
 
-    fn place(&self, path: &[u8]) -> PathBuf {
+    fn path_of(&self, path: &[u8]) -> PathBuf {
         self.dir.join(OsStr::from_bytes(path))
     }
 
     /// Changes the directory, with contents from `pipe`.
     fn end(self, pipe: &mut impl BufRead) -> Result<WrittenTree, Unread> {
         let mut done = WrittenTree::default();
-        let todo = &self.todo;
-        for place in &todo.remove_trees {
-            fs::remove_dir_all(place).map_err(io(place))?;
+        let pending = &self.pending;
+        for path in &pending.remove_trees {
+            fs::remove_dir_all(path).map_err(io(path))?;
         }
-        for place in &todo.remove_files {
-            fs::remove_file(place).map_err(io(place))?;
+        for path in &pending.remove_files {
+            fs::remove_file(path).map_err(io(path))?;
         }
-        done.removed = (todo.remove_trees.len() + todo.remove_files.len()) as u64;
-        for place in &todo.open_directories {
-            set_mode(place, DIRECTORY_BITS)?;
+        done.removed = (pending.remove_trees.len() + pending.remove_files.len()) as u64;
+        for path in &pending.open_directories {
+            set_mode(path, DIRECTORY_BITS)?;
         }
         let mut made: HashSet<&[u8]> = HashSet::new();
-        for entry in self.entries(&todo.write) {
+        for entry in self.entries(&pending.write) {
             for above in ancestors(&entry.path) {
                 if made.insert(above) {
                     self.make_directory(above)?;
@@ -174,8 +174,8 @@ impl TreeWrite {
             done.written += 1;
             done.bytes += entry.size;
         }
-        for entry in self.entries(&todo.touch) {
-            set_stat(entry, &self.place(&entry.path))?;
+        for entry in self.entries(&pending.touch) {
+            set_stat(entry, &self.path_of(&entry.path))?;
             done.touched += 1;
         }
         self.files.write_record(&self.manifest)?;
@@ -183,18 +183,18 @@ impl TreeWrite {
     }
 
     fn make_directory(&self, path: &[u8]) -> Result<(), CheckoutError> {
-        let place = self.place(path);
-        match fs::create_dir(&place) {
-            Ok(()) => set_mode(&place, DIRECTORY_BITS),
+        let path = self.path_of(path);
+        match fs::create_dir(&path) {
+            Ok(()) => set_mode(&path, DIRECTORY_BITS),
             Err(error) if error.kind() == std_io::ErrorKind::AlreadyExists => Ok(()),
-            Err(error) => Err(io(&place)(error)),
+            Err(error) => Err(io(&path)(error)),
         }
     }
 
     /// Completed under another name first: no half-written file ever appears in the tree.
     fn write(&self, entry: &ManifestEntry, pipe: &mut impl BufRead) -> Result<(), Unread> {
         let part = &self.files.part;
-        remove_if_there(part)?;
+        remove_if_present(part)?;
         match &entry.kind {
             EntryKind::Symlink { target } => {
                 symlink(OsStr::from_bytes(target), part).map_err(io(part))?;
@@ -210,8 +210,8 @@ impl TreeWrite {
             }
         }
         set_stat(entry, part)?;
-        let place = self.place(&entry.path);
-        Ok(fs::rename(part, &place).map_err(io(&place))?)
+        let path = self.path_of(&entry.path);
+        Ok(fs::rename(part, &path).map_err(io(&path))?)
     }
 }
 
@@ -294,7 +294,7 @@ struct Tree<'a> {
 
 /// The differences between the disk and the manifest.
 #[derive(Default)]
-struct Todo {
+struct PendingChanges {
     remove_files: Vec<PathBuf>,
     remove_trees: Vec<PathBuf>,
     open_directories: Vec<PathBuf>,
@@ -303,7 +303,7 @@ struct Todo {
     write: Vec<usize>,
 }
 
-impl Todo {
+impl PendingChanges {
     fn is_nothing(&self) -> bool {
         self.remove_files.is_empty()
             && self.remove_trees.is_empty()
@@ -338,21 +338,21 @@ impl<'a> Tree<'a> {
         }
     }
 
-    fn place(&self, path: &[u8]) -> PathBuf {
+    fn path_of(&self, path: &[u8]) -> PathBuf {
         self.dir.join(OsStr::from_bytes(path))
     }
 
     /// Makes one pass over the disk; changes nothing.
-    fn compare(&self) -> Result<Todo, CheckoutError> {
-        let mut todo = Todo::default();
-        let mut right: HashSet<usize> = HashSet::new();
+    fn compare(&self) -> Result<PendingChanges, CheckoutError> {
+        let mut pending = PendingChanges::default();
+        let mut unchanged: HashSet<usize> = HashSet::new();
         let mut ahead: Vec<Vec<u8>> = vec![Vec::new()];
         // rsync copies this mode to the release directory.
         if self.dir.metadata().map_err(io(self.dir))?.mode() & 0o7777 != DIRECTORY_BITS {
-            todo.open_directories.push(self.dir.to_owned());
+            pending.open_directories.push(self.dir.to_owned());
         }
         while let Some(at) = ahead.pop() {
-            let here = self.place(&at);
+            let here = self.path_of(&at);
             for item in fs::read_dir(&here).map_err(io(&here))? {
                 let item = item.map_err(io(&here))?;
                 let name = item.file_name();
@@ -361,46 +361,46 @@ impl<'a> Tree<'a> {
                 } else {
                     [at.as_slice(), name.as_bytes()].join(&b'/')
                 };
-                let place = item.path();
-                let stat = place.symlink_metadata().map_err(io(&place))?;
+                let full_path = item.path();
+                let stat = full_path.symlink_metadata().map_err(io(&full_path))?;
                 if stat.is_dir() {
                     if !self.directories.contains(path.as_slice()) {
-                        todo.remove_trees.push(place);
+                        pending.remove_trees.push(full_path);
                         continue;
                     }
                     if stat.permissions().mode() & 0o7777 != DIRECTORY_BITS {
-                        todo.open_directories.push(place);
+                        pending.open_directories.push(full_path);
                     }
                     ahead.push(path);
                     continue;
                 }
                 let Some(at) = self.entries.get(path.as_slice()).copied() else {
-                    todo.remove_files.push(place);
+                    pending.remove_files.push(full_path);
                     continue;
                 };
-                match self.judge(&self.manifest.entries()[at], &place, &stat)? {
+                match self.compare_file(&self.manifest.entries()[at], &full_path, &stat)? {
                     FileMatch::Right => {}
-                    FileMatch::WrongStat => todo.touch.push(at),
+                    FileMatch::WrongStat => pending.touch.push(at),
                     FileMatch::Wrong => continue,
                 }
-                right.insert(at);
+                unchanged.insert(at);
             }
         }
         let all = 0..self.manifest.entries().len();
-        todo.write = all.filter(|at| !right.contains(at)).collect();
-        Ok(todo)
+        pending.write = all.filter(|at| !unchanged.contains(at)).collect();
+        Ok(pending)
     }
 
-    fn judge(
+    fn compare_file(
         &self,
         entry: &ManifestEntry,
-        place: &Path,
+        path: &Path,
         stat: &Metadata,
     ) -> Result<FileMatch, CheckoutError> {
         let mode = match &entry.kind {
             EntryKind::Symlink { target } => {
                 let same = stat.is_symlink()
-                    && fs::read_link(place).map_err(io(place))?.as_os_str()
+                    && fs::read_link(path).map_err(io(path))?.as_os_str()
                         == OsStr::from_bytes(target);
                 return Ok(match same {
                     false => FileMatch::Wrong,
@@ -416,18 +416,18 @@ impl<'a> Tree<'a> {
         let agrees = stat.mtime() == entry.mtime_s
             && stat.mtime_nsec() == 0
             && stat.permissions().mode() & 0o7777 == mode.bits();
-        let vouched = self.record.and_then(|record| record.get(&entry.path));
+        let recorded = self.record.and_then(|record| record.get(&entry.path));
         // The record describes what was written: valid only if the disk still has that mtime.
-        let vouched = vouched.is_some_and(|was| {
+        let recorded = recorded.is_some_and(|was| {
             was.blob == entry.blob && was.mtime_s == stat.mtime() && stat.mtime_nsec() == 0
         });
-        let same = vouched || {
-            let mut content = File::open(place).map_err(io(place))?;
+        let same = recorded || {
+            let mut content = File::open(path).map_err(io(path))?;
             let read = blobs::hash(&mut content, entry.size, &mut std_io::sink(), self.stop);
             match read {
                 Ok((size, id)) => size == entry.size && id == entry.blob,
                 Err(NoBlob::Missing) => false,
-                Err(NoBlob::Read(error) | NoBlob::Write(error)) => return Err(io(place)(error)),
+                Err(NoBlob::Read(error) | NoBlob::Write(error)) => return Err(io(path)(error)),
             }
         };
         Ok(match (same, agrees) {
@@ -438,9 +438,9 @@ impl<'a> Tree<'a> {
     }
 }
 
-fn set_stat(entry: &ManifestEntry, place: &Path) -> Result<(), CheckoutError> {
+fn set_stat(entry: &ManifestEntry, path: &Path) -> Result<(), CheckoutError> {
     if let EntryKind::File(mode) = entry.kind {
-        set_mode(place, mode.bits())?;
+        set_mode(path, mode.bits())?;
     }
     let at = Timespec {
         tv_sec: entry.mtime_s,
@@ -450,16 +450,16 @@ fn set_stat(entry: &ManifestEntry, place: &Path) -> Result<(), CheckoutError> {
         last_access: at,
         last_modification: at,
     };
-    utimensat(CWD, place, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| io(place)(e.into()))
+    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW).map_err(|e| io(path)(e.into()))
 }
 
-fn set_mode(place: &Path, bits: u32) -> Result<(), CheckoutError> {
-    fs::set_permissions(place, Permissions::from_mode(bits)).map_err(io(place))
+fn set_mode(path: &Path, bits: u32) -> Result<(), CheckoutError> {
+    fs::set_permissions(path, Permissions::from_mode(bits)).map_err(io(path))
 }
 
-fn remove_if_there(place: &Path) -> Result<(), CheckoutError> {
-    match fs::remove_file(place) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(place)(error)),
+fn remove_if_present(path: &Path) -> Result<(), CheckoutError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io(path)(error)),
         _ => Ok(()),
     }
 }

@@ -53,24 +53,24 @@ pub(super) fn compare(
         changes: ListedChanges::default(),
         looked_at: 0,
     };
-    let (mut old, mut new, mut at) = (Some(old), Some(new), Vec::new());
+    let (mut old, mut new, mut parent) = (Some(old), Some(new), Vec::new());
     let names = source.unwrap_or_default().split('/');
     for name in names.filter(|name| !matches!(*name, "" | ".")) {
         (old, new) = (walk.directory(old, name)?, walk.directory(new, name)?);
-        at.extend_from_slice(name.as_bytes());
-        at.push(b'/');
+        parent.extend_from_slice(name.as_bytes());
+        parent.push(b'/');
     }
-    let mut ahead = vec![(old, new, Rc::new(at), Vec::new())];
-    while let Some((old, new, above, name)) = ahead.pop() {
+    let mut pending = vec![(old, new, Rc::new(parent), Vec::new())];
+    while let Some((old, new, above, name)) = pending.pop() {
         if old == new {
             continue;
         }
-        let at = match name.as_slice() {
+        let parent = match name.as_slice() {
             [] => above,
             name => Rc::new([above.as_slice(), name, b"/"].concat()),
         };
         let (old, new) = (walk.entries(old)?, walk.entries(new)?);
-        walk.level(&old, &new, &at, &mut ahead)?;
+        walk.level(&old, &new, &parent, &mut pending)?;
         if walk.changes.over.is_some() {
             break;
         }
@@ -144,35 +144,34 @@ impl TreeDiff<'_> {
         &mut self,
         old: &Level,
         new: &Level,
-        at: &Rc<Vec<u8>>,
-        ahead: &mut Ahead,
+        parent: &Rc<Vec<u8>>,
+        pending: &mut Ahead,
     ) -> Result<(), git2::Error> {
-        let gone = old.keys().filter(|name| !new.contains_key(*name));
-        for name in new.keys().chain(gone) {
-            let (was, is) = (old.get(name).copied(), new.get(name).copied());
-            if was == is {
+        let deleted = old.keys().filter(|name| !new.contains_key(*name));
+        for name in new.keys().chain(deleted) {
+            let (old, new) = (old.get(name).copied(), new.get(name).copied());
+            if old == new {
                 continue;
             }
-            let room = PATH_BYTES_MAX.saturating_sub(at.len());
-            let name = &name[..name.len().min(room)];
-            let directory =
-                |stands: Option<PathState>| stands.filter(|stands| stands.is_directory());
-            let file = |stands: Option<PathState>| stands.filter(|stands| !stands.is_directory());
-            let status = match (file(was), file(is)) {
+            let bytes_left = PATH_BYTES_MAX.saturating_sub(parent.len());
+            let name = &name[..name.len().min(bytes_left)];
+            let directory = |state: Option<PathState>| state.filter(|state| state.is_directory());
+            let file = |state: Option<PathState>| state.filter(|state| !state.is_directory());
+            let status = match (file(old), file(new)) {
                 (None, None) => None,
                 (None, Some(_)) => Some('A'),
                 (Some(_), None) => Some('D'),
-                (Some(was), Some(is)) if was.kind() != is.kind() => Some('T'),
+                (Some(old), Some(new)) if old.kind() != new.kind() => Some('T'),
                 (Some(_), Some(_)) => Some('M'),
             };
             if let Some(status) = status {
-                let path = [at.as_slice(), name].concat();
-                self.changed(status, &path, [file(was), file(is)]);
+                let path = [parent.as_slice(), name].concat();
+                self.changed(status, &path, [file(old), file(new)]);
             }
-            let (was, is) = (directory(was), directory(is));
-            if was.or(is).is_some() {
-                let (was, is) = (was.map(|was| was.id), is.map(|is| is.id));
-                ahead.push((was, is, Rc::clone(at), name.to_vec()));
+            let (old, new) = (directory(old), directory(new));
+            if old.or(new).is_some() {
+                let (old, new) = (old.map(|old| old.id), new.map(|new| new.id));
+                pending.push((old, new, Rc::clone(parent), name.to_vec()));
             }
         }
         Ok(())

@@ -54,14 +54,17 @@ pub async fn describe(
     question: &DescribeRequest,
 ) -> Result<Description, LandingError> {
     let reader = CommitReader { source, question };
-    let mut lives: Vec<(Option<&str>, Vec<String>)> = Vec::new();
+    let mut live_commits: Vec<(Option<&str>, Vec<String>)> = Vec::new();
     for LiveOn { host, commit } in &question.live {
-        match lives.iter_mut().find(|known| known.0 == commit.as_deref()) {
+        match live_commits
+            .iter_mut()
+            .find(|known| known.0 == commit.as_deref())
+        {
             Some((_, hosts)) => hosts.push(host.clone()),
-            None => lives.push((commit.as_deref(), vec![host.clone()])),
+            None => live_commits.push((commit.as_deref(), vec![host.clone()])),
         }
     }
-    let found = reader.find(&lives).await?;
+    let found = reader.find(&live_commits).await?;
     let tag = match found.is_tag {
         true => Some(reader.tag().await?),
         false => None,
@@ -71,7 +74,7 @@ pub async fn describe(
         return Err(reader.unreadable("git log shows nothing"));
     };
     let mut comparisons = Vec::new();
-    for (live, hosts) in lives {
+    for (live, hosts) in live_commits {
         let mut comparison = Comparison {
             live: live.map(str::to_owned),
             hosts,
@@ -135,20 +138,20 @@ impl CommitReader<'_> {
     /// Looks up the object, its commit, and the live commits.
     async fn find(
         &self,
-        lives: &[(Option<&str>, Vec<String>)],
+        live_commits: &[(Option<&str>, Vec<String>)],
     ) -> Result<DescribedCommit, LandingError> {
         let object = &self.question.object;
         let is_id = |hex: &&str| hex.len() == 40 && hex.bytes().all(|b| b.is_ascii_hexdigit());
         if !is_id(&object.as_str()) {
             return Err(self.no_object());
         }
-        let lives: Vec<&str> = lives
+        let live_commits: Vec<&str> = live_commits
             .iter()
             .filter_map(|live| live.0)
             .filter(is_id)
             .collect();
         let mut input = format!("{object}\n{object}^{{}}\n{object}^{{tree}}\n");
-        for live in &lives {
+        for live in &live_commits {
             input += &format!("{live}^{{tree}}\n");
         }
         let git = self.git(&["cat-file", "--batch-check=%(objecttype) %(objectname)"]);
@@ -181,7 +184,7 @@ impl CommitReader<'_> {
             Some(ComparedCommit { id, tree })
         };
         let commit = end(2, &commit).ok_or_else(|| self.unreadable("its tree is not there"))?;
-        let known = lives.iter().enumerate();
+        let known = live_commits.iter().enumerate();
         let known = known.filter_map(|(number, live)| end(number + 3, live));
         Ok(DescribedCommit {
             is_tag: kind == "tag",
@@ -313,24 +316,28 @@ impl CommitReader<'_> {
         git
     }
 
-    async fn output(&self, doing: &'static str, git: GitCommand) -> Result<Vec<u8>, LandingError> {
+    async fn output(
+        &self,
+        operation: &'static str,
+        git: GitCommand,
+    ) -> Result<Vec<u8>, LandingError> {
         let time = self.source.limits.git_time;
         let ended = run(git, Vec::new(), OUTPUT_BYTES_MAX, time, &|_| {}).await;
-        let ended = self.ended(doing, ended)?;
+        let ended = self.ended(operation, ended)?;
         match ended.success {
             true => Ok(ended.stdout),
-            false => Err(self.failed(doing, &ended)),
+            false => Err(self.failed(operation, &ended)),
         }
     }
 
     fn read<T>(
         &self,
-        doing: &'static str,
+        operation: &'static str,
         ended: Result<Finished<Option<std::io::Result<T>>>, GitFailure>,
     ) -> Result<T, LandingError> {
-        let ended = self.ended(doing, ended)?;
+        let ended = self.ended(operation, ended)?;
         if !ended.success {
-            return Err(self.failed(doing, &ended));
+            return Err(self.failed(operation, &ended));
         }
         match ended.stdout {
             Some(Ok(made)) => Ok(made),
@@ -339,27 +346,27 @@ impl CommitReader<'_> {
         }
     }
 
-    fn failed<T>(&self, doing: &str, ended: &Finished<T>) -> LandingError {
-        let Some(reason) = out_of_memory(&ended.said) else {
+    fn failed<T>(&self, operation: &str, ended: &Finished<T>) -> LandingError {
+        let Some(reason) = out_of_memory(&ended.messages) else {
             return self.unreadable(ended.reason());
         };
         LandingError::Limit {
             reference: self.question.reference.clone(),
-            what: format!("git {doing} needs more memory than it may take ({reason})"),
+            what: format!("git {operation} needs more memory than it may take ({reason})"),
             key: "git_memory_bytes",
         }
     }
 
     fn ended<T>(
         &self,
-        doing: &'static str,
+        operation: &'static str,
         ended: Result<Finished<T>, GitFailure>,
     ) -> Result<Finished<T>, LandingError> {
         ended.map_err(|failure| match failure {
             GitFailure::Start(error) => LandingError::NoGit(error.to_string()),
             GitFailure::TimedOut => LandingError::TooSlow {
                 reference: self.question.reference.clone(),
-                doing,
+                doing: operation,
                 after_s: self.source.limits.git_time.as_secs(),
                 key: "git_time",
             },

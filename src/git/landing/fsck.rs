@@ -50,8 +50,8 @@ pub(super) const SETTINGS: [&str; 36] = [
 ];
 
 /// Returns fsck's refusal of an object: `error: object ID: treeNotSorted: not properly sorted`.
-pub(super) fn refusal(said: &[String]) -> Option<String> {
-    let refused = said.iter().find_map(|line| {
+pub(super) fn refusal(messages: &[String]) -> Option<String> {
+    let refused = messages.iter().find_map(|line| {
         let (_, rest) = line.split_once("object ")?;
         let (id, reason) = rest.split_once(": ")?;
         let is_id = id.len() >= 40 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -59,6 +59,6 @@ pub(super) fn refusal(said: &[String]) -> Option<String> {
     });
     refused.or_else(|| {
         let general = |line: &&String| line.contains("fsck error") || line.contains("fsck failed");
-        said.iter().find(general).cloned()
+        messages.iter().find(general).cloned()
     })
 }

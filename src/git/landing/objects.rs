@@ -73,8 +73,8 @@ pub(super) fn read_field(pipe: &mut impl BufRead, field: &mut Vec<u8>) -> io::Re
         }
         let end = ready.iter().position(|byte| *byte == 0);
         let more = &ready[..end.unwrap_or(ready.len())];
-        let room = FIELD_BYTES_MAX.saturating_sub(field.len());
-        field.extend_from_slice(&more[..more.len().min(room)]);
+        let bytes_left = FIELD_BYTES_MAX.saturating_sub(field.len());
+        field.extend_from_slice(&more[..more.len().min(bytes_left)]);
         let taken = more.len() + usize::from(end.is_some());
         pipe.consume(taken);
         if end.is_some() {
@@ -149,17 +149,17 @@ mod tests {
         let bare = tag(b"object 1\ntype commit\ntag v1\n", "refs/tags/v1");
         assert!(bare.named_as_ref);
         assert_eq!((bare.tagger, bare.message.as_str()), (None, ""));
-        let odd = tag(
+        let invalid = tag(
             b"tag v2\ntagger Alice <al\nice@> x\n\nhello\n",
             "refs/tags/v1",
         );
-        assert!(!odd.named_as_ref);
-        let tagger = odd
+        assert!(!invalid.named_as_ref);
+        let tagger = invalid
             .tagger
             .map(|tagger| (tagger.name, tagger.email, tagger.at));
         let expected = ("Alice".to_owned(), "al".to_owned(), Timestamp::UNIX_EPOCH);
         assert_eq!(tagger, Some(expected));
-        assert_eq!(odd.message, "hello");
+        assert_eq!(invalid.message, "hello");
     }
 
     #[test]
@@ -168,11 +168,11 @@ mod tests {
         let text = format!("c1\x0010\x009\0Alice\0a@example.com\0{long}\0c2\0odd\0\0\0\0two\0c3\0");
         let mut pipe = io::BufReader::with_capacity(7, text.as_bytes());
         let shown = commits(&mut pipe).unwrap();
-        let told: Vec<_> = shown
+        let lengths: Vec<_> = shown
             .iter()
             .map(|c| (c.id.as_str(), c.subject.len()))
             .collect();
-        assert_eq!(told, [("c1", SUBJECT_CHARS_MAX), ("c2", 3)]);
+        assert_eq!(lengths, [("c1", SUBJECT_CHARS_MAX), ("c2", 3)]);
         assert_eq!(shown[0].author.name, "Alice");
         assert_eq!(shown[1].committed_at, Timestamp::UNIX_EPOCH);
     }

@@ -291,7 +291,7 @@ pub(crate) struct Finished<T = Vec<u8>> {
     /// Its output, or what was read from it.
     pub(crate) stdout: T,
     /// The last lines of its messages.
-    pub(crate) said: Vec<String>,
+    pub(crate) messages: Vec<String>,
     /// The bytes of objects that it received.
     pub(crate) received: u64,
 }
@@ -299,20 +299,20 @@ pub(crate) struct Finished<T = Vec<u8>> {
 impl<T> Finished<T> {
     /// Returns the last line of its messages.
     pub(crate) fn reason(&self) -> &str {
-        let last = self.said.iter().rfind(|line| !line.is_empty());
+        let last = self.messages.iter().rfind(|line| !line.is_empty());
         last.map_or("git failed and said nothing", String::as_str)
     }
 }
 
 /// Returns the line in which git reports that it ran out of memory, if any. Later lines may wrongly
 /// call an object corrupt.
-pub(crate) fn out_of_memory(said: &[String]) -> Option<&str> {
-    let words = ["out of memory", "malloc failed", "cannot allocate memory"];
-    let is_so = |line: &&String| {
+pub(crate) fn out_of_memory(messages: &[String]) -> Option<&str> {
+    let patterns = ["out of memory", "malloc failed", "cannot allocate memory"];
+    let matches = |line: &&String| {
         let line = line.to_ascii_lowercase();
-        words.iter().any(|words| line.contains(words))
+        patterns.iter().any(|patterns| line.contains(patterns))
     };
-    said.iter().find(is_so).map(String::as_str)
+    messages.iter().find(matches).map(String::as_str)
 }
 
 /// Why git did not exit by itself.
@@ -337,7 +337,7 @@ pub(crate) async fn run(
     Ok(Finished {
         success: ended.success,
         stdout: output,
-        said: ended.said,
+        messages: ended.messages,
         received: ended.received,
     })
 }
@@ -365,7 +365,7 @@ pub(crate) async fn stream<T: Send + 'static>(
     Ok(Finished {
         success: ended.success,
         stdout: made,
-        said: ended.said,
+        messages: ended.messages,
         received: ended.received,
     })
 }
@@ -387,7 +387,7 @@ async fn run_reading<F: Future<Output = ()>>(
     bound_memory(&group, git.memory_bytes);
     let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
     let stdout = child.stdout.take().map(read);
-    let mut said = Vec::new();
+    let mut messages = Vec::new();
     let mut received = 0;
     let too_much = Notify::new();
     let outcome = {
@@ -403,7 +403,7 @@ async fn run_reading<F: Future<Output = ()>>(
                         read.await;
                     }
                 },
-                read_messages(stderr, &mut said, progress, &mut on_received)
+                read_messages(stderr, &mut messages, progress, &mut on_received)
             );
         };
         tokio::pin!(reading);
@@ -428,7 +428,7 @@ async fn run_reading<F: Future<Output = ()>>(
         Some(Ok((Ok(status), finished))) => {
             if finished {
                 // Nothing holds the pipes any more; the group's id may already be reused.
-                group.let_go();
+                group.release();
             }
             status.success() && received <= git.received_max
         }
@@ -444,7 +444,7 @@ async fn run_reading<F: Future<Output = ()>>(
     Ok(Finished {
         success,
         stdout: (),
-        said,
+        messages,
         received,
     })
 }
@@ -466,24 +466,24 @@ async fn write_input(pipe: Option<ChildStdin>, input: Vec<u8>) {
 async fn read_output(mut pipe: ChildStdout, max: usize, output: &mut Vec<u8>) {
     let mut buffer = vec![0; 64 * 1024];
     while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
-        let room = max - output.len();
-        output.extend_from_slice(&buffer[..count.min(room)]);
+        let bytes_left = max - output.len();
+        output.extend_from_slice(&buffer[..count.min(bytes_left)]);
     }
 }
 
 async fn read_messages(
     pipe: Option<impl AsyncRead + Unpin>,
-    said: &mut Vec<String>,
+    messages: &mut Vec<String>,
     progress: GitProgress<'_>,
     on_received: &mut (dyn FnMut(u64) + Send),
 ) {
     let Some(mut pipe) = pipe else { return };
     let mut lines = ProgressLines::default();
     let mut line = |text: &str| {
-        if said.len() == STDERR_LINES_MAX {
-            said.remove(0);
+        if messages.len() == STDERR_LINES_MAX {
+            messages.remove(0);
         }
-        said.push(text.to_owned());
+        messages.push(text.to_owned());
         progress(text);
     };
     let mut buffer = vec![0; 8 * 1024];
@@ -503,7 +503,7 @@ impl GitProcessGroup {
         Self(id.and_then(rustix::process::Pid::from_raw))
     }
 
-    fn let_go(mut self) {
+    fn release(mut self) {
         self.0 = None;
     }
 }
@@ -541,9 +541,9 @@ mod tests {
         assert!(command.starts_with("ssh -o 'BatchMode=yes' "), "{command}");
         assert!(command.contains(r#" -o 'UserKnownHostsFile="/etc/tagship/known hosts"'"#));
         assert!(command.contains(r#" -o 'IdentityFile="/etc/tagship/alice'\''s %%key"'"#));
-        let mut odd = source("x");
-        odd.identity = Some("/a\"b".into());
-        assert!(ssh(&odd).is_err());
+        let mut invalid = source("x");
+        invalid.identity = Some("/a\"b".into());
+        assert!(ssh(&invalid).is_err());
     }
 
     proptest::proptest! {
@@ -558,10 +558,10 @@ mod tests {
             let line = format!("{} -F none -G git.example.com", ssh(&source).unwrap());
             let output = std::process::Command::new("/bin/sh").args(["-c", &line]).output().unwrap();
             proptest::prop_assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-            let said = String::from_utf8(output.stdout).unwrap();
-            let understood = said.lines().find_map(|line| line.strip_prefix("identityfile "));
+            let messages = String::from_utf8(output.stdout).unwrap();
+            let parsed = messages.lines().find_map(|line| line.strip_prefix("identityfile "));
             let expected = identity.replace('%', "%%");
-            proptest::prop_assert_eq!(understood, Some(expected.as_str()));
+            proptest::prop_assert_eq!(parsed, Some(expected.as_str()));
         }
     }
 

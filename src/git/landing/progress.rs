@@ -84,17 +84,17 @@ fn received(text: &str) -> Option<u64> {
     let ours = ["Receiving objects:", "Unpacking objects:"];
     ours.iter().find(|title| text.starts_with(**title))?;
     let (number, unit) = text.split_once("), ")?.1.split_once(' ')?;
-    let power = match unit.get(..3)? {
+    let exponent = match unit.get(..3)? {
         "byt" => 0,
         "KiB" => 1,
         "MiB" => 2,
         "GiB" => 3,
         _ => return None,
     };
-    let (whole, hundredths) = number.split_once('.').unwrap_or((number, "0"));
-    let (whole, hundredths): (u64, u64) = (whole.parse().ok()?, hundredths.parse().ok()?);
-    let hundredths = whole.checked_mul(100)?.checked_add(hundredths)?;
-    Some(hundredths.checked_mul(1 << (10 * power))? / 100)
+    let (units, hundredths) = number.split_once('.').unwrap_or((number, "0"));
+    let (units, hundredths): (u64, u64) = (units.parse().ok()?, hundredths.parse().ok()?);
+    let hundredths = units.checked_mul(100)?.checked_add(hundredths)?;
+    Some(hundredths.checked_mul(1 << (10 * exponent))? / 100)
 }
 
 #[cfg(test)]

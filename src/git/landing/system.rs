@@ -337,18 +337,18 @@ fn mirror_failed(mirror: &Path, detail: &str) -> LandingError {
 
 pub(super) fn succeeded(
     source: &GitSource,
-    doing: &'static str,
+    operation: &'static str,
     timeout: Duration,
     ended: Result<Finished, GitFailure>,
 ) -> Result<Finished, LandingError> {
     let project = source.project.clone();
     match ended {
         Ok(finished) if finished.success => Ok(finished),
-        Ok(finished) => Err(failure_of(source, doing, &finished.said)),
+        Ok(finished) => Err(failure_of(source, operation, &finished.messages)),
         Err(GitFailure::Start(error)) => Err(LandingError::NoGit(error.to_string())),
         Err(GitFailure::TimedOut) => Err(LandingError::TimedOut {
             project,
-            doing,
+            doing: operation,
             after_s: timeout.as_secs(),
         }),
     }
@@ -364,14 +364,14 @@ const DAMAGED: [&str; 4] = [
 
 fn names_object(line: &str) -> bool {
     line.split(|c: char| !c.is_ascii_hexdigit())
-        .any(|word| word.len() == 40)
+        .any(|token| token.len() == 40)
 }
 
 /// Interprets git's messages. They are stable under `LC_ALL=C`; versions differ at most in parts
 /// that are not checked here.
-fn failure_of(source: &GitSource, doing: &'static str, said: &[String]) -> LandingError {
-    let all = said.join("\n");
-    let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
+fn failure_of(source: &GitSource, operation: &'static str, messages: &[String]) -> LandingError {
+    let all = messages.join("\n");
+    let has = |patterns: &[&str]| patterns.iter().any(|token| all.contains(token));
     if has(&[
         "mismatched algorithms",
         "unknown object format",
@@ -381,7 +381,7 @@ fn failure_of(source: &GitSource, doing: &'static str, said: &[String]) -> Landi
             project: source.project.clone(),
         };
     }
-    if let Some(detail) = fsck::refusal(said) {
+    if let Some(detail) = fsck::refusal(messages) {
         return LandingError::Fsck {
             project: source.project.clone(),
             detail,
@@ -390,7 +390,7 @@ fn failure_of(source: &GitSource, doing: &'static str, said: &[String]) -> Landi
     if has(&["not a git repository: "]) {
         return mirror_failed(&source.mirror, "is not a git repository");
     }
-    let failure = if program::out_of_memory(said).is_some() {
+    let failure = if program::out_of_memory(messages).is_some() {
         RemoteFailure::Memory
     } else if has(&DAMAGED) {
         RemoteFailure::Damaged
@@ -414,13 +414,13 @@ fn failure_of(source: &GitSource, doing: &'static str, said: &[String]) -> Landi
     } else {
         RemoteFailure::Other
     };
-    let telling = said
+    let relevant = messages
         .iter()
         .filter(|line| !line.is_empty() && !line.contains('%'))
         .filter(|line| {
             !line.starts_with("Please make sure") && !line.starts_with("and the repository")
         });
-    let last: Vec<&str> = telling.map(String::as_str).collect();
+    let last: Vec<&str> = relevant.map(String::as_str).collect();
     let named = last.iter().position(|line| names_object(line));
     let last = match (failure, named) {
         // The following lines are consequences.
@@ -436,7 +436,7 @@ fn failure_of(source: &GitSource, doing: &'static str, said: &[String]) -> Landi
     };
     LandingError::Remote {
         project: source.project.clone(),
-        doing,
+        doing: operation,
         failure,
         detail: match last {
             [] => "it failed and said nothing".to_owned(),
@@ -523,7 +523,7 @@ mod tests {
     fn a_sha256_object_is_named_as_such() {
         let error = check_object(&source(), &"a".repeat(64)).unwrap_err();
         assert!(matches!(error, LandingError::ObjectFormat { .. }));
-        assert!(!error.is_passing());
+        assert!(!error.is_transient());
         assert!(check_object(&source(), &"a".repeat(39)).is_err());
         assert!(check_object(&source(), "HEAD").is_err());
     }

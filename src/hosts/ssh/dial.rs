@@ -459,7 +459,7 @@ where
     Ok(handle)
 }
 
-/// Returns the host key algorithms to request: those with a pinned key, or all if there is none.
+/// Returns the host key algorithms to request: those with a pinned key, or all without one.
 /// RSA signatures are SHA-256 only: the library checks only that, whatever was negotiated.
 fn algorithms(held: &[String]) -> Option<&'static [key::Name]> {
     let holds = |key_type: &str| held.iter().any(|held| held == key_type);

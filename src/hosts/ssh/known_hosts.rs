@@ -346,7 +346,7 @@ mod tests {
             HostKeyTrust::Trusted
         );
         assert_eq!(verdict(&text, "example.com", 22, ED), HostKeyTrust::Unknown);
-        // A negation alone makes a line about nobody.
+        // A line with only a negation matches no host.
         let text = format!("!web1 ssh-ed25519 {ED}\n");
         assert_eq!(verdict(&text, "web2", 22, ED), HostKeyTrust::Unknown);
     }

@@ -190,7 +190,7 @@ impl Script {
             .number("ts_fence", place.fence)
             .number("ts_fence_max", host::fence_max(place.fence))
             .number("ts_turn", turn.0)
-            .number("ts_turn_max", host::turn_max(turn.0)))
+            .number("ts_turn_max", host::op_sequence_max(turn.0)))
     }
 
     /// Sets the place on the host: an absolute path, or one below the home directory (`~/…`).

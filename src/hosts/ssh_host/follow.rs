@@ -66,7 +66,7 @@ pub(super) async fn run(
             "connection lost ({}); the program continues there",
             lost.as_deref().unwrap_or_default()
         );
-        output.away(&reason, SystemClock.now() + Duration::from_secs(rest));
+        output.unreachable(&reason, SystemClock.now() + Duration::from_secs(rest));
         seen.away = true;
         tokio::time::sleep(Duration::from_secs(*pause)).await;
     }
@@ -99,11 +99,11 @@ async fn once(
     let mut attempt = Attempt::from_offset(seen.offset);
     let mut hear_one = |said| {
         if std::mem::take(&mut seen.away) {
-            output.back();
+            output.reachable();
         }
         if is_begun(&said) {
             seen.begun = true;
-            output.begun();
+            output.program_began();
         }
         if let Some(end) = hear(&mut attempt, said, place.fence, output)? {
             seen.offset = end;

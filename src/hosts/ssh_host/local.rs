@@ -266,7 +266,7 @@ mod tests {
         );
     }
 
-    /// A sudo that notes what it was asked and then runs it, as whoever asks, with the home that the
+    /// A sudo that notes what it was asked and then runs it, as the calling user, with the home that the
     /// user has in /etc/passwd.
     fn stand_in(directory: &Path) -> UserSwitch {
         let program = directory.join("sudo");

@@ -42,7 +42,7 @@ ts_main() {
             ts_say sealed
             ts_done
         fi
-        ts_refuse "$ts_dir stands already and is not this release: retry the sync step"
+        ts_refuse "$ts_dir exists already and is not this release: retry the sync step"
     fi
     if [ -d "$ts_part" ]; then
         if [ -e "$ts_mine/sealing" ]; then ts_discard "$ts_mine/sealing"; fi

@@ -26,7 +26,7 @@ impl AccountChange {
         self.groups.as_ref().map_or(Ok(()), check_groups)
     }
 
-    fn make(&self, account: &mut Account) {
+    fn apply_to(&self, account: &mut Account) {
         if let Some(display) = &self.display {
             account.display.clone_from(display);
         }
@@ -50,19 +50,19 @@ impl Accounts {
         &self,
         name: &str,
         change: AccountChange,
-        also: Commit,
+        writes: Commit,
     ) -> Result<Account, AccountError> {
         change.check()?;
         for _ in 0..ATTEMPTS_MAX {
             let (mut record, version) = self.record(name).await?;
             let before = record.account.clone();
-            change.make(&mut record.account);
+            change.apply_to(&mut record.account);
             let mut commit = Commit::new().require(key(name), Require::Version(version));
-            if manages(&before) && !manages(&record.account) {
-                commit = commit.and(self.while_another_manages(name).await?);
+            if is_active_admin(&before) && !is_active_admin(&record.account) {
+                commit = commit.and(self.requires_another_admin(name).await?);
             }
             let commit = commit.put(key(name), encode(name, &record)?);
-            match self.commit(name, commit.and(also.clone())).await? {
+            match self.commit(name, commit.and(writes.clone())).await? {
                 Committed::Done => return Ok(record.account),
                 Committed::Conflict => {}
             }
@@ -74,17 +74,17 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError`]: there is no such account, or no active admin would remain.
-    pub async fn remove(&self, name: &str, also: Commit) -> Result<(), AccountError> {
+    pub async fn remove(&self, name: &str, writes: Commit) -> Result<(), AccountError> {
         for _ in 0..ATTEMPTS_MAX {
             let (record, version) = self.record(name).await?;
             let mut commit = Commit::new().require(key(name), Require::Version(version));
-            if manages(&record.account) {
-                commit = commit.and(self.while_another_manages(name).await?);
+            if is_active_admin(&record.account) {
+                commit = commit.and(self.requires_another_admin(name).await?);
             }
             let commit = commit
                 .delete(key(name))
                 .and(self.without_tokens(name).await?);
-            match self.commit(name, commit.and(also.clone())).await? {
+            match self.commit(name, commit.and(writes.clone())).await? {
                 Committed::Done => return Ok(()),
                 Committed::Conflict => {}
             }
@@ -94,11 +94,11 @@ impl Accounts {
 
     /// Returns the condition that another admin is unchanged: of two admins who demote each other
     /// at the same time, only one succeeds.
-    async fn while_another_manages(&self, name: &str) -> Result<Commit, AccountError> {
+    async fn requires_another_admin(&self, name: &str) -> Result<Commit, AccountError> {
         for row in all_rows(&*self.kv, ACCOUNTS.as_bytes()).await? {
             let of = String::from_utf8_lossy(&row.key[ACCOUNTS.len()..]);
             let account = decode::<AccountRecord>(&of, &row.value)?.account;
-            if account.name != name && manages(&account) {
+            if account.name != name && is_active_admin(&account) {
                 let still = Require::Version(row.version);
                 return Ok(Commit::new().require(key(&account.name), still));
             }
@@ -107,7 +107,7 @@ impl Accounts {
     }
 }
 
-fn manages(account: &Account) -> bool {
+fn is_active_admin(account: &Account) -> bool {
     account.role == Role::Admin && account.status == Status::Active
 }
 

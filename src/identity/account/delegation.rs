@@ -49,7 +49,7 @@ impl Accounts {
     pub async fn delegate(
         &self,
         new: NewDelegation,
-        also: Commit,
+        writes: Commit,
     ) -> Result<Delegation, AccountError> {
         let now = self.clock.now();
         if new.from == new.to {
@@ -88,7 +88,7 @@ impl Accounts {
                 .require(key(&new.to), Require::Version(to_version))
                 .require(stored.clone(), Require::Absent)
                 .put(stored, encode(&new.to, &delegation)?);
-            match self.commit(&new.to, commit.and(also.clone())).await? {
+            match self.commit(&new.to, commit.and(writes.clone())).await? {
                 Committed::Done => return Ok(delegation),
                 Committed::Conflict => {}
             }
@@ -148,7 +148,7 @@ impl Accounts {
         &self,
         from: &str,
         id: &str,
-        also: Commit,
+        writes: Commit,
     ) -> Result<(), AccountError> {
         let missing = || {
             let id = id.escape_debug().take(40).collect();
@@ -158,7 +158,7 @@ impl Accounts {
         let found = all.iter().find(|one| one.id == id && one.from == from);
         let found = found.ok_or_else(missing)?;
         let commit = Commit::new().delete(stored_key(&found.to, &found.id));
-        match self.commit(from, commit.and(also)).await? {
+        match self.commit(from, commit.and(writes)).await? {
             Committed::Done => Ok(()),
             Committed::Conflict => Err(missing()),
         }

@@ -23,7 +23,7 @@ const STEP_S: u64 = 30;
 const SKEW: u16 = 1;
 
 /// The result of checking a code.
-enum Judged {
+enum CodeCheck {
     /// Correct for this step, which is later than the last accepted one.
     Right(u64),
     /// Correct, but it or a later one was accepted before.
@@ -33,14 +33,14 @@ enum Judged {
 
 impl SecondFactor {
     /// Checks a code at this time.
-    fn judge(&self, name: &str, code: &str, now: Timestamp) -> Result<Judged, AccountError> {
+    fn check(&self, name: &str, code: &str, now: Timestamp) -> Result<CodeCheck, AccountError> {
         let totp = totp(name, &self.secret)?;
         let digits: String = code.chars().filter(|c| !c.is_whitespace()).collect();
         let time = u64::try_from(now.as_second()).unwrap_or(0);
         Ok(match totp.check(&digits, time) {
-            Some(step) if step > self.last_step => Judged::Right(step),
-            Some(_) => Judged::Used,
-            None => Judged::Wrong,
+            Some(step) if step > self.last_step => CodeCheck::Right(step),
+            Some(_) => CodeCheck::Used,
+            None => CodeCheck::Wrong,
         })
     }
 }
@@ -59,7 +59,11 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError::HasFactor`] if one is active.
-    pub async fn begin_factor(&self, name: &str, also: Commit) -> Result<Enrolment, AccountError> {
+    pub async fn begin_factor(
+        &self,
+        name: &str,
+        writes: Commit,
+    ) -> Result<Enrolment, AccountError> {
         let fresh = Secret::from(secret::random_bytes::<20>()?).to_base32();
         let uri = totp(name, &fresh)?.to_url();
         let uri = uri.map_err(|error| damaged(name, &error))?;
@@ -74,7 +78,7 @@ impl Accounts {
             });
             let commit = Commit::new().require(key(name), Require::Version(version));
             let commit = commit.put(key(name), encode(name, &record)?);
-            match self.commit(name, commit.and(also.clone())).await? {
+            match self.commit(name, commit.and(writes.clone())).await? {
                 Committed::Done => {
                     return Ok(Enrolment {
                         secret: fresh.into(),
@@ -95,7 +99,7 @@ impl Accounts {
         &self,
         name: &str,
         code: &str,
-        also: Commit,
+        writes: Commit,
     ) -> Result<Account, AccountError> {
         for _ in 0..ATTEMPTS_MAX {
             let (mut record, version) = self.record(name).await?;
@@ -105,15 +109,15 @@ impl Accounts {
             let now = self.clock.now();
             let factor = record.factor.as_mut();
             let factor = factor.ok_or_else(|| AccountError::NoFactor(name.to_owned()))?;
-            factor.last_step = match factor.judge(name, code, now)? {
-                Judged::Right(step) => step,
-                Judged::Used | Judged::Wrong => return Err(AccountError::WrongCode),
+            factor.last_step = match factor.check(name, code, now)? {
+                CodeCheck::Right(step) => step,
+                CodeCheck::Used | CodeCheck::Wrong => return Err(AccountError::WrongCode),
             };
             record.account.second_factor = Some(now);
             record.account.epoch += 1;
             let commit = Commit::new().require(key(name), Require::Version(version));
             let commit = commit.put(key(name), encode(name, &record)?);
-            match self.commit(name, commit.and(also.clone())).await? {
+            match self.commit(name, commit.and(writes.clone())).await? {
                 Committed::Done => return Ok(record.account),
                 Committed::Conflict => {}
             }
@@ -125,8 +129,8 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError::NoSuchAccount`].
-    pub async fn reset_factor(&self, name: &str, also: Commit) -> Result<(), AccountError> {
-        let record = self.rewrite(name, also, |record| {
+    pub async fn reset_factor(&self, name: &str, writes: Commit) -> Result<(), AccountError> {
+        let record = self.rewrite(name, writes, |record| {
             record.factor = None;
             record.account.second_factor = None;
             record.account.epoch += 1;
@@ -160,15 +164,15 @@ impl Accounts {
                 return Err(LoginError::Denied);
             }
             let judged = match &record.factor {
-                Some(factor) => factor.judge(name, code, self.clock.now())?,
-                None => Judged::Wrong,
+                Some(factor) => factor.check(name, code, self.clock.now())?,
+                None => CodeCheck::Wrong,
             };
             let step = match judged {
-                Judged::Right(step) => step,
-                Judged::Used => return Err(LoginError::UsedCode),
-                Judged::Wrong => return Err(LoginError::WrongCode),
+                CodeCheck::Right(step) => step,
+                CodeCheck::Used => return Err(LoginError::UsedCode),
+                CodeCheck::Wrong => return Err(LoginError::WrongCode),
             };
-            self.use_up(&mut record, step);
+            self.mark_used(&mut record, step);
             let commit = Commit::new().require(key(name), Require::Version(version));
             let commit = commit.put(key(name), encode(name, &record)?);
             // A conflict: the same code may have been used concurrently. Check again.
@@ -180,7 +184,7 @@ impl Accounts {
         Err(AccountError::Overtaken.into())
     }
 
-    fn use_up(&self, record: &mut AccountRecord, step: u64) {
+    fn mark_used(&self, record: &mut AccountRecord, step: u64) {
         if let Some(factor) = &mut record.factor {
             factor.last_step = step;
         }

@@ -23,7 +23,7 @@ const CODE_FAILURES_MAX: u32 = 20;
 /// The maximum number of counts, for origins and for accounts each; beyond it some are dropped.
 const COUNTS_MAX: usize = 10_000;
 /// How many counts are kept then.
-const COUNTS_LEFT: usize = 9_000;
+const COUNTS_KEPT: usize = 9_000;
 
 /// Where guesses come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -71,9 +71,9 @@ impl<K: Clone + Eq + Hash> GuessCounts<K> {
         (until > now && count.failures >= max).then_some(until)
     }
 
-    /// Counts a failure. If there are too many counts, those with the lowest `worth` are dropped.
-    fn add<W: Ord + Copy>(&mut self, key: K, now: Timestamp, worth: fn(&Count) -> W) {
-        self.make_room(now, worth);
+    /// Counts a failure. If there are too many counts, those with the lowest `rank` are dropped.
+    fn add<W: Ord + Copy>(&mut self, key: K, now: Timestamp, rank: fn(&Count) -> W) {
+        self.make_room(now, rank);
         let fresh = Count {
             failures: 0,
             since: now,
@@ -85,24 +85,24 @@ impl<K: Clone + Eq + Hash> GuessCounts<K> {
         count.failures += 1;
     }
 
-    fn take_back(&mut self, key: &K) {
+    fn uncount(&mut self, key: &K) {
         if let Some(count) = self.0.get_mut(key) {
             count.failures = count.failures.saturating_sub(1);
         }
     }
 
-    fn make_room<W: Ord + Copy>(&mut self, now: Timestamp, worth: fn(&Count) -> W) {
+    fn make_room<W: Ord + Copy>(&mut self, now: Timestamp, rank: fn(&Count) -> W) {
         if self.0.len() < COUNTS_MAX {
             return;
         }
         self.0.retain(|_, count| count.since + WINDOW > now);
         // Many at once, since each round reads all of them.
-        let mut surplus = self.0.len().saturating_sub(COUNTS_LEFT);
-        let mut worths: Vec<W> = self.0.values().map(worth).collect();
+        let mut surplus = self.0.len().saturating_sub(COUNTS_KEPT);
+        let mut worths: Vec<W> = self.0.values().map(rank).collect();
         worths.sort_unstable();
         if let Some(most) = surplus.checked_sub(1).and_then(|nth| worths.get(nth)) {
             self.0.retain(|_, count| {
-                let goes = surplus > 0 && worth(count) <= *most;
+                let goes = surplus > 0 && rank(count) <= *most;
                 surplus -= usize::from(goes);
                 !goes
             });
@@ -117,14 +117,14 @@ fn age(count: &Count) -> Timestamp {
 
 /// Ranks accounts by failures: the fewest are dropped first, so that guesses at many unknown names
 /// do not displace a high count.
-fn danger(count: &Count) -> (u32, Timestamp) {
+fn severity(count: &Count) -> (u32, Timestamp) {
     (count.failures, count.since)
 }
 
 #[derive(Default)]
 pub(super) struct Limiter {
     /// An attacker can add as many as they have addresses.
-    places: GuessCounts<GuessOrigin>,
+    origins: GuessCounts<GuessOrigin>,
     /// Separate, so that many counted addresses do not displace these.
     accounts: GuessCounts<(Secret, String)>,
 }
@@ -158,55 +158,55 @@ impl Limiter {
         from: IpAddr,
         now: Timestamp,
     ) -> Result<(), Timestamp> {
-        let places = places(account, from);
+        let places = origins(account, from);
         let guessed = (secret, account.to_owned());
         let mut until = self
             .accounts
             .full_until(&guessed, secret.failures_max(), now);
         for (place, max) in &places {
-            until = until.or_else(|| self.places.full_until(place, *max, now));
+            until = until.or_else(|| self.origins.full_until(place, *max, now));
         }
         if let Some(until) = until {
             return Err(until);
         }
         for (place, _) in places {
-            self.places.add(place, now, age);
+            self.origins.add(place, now, age);
         }
-        self.accounts.add(guessed, now, danger);
+        self.accounts.add(guessed, now, severity);
         Ok(())
     }
 
     /// Uncounts an attempt: the password was correct, but proves nothing yet.
     pub(super) fn undo(&mut self, account: &str, from: IpAddr) {
-        for (place, _) in places(account, from) {
-            self.places.take_back(&place);
+        for (place, _) in origins(account, from) {
+            self.origins.uncount(&place);
         }
         self.accounts
-            .take_back(&(Secret::Password, account.to_owned()));
+            .uncount(&(Secret::Password, account.to_owned()));
     }
 
     /// Like [`Limiter::succeeded`], for a code.
     pub(super) fn succeeded_code(&mut self, account: &str, from: IpAddr) {
-        self.afresh(account, from);
+        self.clear(account, from);
         self.accounts.0.remove(&(Secret::Code, account.to_owned()));
     }
 
     /// Records that the attempt succeeded: clears the count of this account and address, and takes
     /// one failure off the address and off the account from all addresses.
     pub(super) fn succeeded(&mut self, account: &str, from: IpAddr) {
-        self.afresh(account, from);
+        self.clear(account, from);
         self.accounts
-            .take_back(&(Secret::Password, account.to_owned()));
+            .uncount(&(Secret::Password, account.to_owned()));
     }
 
-    fn afresh(&mut self, account: &str, from: IpAddr) {
-        let [(of_account, _), (of_address, _)] = places(account, from);
-        self.places.0.remove(&of_account);
-        self.places.take_back(&of_address);
+    fn clear(&mut self, account: &str, from: IpAddr) {
+        let [(of_account, _), (of_address, _)] = origins(account, from);
+        self.origins.0.remove(&of_account);
+        self.origins.uncount(&of_address);
     }
 }
 
-fn places(account: &str, from: IpAddr) -> [(GuessOrigin, u32); 2] {
+fn origins(account: &str, from: IpAddr) -> [(GuessOrigin, u32); 2] {
     let from = network(from);
     [
         (
@@ -298,7 +298,7 @@ mod tests {
         assert!(begin(&mut limiter, "2001:db8:0:2::").is_ok());
     }
 
-    fn somewhere(number: usize) -> IpAddr {
+    fn address_number(number: usize) -> IpAddr {
         Ipv6Addr::from_bits((number as u128) << 64).into()
     }
 
@@ -306,7 +306,9 @@ mod tests {
     fn account_guessed_from_many_addresses_waits() {
         let mut limiter = Limiter::default();
         for number in 0..100 {
-            limiter.begin("alice", somewhere(number), at(0)).unwrap();
+            limiter
+                .begin("alice", address_number(number), at(0))
+                .unwrap();
         }
         assert_eq!(limiter.begin("alice", address(1), at(14)), Err(at(15)));
         assert_eq!(limiter.begin("bob", address(1), at(14)), Ok(()));
@@ -318,12 +320,12 @@ mod tests {
         let mut limiter = Limiter::default();
         for number in 0..20 {
             limiter
-                .begin_code("alice", somewhere(number), at(0))
+                .begin_code("alice", address_number(number), at(0))
                 .unwrap();
         }
         for number in 0..3 * COUNTS_MAX {
             let name = format!("user{number}");
-            limiter.begin(&name, somewhere(number), at(1)).unwrap();
+            limiter.begin(&name, address_number(number), at(1)).unwrap();
         }
         assert_eq!(limiter.begin_code("alice", address(1), at(2)), Err(at(15)));
     }
@@ -334,13 +336,13 @@ mod tests {
         for number in 0..COUNTS_MAX + 500 {
             let name = format!("user{number}");
             let now = at(number as i64 / 1000);
-            limiter.begin(&name, somewhere(number), now).unwrap();
+            limiter.begin(&name, address_number(number), now).unwrap();
         }
-        assert!(limiter.places.0.len() <= COUNTS_MAX);
+        assert!(limiter.origins.0.len() <= COUNTS_MAX);
         assert!(limiter.accounts.0.len() <= COUNTS_MAX);
         // The youngest are still counted.
         let last = COUNTS_MAX + 499;
-        let (place, _) = &places(&format!("user{last}"), somewhere(last))[0];
-        assert!(limiter.places.0.contains_key(place));
+        let (place, _) = &origins(&format!("user{last}"), address_number(last))[0];
+        assert!(limiter.origins.0.contains_key(place));
     }
 }

@@ -40,13 +40,13 @@ pub(super) struct Hash(String);
 
 /// Hashes and verifies passwords with limited concurrency.
 pub(super) struct Passwords {
-    turns: Arc<Semaphore>,
+    slots: Arc<Semaphore>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
         Self {
-            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            slots: Arc::new(Semaphore::new(AT_ONCE)),
         }
     }
 }
@@ -61,7 +61,7 @@ impl Passwords {
             return Err(PasswordError::Long);
         }
         let password = password.clone();
-        self.in_turn(move || hash_now(password.expose_secret().as_bytes()))
+        self.with_slot(move || hash_now(password.expose_secret().as_bytes()))
             .await?
     }
 
@@ -76,10 +76,10 @@ impl Passwords {
             return Ok(PasswordMatch::Wrong);
         }
         let password = password.clone();
-        self.in_turn(move || match hash {
+        self.with_slot(move || match hash {
             Some(hash) => verify_now(password.expose_secret().as_bytes(), &hash),
             None => {
-                if let Ok(nobody) = &*NOBODY {
+                if let Ok(nobody) = &*DECOY_HASH {
                     verify_now(password.expose_secret().as_bytes(), nobody);
                 }
                 PasswordMatch::Wrong
@@ -88,12 +88,12 @@ impl Passwords {
         .await
     }
 
-    async fn in_turn<T: Send + 'static>(
+    async fn with_slot<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordError> {
         let ended = |_| PasswordError::Hash("the agent is stopping".into());
-        let turns = Arc::clone(&self.turns);
+        let turns = Arc::clone(&self.slots);
         let turn = turns.acquire_owned().await;
         let turn = turn.map_err(|closed| PasswordError::Hash(closed.to_string()))?;
         let work = tokio::task::spawn_blocking(move || {
@@ -113,7 +113,7 @@ pub(super) enum PasswordMatch {
 }
 
 /// The hash of a random password.
-static NOBODY: LazyLock<Result<Hash, PasswordError>> = LazyLock::new(|| {
+static DECOY_HASH: LazyLock<Result<Hash, PasswordError>> = LazyLock::new(|| {
     let password = secret::random_bytes::<32>();
     let password = password.map_err(|error| PasswordError::Hash(error.to_string()))?;
     hash_now(&password)

@@ -293,7 +293,10 @@ async fn a_token_ends_with_its_time() {
 async fn store_contains_no_plaintext_secret() {
     let (world, _) = World::with_alice().await;
     let token = world.token("alice").await;
-    let secret = token.secret.expose_secret().trim_start_matches(token::MARK);
+    let secret = token
+        .secret
+        .expose_secret()
+        .trim_start_matches(token::TOKEN_PREFIX);
     for row in all_rows(&*world.kv, b"").await.unwrap() {
         let text = [row.key, row.value].concat();
         let text = String::from_utf8(text).unwrap();

@@ -13,7 +13,7 @@ use crate::domain::permission::Scopes;
 use crate::store::kv::{Commit, Require, all_rows};
 
 /// The prefix of every token, which lets people and scanners recognise it.
-pub(super) const MARK: &str = "tagship_";
+pub(super) const TOKEN_PREFIX: &str = "tagship_";
 
 /// The maximum number of tokens of one account. All are removed in one commit with the account.
 const TOKENS_MAX: usize = 40;
@@ -44,7 +44,7 @@ pub struct TokenTerms {
 
 /// The result of authenticating with a token.
 #[derive(Clone, Debug)]
-pub struct Spoken {
+pub struct AuthenticatedToken {
     pub account: Account,
     /// The token's id.
     pub token: String,
@@ -60,7 +60,7 @@ pub struct NewToken {
 
 /// The row under the account's name.
 #[derive(Serialize, Deserialize)]
-struct Listed {
+struct ListedToken {
     #[serde(flatten)]
     token: Token,
     hash: String,
@@ -88,7 +88,7 @@ impl Accounts {
         &self,
         user: &str,
         terms: TokenTerms,
-        also: Commit,
+        writes: Commit,
     ) -> Result<NewToken, AccountError> {
         let TokenTerms {
             label,
@@ -110,8 +110,8 @@ impl Accounts {
                 return Err(AccountError::TooManyTokens(user.to_owned()));
             }
             let secret = secret::token()?;
-            let secret = SecretString::from(format!("{MARK}{}", secret.expose_secret()));
-            let listed = Listed {
+            let secret = SecretString::from(format!("{TOKEN_PREFIX}{}", secret.expose_secret()));
+            let listed = ListedToken {
                 token: Token {
                     id: secret::hex(&secret::random_bytes::<4>()?),
                     user: user.to_owned(),
@@ -138,7 +138,7 @@ impl Accounts {
                 .put(key(user), encode(user, &record)?)
                 .put(listed_key, encode(user, &listed)?)
                 .put(hash_key(&listed.hash), encode(user, &speaks)?);
-            match self.commit(user, commit.and(also.clone())).await? {
+            match self.commit(user, commit.and(writes.clone())).await? {
                 Committed::Done => {
                     let token = listed.token;
                     return Ok(NewToken { secret, token });
@@ -165,7 +165,7 @@ impl Accounts {
     ///
     /// # Errors
     /// [`AccountError::NoSuchToken`], also if it was revoked concurrently.
-    pub async fn revoke(&self, user: &str, id: &str, also: Commit) -> Result<(), AccountError> {
+    pub async fn revoke(&self, user: &str, id: &str, writes: Commit) -> Result<(), AccountError> {
         let missing = || AccountError::NoSuchToken {
             user: user.to_owned(),
             id: id.to_owned(),
@@ -177,12 +177,12 @@ impl Accounts {
         }
         let entry = self.kv.get(listed_key.as_bytes()).await?;
         let entry = entry.ok_or_else(missing)?;
-        let listed: Listed = decode(user, &entry.value)?;
+        let listed: ListedToken = decode(user, &entry.value)?;
         let commit = Commit::new()
             .require(listed_key.clone(), Require::Version(entry.version))
             .delete(listed_key)
             .delete(hash_key(&listed.hash));
-        match self.commit(user, commit.and(also)).await? {
+        match self.commit(user, commit.and(writes)).await? {
             Committed::Done => Ok(()),
             Committed::Conflict => Err(missing()),
         }
@@ -192,7 +192,10 @@ impl Accounts {
     ///
     /// # Errors
     /// [`LoginError::Denied`] unless token and account exist, unexpired and active.
-    pub async fn authenticate(&self, secret: &SecretString) -> Result<Spoken, LoginError> {
+    pub async fn authenticate(
+        &self,
+        secret: &SecretString,
+    ) -> Result<AuthenticatedToken, LoginError> {
         // 256 random bits: the timing of a lookup by hash reveals nothing useful.
         let found = self.kv.get(hash_key(&hash(secret)).as_bytes()).await;
         let Some(entry) = found.map_err(AccountError::from)? else {
@@ -207,7 +210,7 @@ impl Accounts {
         }
         match self.get(&speaks.user).await {
             Ok(account) if account.uid == speaks.uid && account.status == Status::Active => {
-                Ok(Spoken {
+                Ok(AuthenticatedToken {
                     account,
                     token: speaks.id,
                     scopes: speaks.scopes,
@@ -228,7 +231,7 @@ impl Accounts {
         }))
     }
 
-    async fn listed(&self, user: &str) -> Result<Vec<Listed>, AccountError> {
+    async fn listed(&self, user: &str) -> Result<Vec<ListedToken>, AccountError> {
         let rows = all_rows(&*self.kv, listed_key(user, "").as_bytes()).await?;
         rows.iter().map(|row| decode(user, &row.value)).collect()
     }

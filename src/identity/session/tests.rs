@@ -281,7 +281,7 @@ async fn every_session_kind_ends_and_is_deleted_on_time() {
         };
         for (after, is_good) in [(life - moment, true), (life, false)] {
             let world = world().await;
-            let (secret, ends) = world.sessions.keep(&world.alice, kind).await.unwrap();
+            let (secret, ends) = world.sessions.insert(&world.alice, kind).await.unwrap();
             assert_eq!(ends, world.clock.now() + life, "{kind:?}");
             world.clock.advance(after);
             let value = secret.expose_secret();

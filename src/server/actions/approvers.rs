@@ -27,7 +27,7 @@ pub(super) async fn who_can_approve(site: &Site, task: &Task) -> Result<Vec<Stri
         let name = account.name.clone();
         let actor = authentication::as_account(site, account)
             .await?
-            .at(&task.place());
+            .at(&task.target());
         let request = ApprovalRequest {
             actor: &actor,
             plan: &landed.terms.plan,

@@ -189,14 +189,14 @@ impl TaskDetail {
             ahead: self.ahead.as_ref(),
             live: &self.live,
         };
-        task_view(shown, &who.at(&self.task.place()), site.web.clock.now())
+        task_view(shown, &who.at(&self.task.target()), site.web.clock.now())
     }
 }
 
 /// Returns what a task that has not begun will meet on its hosts.
 async fn live_now(store: &Store, task: &Task) -> Result<BTreeMap<String, LiveRelease>, StoreError> {
     let submission = &task.submission;
-    if !submission.has_place() || task.work.is_some() || task.state.at_rest() {
+    if !submission.has_environment() || task.work.is_some() || task.state.is_settled() {
         return Ok(BTreeMap::new());
     }
     store
@@ -211,7 +211,7 @@ pub(in crate::server) async fn sight_for(
     id: u64,
 ) -> Result<TaskDetail, Fault> {
     let sight = sight(site, id).await?;
-    who.needs_to_see(id, &sight.task.place())?;
+    who.needs_to_see(id, &sight.task.target())?;
     Ok(sight)
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn again(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRe
     let who = who(site, call).await?;
     who.reads()?;
     let task = site.web.store.task(parse_id(id)?).await?;
-    who.needs_to_see(task.id, &task.place())?;
+    who.needs_to_see(task.id, &task.target())?;
     let plan = site.web.store.plan_of(&task).await?;
     let view = order_again(&task, plan.as_deref(), &templates(site));
     answer::json(StatusCode::OK, &view)

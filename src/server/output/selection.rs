@@ -34,12 +34,12 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
     let store = &site.web.store;
     let task = store.task(id).await?;
     let plan = store.plan_of(&task).await?;
-    if plan.is_none() && !task.state.at_rest() {
+    if plan.is_none() && !task.state.is_settled() {
         // Its hosts and steps are known once it has landed.
         return Ok(());
     }
     if let (Some(plan), Some(given)) = (&plan, &mut wanted.host)
-        && let Some(host) = plan.hosts.iter().find(|host| host.is_called(given))
+        && let Some(host) = plan.hosts.iter().find(|host| host.has_name(given))
     {
         given.clone_from(&host.name);
     }
@@ -64,7 +64,7 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
 /// Returns the steps of a plan's hosts, forward and in a rollback.
 fn planned(plan: &Plan) -> Vec<LogStep> {
     let mut places = Vec::new();
-    for at in plan.every_step() {
+    for at in plan.all_steps() {
         let back = (plan.publish_stage() == Some(at.stage.into())).then_some(Direction::Back);
         for way in [Direction::Forward].into_iter().chain(back) {
             places.push(LogStep {

@@ -67,7 +67,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
         let mut releases: BTreeMap<_, (Option<LiveHost>, Vec<String>)> = BTreeMap::new();
         for (host, live) in view.hosts {
             let drift = live.as_ref().and_then(|live| live.drift.as_ref());
-            let drift = drift.map(|drift| drift.seen(utc)).unwrap_or_default();
+            let drift = drift.map(|drift| drift.describe(utc)).unwrap_or_default();
             let release = live.as_ref().map(|live| live.release.clone());
             let same = releases
                 .entry((release, drift))

@@ -59,9 +59,9 @@ pub(in crate::server) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &s
     who.reads()?;
     let id = parse_id(id)?;
     let task = site.web.store.task(id).await?;
-    who.needs_to_see(id, &task.place())?;
-    who.at(&task.place()).may(Ability::Run, "roll back")?;
-    confirm(site, &who, &task.place(), &RollbackTarget::ToTask(id)).await
+    who.needs_to_see(id, &task.target())?;
+    who.at(&task.target()).may(Ability::Run, "roll back")?;
+    confirm(site, &who, &task.target(), &RollbackTarget::ToTask(id)).await
 }
 
 #[derive(Deserialize)]
@@ -173,7 +173,7 @@ async fn goal_shown(
             let earlier = store.task(target.task).await?;
             ShownGoal::Made {
                 tag: earlier.tag().to_owned(),
-                by: earlier.submission.submitter.who().to_owned(),
+                by: earlier.submission.submitter.display_name().to_owned(),
                 at: earlier.created,
                 target,
             }

@@ -126,7 +126,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
     if let Some(id) = &query.repeat {
         let id = parse_id(id)?;
         let task = site.web.store.task(id).await?;
-        who.needs_to_see(id, &task.place())?;
+        who.needs_to_see(id, &task.target())?;
         page.repeated = Some(id);
         let plan = site.web.store.plan_of(&task).await?;
         let order = order_again(&task, plan.as_deref(), &templates(site)).order;

@@ -101,7 +101,7 @@ impl TaskPage {
         sight: &TaskDetail,
     ) -> Result<Self, Fault> {
         let view = sight.view(site, who);
-        let actor = who.at(&sight.task.place());
+        let actor = who.at(&sight.task.target());
         let times = times(site);
         let live = site
             .web
@@ -192,7 +192,7 @@ impl TaskPage {
         let given = self.view.approvals.iter();
         given
             .filter(|given| given.approval.emergency.is_some())
-            .map(|given| format!("Approved by {}", given.approval.said_by()))
+            .map(|given| format!("Approved by {}", given.approval.attribution()))
             .collect()
     }
 

@@ -26,12 +26,12 @@ pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveReleas
         note(host, goes_back(release, task, live.get(host)));
     }
     for (host, drift) in met(task, Some(plan), live) {
-        let then = if drift.is_replaced() {
+        let then = if drift.is_replaceable() {
             "this task replaces it"
         } else {
             drift.remedy()
         };
-        note(&host, format!("{}; {then}", drift.seen(utc)));
+        note(&host, format!("{}; {then}", drift.describe(utc)));
     }
     for (at, step) in task.work.iter().flat_map(|work| &work.steps) {
         let host = plan.host_name(*at);
@@ -43,7 +43,7 @@ pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveReleas
             _ => (None, None),
         };
         if let Some(drift) = drift {
-            note(host, format!("found by this task: {}", drift.seen(utc)));
+            note(host, format!("found by this task: {}", drift.describe(utc)));
         }
         if let Some(differs) = differs {
             note(host, differing(differs, at.way));
@@ -60,7 +60,7 @@ pub(super) fn met(
     plan: Option<&Plan>,
     live: &BTreeMap<String, LiveRelease>,
 ) -> BTreeMap<String, Drift> {
-    let begun = task.work.is_some() || task.state.at_rest();
+    let begun = task.work.is_some() || task.state.is_settled();
     let Some(plan) = plan.filter(|_| !begun) else {
         return BTreeMap::new();
     };
@@ -72,7 +72,7 @@ pub(super) fn met(
 
 /// Says what a host rolls back to, from what, and whether that is known to exist.
 fn goes_back(to: &ReleaseId, task: &Task, live: Option<&LiveRelease>) -> String {
-    let begun = task.work.is_some() || task.state.at_rest();
+    let begun = task.work.is_some() || task.state.is_settled();
     let Some(live) = live.filter(|_| !begun) else {
         return format!("rolls back to {to}");
     };
@@ -103,7 +103,7 @@ fn rebuilt(task: &Task, plan: &Plan) -> Option<String> {
     let Origin::Rollback { release, .. } = &task.submission.origin else {
         return None;
     };
-    if plan.rebuilt.is_empty() || task.state.at_rest() {
+    if plan.rebuilt.is_empty() || task.state.is_settled() {
         return None;
     }
     Some(format!(

@@ -50,7 +50,7 @@ pub(super) async fn answer(connection: &Connection, script: &str) -> Result<Stri
     let mut answer = probe::ProbeAnswer::default();
     let too_much = Notify::new();
     let mut hear = |stream, bytes: &[u8]| {
-        if stream == Stream::Stdout && answer.hear(bytes).is_err() {
+        if stream == Stream::Stdout && answer.read(bytes).is_err() {
             too_much.notify_one();
         }
     };
@@ -74,8 +74,8 @@ pub(super) async fn inspect(connection: &Connection, deploy_to: &str) -> Option<
     let mut refused = false;
     let mut hear = |stream, bytes: &[u8]| {
         if stream == Stream::Stdout {
-            let mut said = |said| refused |= lines.hear_said(said, 0).is_err();
-            let invalid = answer.feed(bytes, &mut said).is_err();
+            let mut answers = |answers| refused |= lines.hear_said(answers, 0).is_err();
+            let invalid = answer.feed(bytes, &mut answers).is_err();
             refused |= invalid;
         }
     };
@@ -87,7 +87,7 @@ pub(super) async fn inspect(connection: &Connection, deploy_to: &str) -> Option<
 }
 
 /// Returns a host's answer to a script.
-pub(super) async fn ask(
+pub(super) async fn run_script(
     config: &Config,
     dialer: &Arc<Dialer>,
     host: &PlannedHost,

@@ -104,33 +104,33 @@ impl HostKeyOffer {
     pub fn pin(&self) -> Result<Pinned, EnrollError> {
         let file = self.file();
         let directory = file.parent().unwrap_or(Path::new("/"));
-        self.make(directory)?;
+        self.create_directory(directory)?;
         let pinned = ssh::append(file, &self.host_name(), &self.key)?;
-        self.give(directory, file)?;
+        self.chown_like(directory, file)?;
         Ok(pinned)
     }
 
     /// Creates a directory if it is missing, with the owner of its parent.
-    fn make(&self, directory: &Path) -> Result<(), EnrollError> {
+    fn create_directory(&self, directory: &Path) -> Result<(), EnrollError> {
         if directory.is_dir() {
             return Ok(());
         }
         if let Some(above) = directory.parent() {
-            self.make(above)?;
+            self.create_directory(above)?;
             DirBuilder::new()
                 .mode(0o700)
                 .create(directory)
                 .map_err(|error| self.failed(error))?;
-            self.give(above, directory)?;
+            self.chown_like(above, directory)?;
         }
         Ok(())
     }
 
-    fn give(&self, like: &Path, path: &Path) -> Result<(), EnrollError> {
+    fn chown_like(&self, model: &Path, path: &Path) -> Result<(), EnrollError> {
         if !rustix::process::geteuid().is_root() {
             return Ok(());
         }
-        std::fs::metadata(like)
+        std::fs::metadata(model)
             .and_then(|data| chown(path, Some(data.uid()), Some(data.gid())))
             .map_err(|error| self.failed(error))
     }

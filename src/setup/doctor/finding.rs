@@ -34,59 +34,59 @@ pub enum CheckStatus {
     /// A release would fail, or a tag would be lost.
     Fail,
     /// It can't be checked from here, or is left out on purpose.
-    NotLookedAt,
+    NotChecked,
 }
 
 /// One checked item.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckFinding {
     pub subject: Subject,
-    pub verdict: CheckStatus,
+    pub status: CheckStatus,
     /// What was found.
-    pub what: String,
-    /// What to do about it; empty if `what` says it or nothing is to be done.
+    pub text: String,
+    /// What to do about it; empty if `text` says it or nothing is to be done.
     pub remedy: String,
 }
 
 impl CheckFinding {
-    pub(super) fn ok(subject: &Subject, what: impl Into<String>) -> Self {
+    pub(super) fn ok(subject: &Subject, text: impl Into<String>) -> Self {
         Self {
             subject: subject.clone(),
-            verdict: CheckStatus::Ok,
-            what: what.into(),
+            status: CheckStatus::Ok,
+            text: text.into(),
             remedy: String::new(),
         }
     }
 
     pub(super) fn fail(
         subject: &Subject,
-        what: impl Into<String>,
+        text: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
         Self {
             subject: subject.clone(),
-            verdict: CheckStatus::Fail,
-            what: what.into(),
+            status: CheckStatus::Fail,
+            text: text.into(),
             remedy: remedy.into(),
         }
     }
 
     pub(super) fn warn(
         subject: &Subject,
-        what: impl Into<String>,
+        text: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
         Self {
-            verdict: CheckStatus::Warn,
-            ..Self::fail(subject, what, remedy)
+            status: CheckStatus::Warn,
+            ..Self::fail(subject, text, remedy)
         }
     }
 
-    pub(super) fn not_looked_at(subject: &Subject, why: impl Into<String>) -> Self {
+    pub(super) fn not_checked(subject: &Subject, why: impl Into<String>) -> Self {
         Self {
             subject: subject.clone(),
-            verdict: CheckStatus::NotLookedAt,
-            what: why.into(),
+            status: CheckStatus::NotChecked,
+            text: why.into(),
             remedy: String::new(),
         }
     }

@@ -19,46 +19,46 @@ use crate::hosts::ssh::{Connection, Dialer};
 pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let dialer = reach::dialer(config);
     let looks = scope
-        .places(config)
+        .targets(config)
         .into_iter()
-        .map(|(host, places)| host_findings(config, scope, Arc::clone(&dialer), host, places));
+        .map(|(host, targets)| host_findings(config, scope, Arc::clone(&dialer), host, targets));
     let found: Vec<Vec<CheckFinding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
     found.into_iter().flatten().collect()
 }
 
 /// Where `current` leads on a host, by environment; none is listed that could not be seen.
-type Standings = Vec<((String, String), HostState)>;
+type HostStates = Vec<((String, String), HostState)>;
 
 /// Returns the drifts of a host: as seen now, else as the agent saw them last.
-fn drifts(scope: &CheckScope, host: &str, seen: &Standings) -> Vec<CheckFinding> {
+fn drifts(scope: &CheckScope, host: &str, states: &HostStates) -> Vec<CheckFinding> {
     let subject = Subject::Host(host.to_owned());
     let now = SystemClock.now();
-    let lives = scope.lives.get(host).into_iter().flatten();
+    let lives = scope.live.get(host).into_iter().flatten();
     let drifts = lives.filter_map(|live| {
         let place = (live.project.clone(), live.environment.clone());
-        let drift = match seen.iter().find(|(at, _)| *at == place) {
+        let drift = match states.iter().find(|(at, _)| *at == place) {
             Some((_, standing)) => {
                 let known = live.drift.as_ref();
-                Drift::found(&live.release, live.since, known, standing, now)
+                Drift::detect(&live.release, live.since, known, standing, now)
             }
             None => live.drift.clone(),
         }?;
         let (project, environment) = place;
-        let what = format!("{project} {environment}: {}", drift.seen(utc));
+        let what = format!("{project} {environment}: {}", drift.describe(utc));
         Some(CheckFinding::warn(&subject, what, drift.remedy()))
     });
     drifts.collect()
 }
 
 /// Looks where `current` leads, except where a task may be switching it.
-async fn standings(
+async fn host_states(
     config: &Config,
     scope: &CheckScope,
     host: &str,
     connection: &Connection,
-) -> Standings {
-    let mut seen = Standings::new();
-    let lives = scope.lives.get(host).into_iter().flatten();
+) -> HostStates {
+    let mut states = HostStates::new();
+    let lives = scope.live.get(host).into_iter().flatten();
     for live in lives.filter(|live| !live.busy && scope.covers(&live.project)) {
         let project = config.projects.iter().find(|one| one.name == live.project);
         let environment = project.and_then(|one| one.environments.get(&live.environment));
@@ -66,10 +66,10 @@ async fn standings(
             && let Some(standing) = inspect(connection, &environment.deploy_to(host)).await
         {
             let place = (live.project.clone(), live.environment.clone());
-            seen.push((place, standing));
+            states.push((place, standing));
         }
     }
-    seen
+    states
 }
 
 async fn host_findings(
@@ -77,25 +77,25 @@ async fn host_findings(
     scope: &CheckScope,
     dialer: Arc<Dialer>,
     host: String,
-    places: BTreeMap<String, PlaceNeeds>,
+    targets: BTreeMap<String, PlaceNeeds>,
 ) -> Vec<CheckFinding> {
-    let mut seen = Standings::new();
-    let mut found = looked_at(config, scope, dialer, (&host, places), &mut seen).await;
-    found.extend(drifts(scope, &host, &seen));
+    let mut states = HostStates::new();
+    let mut found = checked_host(config, scope, dialer, (&host, targets), &mut states).await;
+    found.extend(drifts(scope, &host, &states));
     found
 }
 
-async fn looked_at(
+async fn checked_host(
     config: &Config,
     scope: &CheckScope,
     dialer: Arc<Dialer>,
-    (host, places): (&str, BTreeMap<String, PlaceNeeds>),
-    seen: &mut Standings,
+    (host, targets): (&str, BTreeMap<String, PlaceNeeds>),
+    states: &mut HostStates,
 ) -> Vec<CheckFinding> {
     let subject = Subject::Host(host.to_owned());
     if let Some(reason) = scope.disabled.get(host) {
         let why = format!("it is disabled: {reason}");
-        return vec![CheckFinding::not_looked_at(&subject, why)];
+        return vec![CheckFinding::not_checked(&subject, why)];
     }
     let Some(planned) = config.planned_host(host) else {
         let what = "it is in a group, but not in [hosts]";
@@ -105,19 +105,19 @@ async fn looked_at(
             "add it to the configuration",
         )];
     };
-    let script = match probe::script(places.iter().map(|(at, needs)| (at.as_str(), needs))) {
+    let script = match probe::script(targets.iter().map(|(at, needs)| (at.as_str(), needs))) {
         Ok(script) => script,
-        Err(unfit) => return vec![CheckFinding::fail(&subject, unfit.to_string(), "")],
+        Err(invalid) => return vec![CheckFinding::fail(&subject, invalid.to_string(), "")],
     };
     let connection = match open(config, &dialer, &planned).await {
         Ok(connection) => connection,
         // The error includes its remedy.
         Err(error) => return vec![CheckFinding::fail(&subject, error.to_string(), "")],
     };
-    let findings = match look(&subject, &connection, (&script, &places)).await {
+    let findings = match run_probe(&subject, &connection, (&script, &targets)).await {
         Err(error) => vec![CheckFinding::fail(&subject, error.to_string(), "")],
         Ok(findings) => {
-            *seen = standings(config, scope, host, &connection).await;
+            *states = host_states(config, scope, host, &connection).await;
             findings
         }
     };
@@ -125,21 +125,21 @@ async fn looked_at(
     findings
 }
 
-async fn look(
+async fn run_probe(
     subject: &Subject,
     connection: &Connection,
-    (script, places): (&str, &BTreeMap<String, PlaceNeeds>),
+    (script, targets): (&str, &BTreeMap<String, PlaceNeeds>),
 ) -> Result<Vec<CheckFinding>, ProbeError> {
     let answer = answer(connection, script).await?;
-    let mut findings = probe::findings(subject, &answer, places, SystemClock.now().as_second());
+    let mut findings = probe::findings(subject, &answer, targets, SystemClock.now().as_second());
     if let Some(scratch) = probe::scratch(&answer) {
         // What is missing there was reported already.
-        let failed = findings.iter().any(|one| one.verdict == CheckStatus::Fail);
+        let failed = findings.iter().any(|one| one.status == CheckStatus::Fail);
         let send = if failed { Send::Nothing } else { Send::File };
         findings.extend(rsync_probe::finding(subject, connection, scratch, send).await);
-    } else if findings.iter().all(|one| one.verdict != CheckStatus::Fail) {
+    } else if findings.iter().all(|one| one.status != CheckStatus::Fail) {
         let why = "no place of a release is there to send a file to by rsync";
-        findings.push(CheckFinding::not_looked_at(subject, why));
+        findings.push(CheckFinding::not_checked(subject, why));
     }
     Ok(findings)
 }

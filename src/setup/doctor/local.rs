@@ -16,33 +16,33 @@ const SHARED_MODE: u32 = 0o3770;
 const OWN_MODE: u32 = 0o2750;
 /// With less free space a release is likely to fail.
 const FREE_MIB_MIN: u64 = 256;
-const AGAIN: &str = "restart the agent, which corrects it";
+const RESTART_REMEDY: &str = "restart the agent, which corrects it";
 
 /// Returns the findings on this machine.
 pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let mut findings = templates(config);
     findings.extend(spool_findings(config, scope));
-    findings.push(room(&config.agent.data_dir));
+    findings.push(free_space(&config.agent.data_dir));
     findings
 }
 
 /// Checks the free space for store, mirrors and trees. A missing directory is checked at its
 /// nearest existing parent.
-fn room(data_dir: &Path) -> CheckFinding {
+fn free_space(data_dir: &Path) -> CheckFinding {
     let shown = data_dir.display();
     let there = data_dir.ancestors().find(|path| path.exists());
     let Some(Ok(disk)) = there.map(rustix::fs::statvfs) else {
         let why = format!("how much room is free for data_dir {shown} cannot be seen");
-        return CheckFinding::not_looked_at(&Subject::Agent, why);
+        return CheckFinding::not_checked(&Subject::Agent, why);
     };
     let free_mib = disk.f_bavail.saturating_mul(disk.f_frsize) >> 20;
     // Some file systems allocate inodes as needed, and count none.
     let inodes = (disk.f_files > 0).then_some(disk.f_favail);
-    room_of(&shown.to_string(), free_mib, inodes)
+    free_space_finding(&shown.to_string(), free_mib, inodes)
 }
 
 /// Converts an amount of free space into a finding.
-fn room_of(shown: &str, free_mib: u64, inodes: Option<u64>) -> CheckFinding {
+fn free_space_finding(shown: &str, free_mib: u64, inodes: Option<u64>) -> CheckFinding {
     let fail = |what: String| {
         let remedy = "make room on that file system; logs of old tasks are in its logs/";
         CheckFinding::fail(&Subject::Agent, what, remedy)
@@ -63,11 +63,11 @@ fn room_of(shown: &str, free_mib: u64, inodes: Option<u64>) -> CheckFinding {
 
 fn templates(config: &Config) -> Vec<CheckFinding> {
     let library = Templates::load(&config.agent.templates_dir);
-    let misfits = library.misfits(config);
+    let mismatches = library.mismatches(config);
     let problems: Vec<CheckFinding> = library
         .problems()
         .iter()
-        .chain(&misfits)
+        .chain(&mismatches)
         .map(|problem| CheckFinding::fail(&Subject::Agent, problem.to_string(), ""))
         .collect();
     if !problems.is_empty() {
@@ -83,7 +83,7 @@ fn templates(config: &Config) -> Vec<CheckFinding> {
 
 fn spool_findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let spool_dir = &config.agent.spool_dir;
-    if let Some(outsider) = agent::Outsider::of(&config.agent) {
+    if let Some(outsider) = agent::GroupProblem::check(&config.agent) {
         // Such an agent does not start, and would leave the directories without their mode bits.
         let what = outsider.to_string();
         return vec![CheckFinding::fail(&Subject::Agent, what, outsider.remedy())];
@@ -125,12 +125,15 @@ fn directory(
     group: Option<u32>,
 ) -> Option<CheckFinding> {
     let shown = path.display();
-    let fail = |what: String| Some(CheckFinding::fail(&Subject::Agent, what, AGAIN));
+    let fail = |what: String| Some(CheckFinding::fail(&Subject::Agent, what, RESTART_REMEDY));
     let data = match fs::symlink_metadata(path) {
         Ok(data) => data,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let what = format!("the spool {shown} is missing");
-            let remedy = format!("run as root: {}, and {AGAIN}", agent::make_spool(agent));
+            let remedy = format!(
+                "run as root: {}, and {RESTART_REMEDY}",
+                agent::spool_commands(agent)
+            );
             return Some(CheckFinding::fail(&Subject::Agent, what, remedy));
         }
         Err(error) => return fail(format!("the spool {shown} cannot be looked at: {error}")),
@@ -144,7 +147,10 @@ fn directory(
             "the spool {shown} belongs to user {}, not to the agent's",
             data.uid()
         );
-        let remedy = format!("run as root: {}, and {AGAIN}", agent::own(agent, path));
+        let remedy = format!(
+            "run as root: {}, and {RESTART_REMEDY}",
+            agent::chown_command(agent, path)
+        );
         return Some(CheckFinding::fail(&Subject::Agent, what, remedy));
     }
     let found = data.permissions().mode() & 0o7777;
@@ -183,7 +189,7 @@ fn rules(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
                 Ok(None) => format!("the hook has no rules for {}", file.repository),
                 Err(error) => error.to_string(),
             };
-            Some(CheckFinding::fail(&Subject::Agent, what, AGAIN))
+            Some(CheckFinding::fail(&Subject::Agent, what, RESTART_REMEDY))
         })
         .collect()
 }
@@ -203,13 +209,13 @@ mod tests {
             (FREE_MIB_MIN, Some(INODES_MIN - 1), Some("inodes")),
             (u64::MAX, Some(0), Some("0 inodes")),
         ] {
-            let found = room_of("/var/lib/tagship", free_mib, inodes);
+            let found = free_space_finding("/var/lib/tagship", free_mib, inodes);
             let Some(words) = fails else {
-                assert_eq!(found.verdict, CheckStatus::Ok, "{found:?}");
+                assert_eq!(found.status, CheckStatus::Ok, "{found:?}");
                 continue;
             };
-            assert_eq!(found.verdict, CheckStatus::Fail, "{found:?}");
-            let what = &found.what;
+            assert_eq!(found.status, CheckStatus::Fail, "{found:?}");
+            let what = &found.text;
             assert!(
                 what.contains(words) && what.contains("/var/lib/tagship"),
                 "{what}"

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, StreamExt};
 
-use super::connect::{PARALLEL, ProbeError, ask};
+use super::connect::{PARALLEL, ProbeError, run_script};
 use super::{CheckFinding, CheckScope, Subject, probe};
 use crate::agent::reach;
 use crate::config::{Config, Templates};
@@ -17,7 +17,7 @@ use crate::hosts::ssh::{Dialer, RemoteError};
 pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
     let users = config.planned_users();
     let library = Templates::load(&config.agent.templates_dir);
-    let uses = uses(config, scope, &library);
+    let uses = hosts_by_user(config, scope, &library);
     let unused = users
         .keys()
         .filter(|name| !uses.contains_key(name.as_str()));
@@ -25,7 +25,7 @@ pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFi
         .filter(|_| scope.project.is_none())
         .map(|name| {
             let why = format!("no template uses the execution user {name}");
-            CheckFinding::not_looked_at(&Subject::Agent, why)
+            CheckFinding::not_checked(&Subject::Agent, why)
         })
         .collect();
     let dialer = reach::dialer(config);
@@ -44,15 +44,15 @@ pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFi
 }
 
 /// Returns the hosts on which each execution user is used: all in scope if only a task decides.
-fn uses<'t>(
+fn hosts_by_user<'t>(
     config: &Config,
     scope: &CheckScope,
     library: &'t Templates,
 ) -> BTreeMap<&'t str, BTreeSet<String>> {
-    let all: BTreeSet<String> = scope.places(config).into_keys().collect();
+    let all: BTreeSet<String> = scope.targets(config).into_keys().collect();
     let mut uses: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for template in library.templates() {
-        let places = places(config, scope, template);
+        let places = template_hosts(config, scope, template);
         if scope.project.is_some() && places.is_empty() {
             // It belongs to another project, or is submitted manually.
             continue;
@@ -64,7 +64,7 @@ fn uses<'t>(
             let hosts = match (step.host.as_deref(), &stage.hosts) {
                 (Some(AGENT), _) | (None, StageHosts::Agent) => continue,
                 (Some(host), _) => [host.to_owned()].into(),
-                (None, StageHosts::Group(group)) => of_group(config, group),
+                (None, StageHosts::Group(group)) => group_hosts(config, group),
                 (None, StageHosts::Environment) if !places.is_empty() => places.clone(),
                 (None, StageHosts::Environment | StageHosts::Given(_)) => all.clone(),
             };
@@ -75,20 +75,20 @@ fn uses<'t>(
 }
 
 /// Returns the hosts of the environments in which rules use a template.
-fn places(config: &Config, scope: &CheckScope, template: &Template) -> BTreeSet<String> {
+fn template_hosts(config: &Config, scope: &CheckScope, template: &Template) -> BTreeSet<String> {
     let projects = config.projects.iter();
     let projects = projects.filter(|project| scope.covers(&project.name));
     let environments = projects.flat_map(|project| {
         let rules = project.rules.iter();
-        let rules = rules.filter(|rule| template.answers_to(&rule.template));
+        let rules = rules.filter(|rule| template.has_name_or_id(&rule.template));
         rules.filter_map(|rule| project.environments.get(&rule.environment))
     });
     environments
-        .flat_map(|environment| of_group(config, &environment.group))
+        .flat_map(|environment| group_hosts(config, &environment.group))
         .collect()
 }
 
-fn of_group(config: &Config, group: &str) -> BTreeSet<String> {
+fn group_hosts(config: &Config, group: &str) -> BTreeSet<String> {
     let hosts = config.groups.get(group).into_iter().flatten();
     hosts.cloned().collect()
 }
@@ -104,14 +104,14 @@ async fn login(
         // The check of the template, or of the host itself, reports it.
         return Vec::new();
     };
-    let planned = user.on(&own);
+    let planned = user.apply_to(&own);
     let subject = Subject::Host(host.to_owned());
     let named = |what: String| format!("execution user {name}: {what}");
-    match ask(config, dialer, &planned, &probe::login_script()).await {
+    match run_script(config, dialer, &planned, &probe::login_script()).await {
         Ok(answer) => probe::login_findings(&subject, &answer)
             .into_iter()
             .map(|finding| CheckFinding {
-                what: named(finding.what.clone()),
+                text: named(finding.text.clone()),
                 ..finding
             })
             .collect(),
@@ -175,7 +175,7 @@ rules = [{ pattern = "qa-", environment = "qa" }]
             project: project.map(str::to_owned),
             ..CheckScope::default()
         };
-        let mut uses = uses(&config, &scope, &library);
+        let mut uses = hosts_by_user(&config, &scope, &library);
         uses.remove("ops").into_iter().flatten().collect()
     }
 

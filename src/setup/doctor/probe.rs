@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: usize = 256 * 1024;
 /// The prefix of the script's temporary directory.
 const SCRATCH: &str = ".tagship-check.";
 /// The tolerated clock difference of a host.
-const CLOCK_OFF_MAX_S: u64 = 300;
+const CLOCK_OFFSET_MAX_S: u64 = 300;
 /// With less free space a release is likely to fail.
 const FREE_KIB_MIN: u64 = 64 * 1024;
 /// A release may well have this number of files.
@@ -32,12 +32,12 @@ const RSYNC_MIN: (u32, u32) = (3, 1);
 /// # Errors
 /// An invalid path.
 pub(super) fn script<'p>(
-    places: impl IntoIterator<Item = (&'p str, &'p PlaceNeeds)>,
+    targets: impl IntoIterator<Item = (&'p str, &'p PlaceNeeds)>,
 ) -> Result<String, InvalidValue> {
     let mut text = PROBE.to_owned();
     // A group is executed only once its closing brace was read.
     text.push_str("{\nbegin\nmachine\n");
-    for (deploy_to, needs) in places {
+    for (deploy_to, needs) in targets {
         text.push_str("place ");
         text.push_str(&quote("deploy_to", absolute("deploy_to", deploy_to)?)?);
         for file in &needs.shared_files {
@@ -101,19 +101,19 @@ pub(super) fn fetched(answer: &str) -> (String, bool) {
 
 /// Returns the findings in an answer about an execution user.
 pub(super) fn login_findings(subject: &Subject, answer: &str) -> Vec<CheckFinding> {
-    let said = match said(subject, answer) {
-        Ok(said) => said,
-        Err(unfit) => return vec![unfit],
+    let answers = match parse_answer(subject, answer) {
+        Ok(answers) => answers,
+        Err(invalid) => return vec![invalid],
     };
-    let failures: Vec<CheckFinding> = said
+    let failures: Vec<CheckFinding> = answers
         .iter()
-        .filter_map(|(word, value)| match *word {
+        .filter_map(|(key, value)| match *key {
             "homeless" => Some(CheckFinding::fail(
                 subject,
                 format!("tasks are kept in the home directory {value}, which cannot be written"),
                 "make it, and give it to that user (chown)",
             )),
-            _ => tool(subject, word, value),
+            _ => tool(subject, key, value),
         })
         .collect();
     if !failures.is_empty() {
@@ -121,7 +121,7 @@ pub(super) fn login_findings(subject: &Subject, answer: &str) -> Vec<CheckFindin
     }
     vec![CheckFinding::ok(
         subject,
-        format!("logged in as {}", who(&said)),
+        format!("logged in as {}", login_user(&answers)),
     )]
 }
 
@@ -144,7 +144,7 @@ impl Default for ProbeAnswer {
 impl ProbeAnswer {
     /// # Errors
     /// [`EndlessPreamble`] if the login never stops printing.
-    pub(super) fn hear(&mut self, bytes: &[u8]) -> Result<(), EndlessPreamble> {
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), EndlessPreamble> {
         let mut new = bytes;
         if let Some(preamble) = &mut self.preamble
             && let Some(answer) = preamble.pass(bytes)?
@@ -169,15 +169,18 @@ impl ProbeAnswer {
 }
 
 /// Splits an answer into words and values.
-fn said<'a>(subject: &Subject, answer: &'a str) -> Result<Vec<(&'a str, &'a str)>, CheckFinding> {
+fn parse_answer<'a>(
+    subject: &Subject,
+    answer: &'a str,
+) -> Result<Vec<(&'a str, &'a str)>, CheckFinding> {
     let marker = MARKER.trim_ascii();
     let lines = answer.lines().skip_while(|line| line.as_bytes() != marker);
-    let said: Vec<(&str, &str)> = lines
+    let answers: Vec<(&str, &str)> = lines
         .skip(1)
         .filter_map(|line| line.split_once(' '))
         .collect();
-    if said.last() == Some(&("done", "-")) {
-        return Ok(said);
+    if answers.last() == Some(&("done", "-")) {
+        return Ok(answers);
     }
     let begin: String = answer.trim().chars().take(200).collect();
     Err(CheckFinding::fail(
@@ -187,13 +190,13 @@ fn said<'a>(subject: &Subject, answer: &'a str) -> Result<Vec<(&'a str, &'a str)
     ))
 }
 
-fn is_own_in(places: &BTreeMap<String, PlaceNeeds>, path: &str) -> bool {
-    places.keys().any(|deploy_to| is_own(path, deploy_to))
+fn is_own_in(targets: &BTreeMap<String, PlaceNeeds>, path: &str) -> bool {
+    targets.keys().any(|deploy_to| is_own(path, deploy_to))
 }
 
 /// Returns the login user, in a form that a command may contain.
-fn who<'a>(said: &[(&'a str, &'a str)]) -> &'a str {
-    let user = said.iter().find(|(word, _)| *word == "user");
+fn login_user<'a>(answers: &[(&'a str, &'a str)]) -> &'a str {
+    let user = answers.iter().find(|(key, _)| *key == "user");
     let plain = |user: &&str| {
         let harmless = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
         !user.starts_with('-') && user.chars().all(harmless)
@@ -205,42 +208,43 @@ fn who<'a>(said: &[(&'a str, &'a str)]) -> &'a str {
 pub(super) fn findings(
     subject: &Subject,
     answer: &str,
-    places: &BTreeMap<String, PlaceNeeds>,
+    targets: &BTreeMap<String, PlaceNeeds>,
     now_s: i64,
 ) -> Vec<CheckFinding> {
-    let said = match said(subject, answer) {
-        Ok(said) => said,
-        Err(unfit) => return vec![unfit],
+    let answers = match parse_answer(subject, answer) {
+        Ok(answers) => answers,
+        Err(invalid) => return vec![invalid],
     };
-    let user = who(&said);
+    let user = login_user(&answers);
     let mut findings = vec![CheckFinding::ok(subject, format!("logged in as {user}"))];
     let before = findings.len();
     findings.extend(
-        said.iter()
-            .filter_map(|(word, value)| tool(subject, word, value)),
+        answers
+            .iter()
+            .filter_map(|(key, value)| tool(subject, key, value)),
     );
     if findings.len() == before {
         findings.push(CheckFinding::ok(subject, "all programs are there"));
     }
     findings.extend(
-        said.iter()
-            .filter(|(word, value)| {
-                !matches!(*word, "left" | "mounted") || is_own_in(places, value)
-            })
-            .filter_map(|(word, value)| place(subject, word, value, user)),
+        answers
+            .iter()
+            .filter(|(key, value)| !matches!(*key, "left" | "mounted") || is_own_in(targets, value))
+            .filter_map(|(key, value)| check_target(subject, key, value, user)),
     );
-    let missing = said.iter().filter(|(word, _)| *word == "missing-shared");
-    findings.extend(missing.filter_map(|(_, path)| shared_file(subject, path, places)));
+    let missing = answers.iter().filter(|(key, _)| *key == "missing-shared");
+    findings.extend(missing.filter_map(|(_, path)| shared_file(subject, path, targets)));
     findings.extend(
-        said.iter()
-            .filter(|(word, _)| *word == "clock")
-            .filter_map(|(_, clock)| off(subject, clock, now_s)),
+        answers
+            .iter()
+            .filter(|(key, _)| *key == "clock")
+            .filter_map(|(_, clock)| clock_offset(subject, clock, now_s)),
     );
     findings
 }
 
 /// Reports a program that is missing or unsuitable.
-fn tool(subject: &Subject, word: &str, value: &str) -> Option<CheckFinding> {
+fn tool(subject: &Subject, key: &str, value: &str) -> Option<CheckFinding> {
     let package = match value {
         "rsync" => "rsync",
         "find" => "findutils",
@@ -249,7 +253,7 @@ fn tool(subject: &Subject, word: &str, value: &str) -> Option<CheckFinding> {
         _ => "coreutils",
     };
     let remedy = format!("install {package} there");
-    match word {
+    match key {
         "missing" => Some(CheckFinding::fail(
             subject,
             format!("no {value} on the host"),
@@ -276,7 +280,7 @@ fn tool(subject: &Subject, word: &str, value: &str) -> Option<CheckFinding> {
 fn shared_file(
     subject: &Subject,
     path: &str,
-    places: &BTreeMap<String, PlaceNeeds>,
+    targets: &BTreeMap<String, PlaceNeeds>,
 ) -> Option<CheckFinding> {
     let of_place = |(deploy_to, needs): (&String, &PlaceNeeds)| {
         let file = path
@@ -289,7 +293,7 @@ fn shared_file(
     };
     let what = format!("shared file {path} is missing");
     let remedy = "put it there, or write it with a `/` at its end in shared if it is a directory";
-    match places.iter().find_map(of_place)? {
+    match targets.iter().find_map(of_place)? {
         SharedMissing::Fail => Some(CheckFinding::fail(subject, what, remedy)),
         SharedMissing::Warn => Some(CheckFinding::warn(subject, what, remedy)),
     }
@@ -304,9 +308,9 @@ fn is_new_enough(version: &str) -> bool {
     }
 }
 
-fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<CheckFinding> {
+fn check_target(subject: &Subject, key: &str, value: &str, user: &str) -> Option<CheckFinding> {
     let fail = |what: String, remedy: &str| Some(CheckFinding::fail(subject, what, remedy));
-    match word {
+    match key {
         "notdir" => fail(
             format!("{value} is no directory"),
             "move it away, or correct deploy_to",
@@ -377,10 +381,10 @@ fn place(subject: &Subject, word: &str, value: &str, user: &str) -> Option<Check
     }
 }
 
-fn off(subject: &Subject, clock: &str, now_s: i64) -> Option<CheckFinding> {
+fn clock_offset(subject: &Subject, clock: &str, now_s: i64) -> Option<CheckFinding> {
     let there: i64 = clock.trim().parse().ok()?;
     let off = there.saturating_sub(now_s);
-    if off.unsigned_abs() <= CLOCK_OFF_MAX_S {
+    if off.unsigned_abs() <= CLOCK_OFFSET_MAX_S {
         return None;
     }
     let direction = if off > 0 { "ahead" } else { "behind" };
@@ -433,13 +437,13 @@ mod tests {
     fn missing_shared_files_and_leftovers_are_named_with_a_remedy() {
         let answer = "\n@tagship-check\nuser deploy\nmissing-shared /srv/shop/shared/.env\nmissing-shared /srv/qa/shared/.env\nmissing-shared /srv/qa/shared/other\nleft /srv/shop/.tagship/trash/r1\nmounted /srv/shop/releases/r0/up\ndone -\n";
         let found = findings(&web1(), answer, &places(), 1000);
-        let said: Vec<(CheckStatus, &str)> = found
+        let answers: Vec<(CheckStatus, &str)> = found
             .iter()
-            .filter(|finding| finding.verdict != CheckStatus::Ok)
-            .map(|finding| (finding.verdict, finding.what.as_str()))
+            .filter(|finding| finding.status != CheckStatus::Ok)
+            .map(|finding| (finding.status, finding.text.as_str()))
             .collect();
         assert_eq!(
-            said,
+            answers,
             [
                 (
                     CheckStatus::Warn,
@@ -466,17 +470,17 @@ mod tests {
         }));
     }
 
-    fn failures(said: &str) -> Vec<String> {
+    fn failures(answers: &str) -> Vec<String> {
         let mut heard = ProbeAnswer::default();
-        heard.hear(&[b'x'; 2 * ANSWER_BYTES_MAX]).unwrap();
-        heard.hear(MARKER).unwrap();
+        heard.read(&[b'x'; 2 * ANSWER_BYTES_MAX]).unwrap();
+        heard.read(MARKER).unwrap();
         heard
-            .hear(format!("user deploy\nclock 1000\n{said}done -\n").as_bytes())
+            .read(format!("user deploy\nclock 1000\n{answers}done -\n").as_bytes())
             .unwrap();
         findings(&web1(), &heard.into_text(), &places(), 1000)
             .into_iter()
-            .filter(|finding| finding.verdict == CheckStatus::Fail)
-            .map(|finding| finding.what)
+            .filter(|finding| finding.status == CheckStatus::Fail)
+            .map(|finding| finding.text)
             .collect()
     }
 
@@ -490,7 +494,7 @@ mod tests {
 
     #[test]
     fn each_probe_fault_is_reported() {
-        for (said, what) in [
+        for (answers, what) in [
             ("missing rsync\n", "no rsync on the host"),
             ("notgnu find\n", "find on the host is not GNU's"),
             ("rsync 3.0.9\n", "rsync 3.0.9 on the host is older than 3.1"),
@@ -526,7 +530,7 @@ mod tests {
                 "its clock is 9223372036854775808 s behind",
             ),
         ] {
-            assert_eq!(failures(said), [what]);
+            assert_eq!(failures(answers), [what]);
         }
     }
 
@@ -539,18 +543,18 @@ mod tests {
         ] {
             let found = findings(&web1(), answer, &places(), 1000);
             assert_eq!(found.len(), 1, "{answer:?}");
-            assert_eq!(found[0].verdict, CheckStatus::Fail, "{answer:?}");
+            assert_eq!(found[0].status, CheckStatus::Fail, "{answer:?}");
         }
     }
 
     #[test]
     fn transfer_directory_must_come_from_the_script() {
-        let said =
+        let answers =
             |path: &str| format!("scratch /x/.tagship-check.0\n{MARKER_LINE}\nscratch {path}\n");
         let good = "/srv/shop/.tagship-check.a1B2c3D4";
-        assert_eq!(scratch(&said(good)), Some(good));
+        assert_eq!(scratch(&answers(good)), Some(good));
         for bad in ["/etc", "/srv/../.tagship-check.a", ".tagship-check.a", ""] {
-            assert_eq!(scratch(&said(bad)), None, "{bad}");
+            assert_eq!(scratch(&answers(bad)), None, "{bad}");
         }
     }
 

@@ -23,8 +23,8 @@ pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFi
     let looks = projects.map(|project| async move {
         let mut findings = vec![repository(config, project).await];
         findings.extend(hook(project, scope));
-        findings.extend(heard(project, scope));
-        findings.extend(unseen(project, scope));
+        findings.extend(last_push(project, scope));
+        findings.extend(unlisted_tags(project, scope));
         findings
     });
     let found: Vec<Vec<CheckFinding>> = stream::iter(looks).buffered(PARALLEL).collect().await;
@@ -78,7 +78,7 @@ fn hook(project: &Project, scope: &CheckScope) -> Vec<CheckFinding> {
                 project.repository
             ),
         };
-        return vec![CheckFinding::not_looked_at(&subject, what)];
+        return vec![CheckFinding::not_checked(&subject, what)];
     };
     let wrong = install::verify(hook);
     let mut findings: Vec<CheckFinding> = wrong
@@ -92,22 +92,22 @@ fn hook(project: &Project, scope: &CheckScope) -> Vec<CheckFinding> {
             format!("its hook is installed in {repo}"),
         ));
     }
-    if let Some(unseen) = install::unseen(hook) {
+    if let Some(unseen) = install::unchecked(hook) {
         let what = format!("{unseen}; run tagship check as root");
-        findings.push(CheckFinding::not_looked_at(&subject, what));
+        findings.push(CheckFinding::not_checked(&subject, what));
     }
     findings
 }
 
 /// Reports the last push that the agent took in: an installed hook may not be run by any server.
-fn heard(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
+fn last_push(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
     let subject = Subject::Project(project.name.clone());
     if scope.unknown.contains(&project.name) {
         let what = "the running agent has an older configuration without this project";
         let remedy = "restart the agent; it drops tags of this project until then";
         return Some(CheckFinding::fail(&subject, what, remedy));
     }
-    Some(match scope.heard.get(&project.name)? {
+    Some(match scope.last_pushes.get(&project.name)? {
         Some(heard) => CheckFinding::ok(&subject, format!("its hook was last heard of {heard}")),
         None => CheckFinding::warn(
             &subject,
@@ -118,11 +118,11 @@ fn heard(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
 }
 
 /// Reports that tags made on the server are not found; no other check does.
-fn unseen(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
-    let told = scope.unseen.get(&project.name)?;
+fn unlisted_tags(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
+    let reported = scope.unlisted.get(&project.name)?;
     Some(CheckFinding::warn(
         &Subject::Project(project.name.clone()),
-        told.clone(),
+        reported.clone(),
         "correct git_url or [git] for it, or set reconcile = \"off\" where no tag is made on the server",
     ))
 }

@@ -34,16 +34,16 @@ pub struct CheckScope {
     /// Hosts that are disabled, with the reason.
     pub disabled: BTreeMap<String, String>,
     /// By host: what tagship switched `current` to; a host is missing if no agent answers.
-    pub lives: BTreeMap<String, Vec<KnownLive>>,
+    pub live: BTreeMap<String, Vec<KnownLive>>,
     /// The existing accounts; `None` if unknown.
     pub accounts: Option<KnownAccounts>,
     /// When the agent last took in a push to each project, as text; a project is missing if no
     /// agent answers.
-    pub heard: BTreeMap<String, Option<String>>,
+    pub last_pushes: BTreeMap<String, Option<String>>,
     /// The projects that the running agent does not know: it has an older configuration.
     pub unknown: BTreeSet<String>,
     /// The projects whose tags the agent can't look up on the git server, with the reason.
-    pub unseen: BTreeMap<String, String>,
+    pub unlisted: BTreeMap<String, String>,
     /// The installations of the hook on this machine, by project.
     pub hooks: BTreeMap<String, InstallRequest>,
 }
@@ -54,7 +54,10 @@ impl CheckScope {
     }
 
     /// Returns the deploy paths on each host with their needs.
-    pub(super) fn places(&self, config: &Config) -> BTreeMap<String, BTreeMap<String, PlaceNeeds>> {
+    pub(super) fn targets(
+        &self,
+        config: &Config,
+    ) -> BTreeMap<String, BTreeMap<String, PlaceNeeds>> {
         let mut places: BTreeMap<String, BTreeMap<String, PlaceNeeds>> = BTreeMap::new();
         if self.project.is_none() {
             places.extend(

@@ -11,13 +11,13 @@ const JOIN: &str = "add a user to it (tagship user set), or correct the name";
 
 /// Returns the findings on users in the configuration.
 pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
-    if !names_people(config, scope) {
+    if !names_users(config, scope) {
         return Vec::new();
     }
     let Some(accounts) = &scope.accounts else {
         let why = "the accounts of the people whom the configuration names cannot be read: no agent \
                    runs, or it lists users to admins only";
-        return vec![CheckFinding::not_looked_at(&Subject::Agent, why)];
+        return vec![CheckFinding::not_checked(&Subject::Agent, why)];
     };
     let mut findings = users(config, accounts);
     findings.extend(grants(config, accounts));
@@ -29,7 +29,7 @@ pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding>
     findings
 }
 
-fn names_people(config: &Config, scope: &CheckScope) -> bool {
+fn names_users(config: &Config, scope: &CheckScope) -> bool {
     let named = |requirement: &Requirement| requirement.of != Approvers::Anyone;
     !config.users.is_empty()
         || !config.grants.is_empty()
@@ -174,7 +174,7 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
         };
         let findings = findings(&read(text), &scope).into_iter();
         findings
-            .map(|finding| (finding.verdict, finding.what))
+            .map(|finding| (finding.status, finding.text))
             .collect()
     }
 
@@ -222,8 +222,8 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
     fn unnamed_or_unknown_users_give_no_verdict() {
         let nobody = SHOP.split("[users.alice]").next().unwrap();
         assert_eq!(found(nobody, &[]), []);
-        let untold = findings(&read(SHOP), &CheckScope::default());
-        assert_eq!(untold.len(), 1);
-        assert_eq!(untold[0].verdict, CheckStatus::NotLookedAt);
+        let unreported = findings(&read(SHOP), &CheckScope::default());
+        assert_eq!(unreported.len(), 1);
+        assert_eq!(unreported[0].status, CheckStatus::NotChecked);
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn refuse(
     if kind == GitServerKind::GitLab {
         return Ok(());
     }
-    match asked(repo, kind, identity) {
+    match query_git(repo, kind, identity) {
         Ok(Some(found)) if !same(&found.directory, &repo.join("hooks")) => {
             Err(InstallError::HooksElsewhere {
                 path: repo.to_owned(),
@@ -37,20 +37,24 @@ pub(super) fn refuse(
                 user: identity.name(),
             })
         }
-        // `unseen` reports what git can't: the caller may not be able to switch to the git user.
+        // `unchecked` reports what git can't: the caller may not be able to switch to the git user.
         Ok(_) | Err(_) => Ok(()),
     }
 }
 
 /// Returns what could not be checked, if anything.
-pub(super) fn unseen(repo: &Path, kind: GitServerKind, identity: &TrialIdentity) -> Option<String> {
+pub(super) fn unchecked(
+    repo: &Path,
+    kind: GitServerKind,
+    identity: &TrialIdentity,
+) -> Option<String> {
     if kind == GitServerKind::GitLab {
         return None;
     }
-    if let Err(reason) = asked(repo, kind, identity) {
+    if let Err(reason) = query_git(repo, kind, identity) {
         return Some(reason);
     }
-    let home = (!identity.is_tried()).then(|| home(identity, kind));
+    let home = (!identity.can_impersonate()).then(|| home(identity, kind));
     let files = home.flatten().map(|home| {
         [".gitconfig", ".config/git/config"]
             .map(|name| home.join(name))
@@ -68,7 +72,7 @@ pub(super) fn unseen(repo: &Path, kind: GitServerKind, identity: &TrialIdentity)
 }
 
 /// Queries git; returns the reason if it fails.
-fn asked(
+fn query_git(
     repo: &Path,
     kind: GitServerKind,
     identity: &TrialIdentity,
@@ -99,9 +103,11 @@ fn read(repo: &Path, output: &Output) -> Result<Option<HooksPath>, String> {
         Some(0) => {}
         Some(1) => return Ok(None),
         _ => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said: String = said.trim().chars().take(300).collect();
-            return Err(format!("git does not say what core.hooksPath is: {said}"));
+            let answers = String::from_utf8_lossy(&output.stderr);
+            let answers: String = answers.trim().chars().take(300).collect();
+            return Err(format!(
+                "git does not say what core.hooksPath is: {answers}"
+            ));
         }
     }
     let text = String::from_utf8_lossy(&output.stdout);
@@ -147,8 +153,8 @@ mod tests {
     #[test]
     fn relative_hooks_path_starts_at_the_repository() {
         let repo = Path::new("/srv/git/shop.git");
-        let said = output(0, "file:/home/git/.gitconfig\0hooks-of-all\0", "");
-        let found = read(repo, &said).unwrap().unwrap();
+        let answers = output(0, "file:/home/git/.gitconfig\0hooks-of-all\0", "");
+        let found = read(repo, &answers).unwrap().unwrap();
         assert_eq!(found.directory, repo.join("hooks-of-all"));
         assert_eq!(found.set_in, "/home/git/.gitconfig");
         assert_eq!(read(repo, &output(1, "", "")), Ok(None), "it is not set");
@@ -156,8 +162,8 @@ mod tests {
 
     #[test]
     fn unreadable_git_configuration_does_not_pass() {
-        let said = output(128, "", "fatal: bad config line 1 in file /etc/gitconfig\n");
-        let reason = read(Path::new("/srv/git/shop.git"), &said).unwrap_err();
+        let answers = output(128, "", "fatal: bad config line 1 in file /etc/gitconfig\n");
+        let reason = read(Path::new("/srv/git/shop.git"), &answers).unwrap_err();
         assert!(reason.contains("bad config line 1"), "{reason}");
     }
 }

@@ -29,7 +29,7 @@ pub(super) fn make_directories(
         fs::create_dir(path).map_err(InstallError::io("make directory", path))?;
         fs::set_permissions(path, Permissions::from_mode(0o755))
             .map_err(InstallError::io("set the mode of", path))?;
-        identity.own(path)?;
+        identity.chown(path)?;
     }
     Ok(())
 }
@@ -44,7 +44,7 @@ pub(super) fn copy_program(
         return Err(InstallError::ProgramMissing(from.to_owned()));
     }
     let bytes = fs::read(from).map_err(InstallError::io("read", from))?;
-    make(to, &bytes, 0o755, identity)
+    create(to, &bytes, 0o755, identity)
 }
 
 /// Writes a file to a temporary name and renames it.
@@ -55,11 +55,11 @@ pub(super) fn write(
     identity: &TrialIdentity,
 ) -> Result<(), InstallError> {
     let new = temporary(path);
-    make(&new, bytes, mode, identity)?;
+    create(&new, bytes, mode, identity)?;
     rename(&new, path)
 }
 
-fn make(
+fn create(
     path: &Path,
     bytes: &[u8],
     mode: u32,
@@ -77,7 +77,7 @@ fn make(
         file.sync_all()
     };
     attempt().map_err(InstallError::io("write", path))?;
-    identity.own(path)
+    identity.chown(path)
 }
 
 /// Renames within a directory and syncs it.

@@ -11,7 +11,7 @@ use tagship_hook::rule::OnSpoolError;
 use tagship_hook::settings::Settings;
 
 /// The second line of the script that runs two hooks; identifies it.
-const MARK: &str =
+const MARKER: &str =
     "# Installed by tagship: runs the hook that was here before, then tagship's own.";
 
 /// The kind of git server, which determines the hooks that it runs.
@@ -146,7 +146,7 @@ impl HookLayout {
             settings: Settings::beside(&program),
             entry: (kind == GitServerKind::Bare).then(|| RepositoryHook {
                 hook: directory.join("update"),
-                kept: directory.join("update.before-tagship"),
+                backup: directory.join("update.before-tagship"),
             }),
             directory,
             program,
@@ -185,7 +185,7 @@ impl HookLayout {
 #[derive(Debug)]
 pub(super) struct RepositoryHook {
     pub(super) hook: PathBuf,
-    pub(super) kept: PathBuf,
+    pub(super) backup: PathBuf,
 }
 
 /// The current state of `hooks/update`.
@@ -200,7 +200,7 @@ pub(super) enum HookState {
 }
 
 impl RepositoryHook {
-    pub(super) fn standing(&self) -> HookState {
+    pub(super) fn state(&self) -> HookState {
         let Ok(data) = fs::symlink_metadata(&self.hook) else {
             return HookState::Nothing;
         };
@@ -211,7 +211,7 @@ impl RepositoryHook {
             };
         }
         let ours = fs::read(&self.hook)
-            .is_ok_and(|text| text.split(|byte| *byte == b'\n').nth(1) == Some(MARK.as_bytes()));
+            .is_ok_and(|text| text.split(|byte| *byte == b'\n').nth(1) == Some(MARKER.as_bytes()));
         if ours {
             HookState::Chain
         } else {
@@ -220,12 +220,12 @@ impl RepositoryHook {
     }
 
     /// Makes git run our program; returns the kept hook. A hook exists at any moment.
-    pub(super) fn put(
+    pub(super) fn install(
         &self,
         layout: &HookLayout,
         identity: &TrialIdentity,
     ) -> Result<Option<PathBuf>, InstallError> {
-        match self.standing() {
+        match self.state() {
             HookState::Nothing => {
                 let new = file::temporary(&self.hook);
                 file::remove(&new)?;
@@ -238,29 +238,29 @@ impl RepositoryHook {
             HookState::Link => return Ok(None),
             HookState::Chain => {}
             HookState::Foreign => {
-                if fs::symlink_metadata(&self.kept).is_ok() {
+                if fs::symlink_metadata(&self.backup).is_ok() {
                     return Err(InstallError::KeptTwice {
-                        kept: self.kept.clone(),
+                        kept: self.backup.clone(),
                         hook: self.hook.clone(),
                     });
                 }
-                fs::hard_link(&self.hook, &self.kept)
-                    .map_err(InstallError::io("keep the old hook as", &self.kept))?;
+                fs::hard_link(&self.hook, &self.backup)
+                    .map_err(InstallError::io("keep the old hook as", &self.backup))?;
             }
         }
         file::write(&self.hook, chain().as_bytes(), 0o755, identity)?;
-        Ok(Some(self.kept.clone()))
+        Ok(Some(self.backup.clone()))
     }
 
     /// Restores the earlier hook; leaves a hook alone that is not ours.
-    pub(super) fn take_out(
+    pub(super) fn uninstall(
         &self,
         files: &mut Vec<PathBuf>,
     ) -> Result<Option<PathBuf>, InstallError> {
-        match self.standing() {
+        match self.state() {
             HookState::Nothing | HookState::Foreign => Ok(None),
-            HookState::Chain if fs::symlink_metadata(&self.kept).is_ok() => {
-                file::rename(&self.kept, &self.hook)?;
+            HookState::Chain if fs::symlink_metadata(&self.backup).is_ok() => {
+                file::rename(&self.backup, &self.hook)?;
                 Ok(Some(self.hook.clone()))
             }
             HookState::Link | HookState::Chain => {
@@ -277,7 +277,7 @@ impl RepositoryHook {
 fn chain() -> String {
     format!(
         r#"#!/bin/sh
-{MARK}
+{MARKER}
 hooks=${{0%/*}}
 if [ -x "$hooks/update.before-tagship" ]; then
     "$hooks/update.before-tagship" "$@" || exit

@@ -49,7 +49,7 @@ impl TrialIdentity {
 
     /// Gives a file to the repository's owner. Does nothing unless run as root: files already
     /// belong to the current user.
-    pub(super) fn own(&self, path: &Path) -> Result<(), InstallError> {
+    pub(super) fn chown(&self, path: &Path) -> Result<(), InstallError> {
         if !self.root {
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl TrialIdentity {
     }
 
     /// Runs `program --check`; returns its error, if any.
-    pub(super) fn complaint_of(&self, program: &Path) -> Option<String> {
+    pub(super) fn check_error(&self, program: &Path) -> Option<String> {
         match self.run(program, "--check") {
             Ok(output) if output.status.success() => None,
             Ok(output) => Some(answer(&output)),
@@ -84,7 +84,7 @@ impl TrialIdentity {
     }
 
     /// Whether test runs use the git user, instead of a user who may not switch to it.
-    pub(super) fn is_tried(&self) -> bool {
+    pub(super) fn can_impersonate(&self) -> bool {
         self.uid() == self.uid
     }
 

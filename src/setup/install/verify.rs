@@ -33,7 +33,7 @@ impl HookFinding {
     }
 }
 
-const AGAIN: &str = "run tagship install again";
+const REINSTALL: &str = "run tagship install again";
 const BY_HAND: &str = "copy the program and its settings there again, as docs/hook.md says";
 
 /// Checks the hook as git will use it: it exists, is executable, has this version, and the git user
@@ -60,7 +60,7 @@ pub fn verify(install: &InstallRequest) -> Vec<HookFinding> {
             )),
         }
     }
-    if never_installed(&layout) {
+    if is_absent(&layout) {
         let what = format!(
             "{} has no hook of tagship's: its tags are not seen",
             repo.display()
@@ -71,7 +71,7 @@ pub fn verify(install: &InstallRequest) -> Vec<HookFinding> {
     if let Some(finding) = unreachable(&layout) {
         findings.push(finding);
     }
-    if !may_run(&layout.program, &mut findings) {
+    if !check_executable(&layout.program, &mut findings) {
         return findings;
     }
     program_findings(install, &layout, identity, &mut findings);
@@ -85,12 +85,12 @@ fn by_hand_findings(
     identity: Result<TrialIdentity, InstallError>,
 ) -> Vec<HookFinding> {
     let mut findings = Vec::new();
-    if may_run(&layout.program, &mut findings) {
+    if check_executable(&layout.program, &mut findings) {
         program_findings(install, layout, identity, &mut findings);
     }
     for finding in findings
         .iter_mut()
-        .filter(|finding| finding.remedy == AGAIN)
+        .filter(|finding| finding.remedy == REINSTALL)
     {
         BY_HAND.clone_into(&mut finding.remedy);
     }
@@ -106,16 +106,16 @@ fn program_findings(
     check_settings(install, layout, findings);
     match identity {
         Ok(identity) => check_program(&identity, layout, findings),
-        Err(error) => findings.push(HookFinding::new(error.to_string(), AGAIN)),
+        Err(error) => findings.push(HookFinding::new(error.to_string(), REINSTALL)),
     }
 }
 
 /// Returns what could not be checked for another hooks directory of git; `None` if everything was.
 #[must_use]
-pub fn unseen(install: &InstallRequest) -> Option<String> {
+pub fn unchecked(install: &InstallRequest) -> Option<String> {
     let repo = repository_dir(&install.repo).ok()?;
     let identity = TrialIdentity::find(&repo, install.git_user.as_deref()).ok()?;
-    elsewhere::unseen(&repo, install.kind, &identity)
+    elsewhere::unchecked(&repo, install.kind, &identity)
 }
 
 /// Returns the hook in a hooks directory outside of the repository.
@@ -127,11 +127,11 @@ fn by_hand(error: &InstallError) -> Option<HookLayout> {
 }
 
 /// Whether none of its files exist.
-fn never_installed(layout: &HookLayout) -> bool {
+fn is_absent(layout: &HookLayout) -> bool {
     let entry = layout
         .entry
         .as_ref()
-        .map(super::layout::RepositoryHook::standing);
+        .map(super::layout::RepositoryHook::state);
     let nothing =
         entry.is_none_or(|standing| matches!(standing, HookState::Nothing | HookState::Foreign));
     nothing && !layout.program.exists()
@@ -141,30 +141,33 @@ fn never_installed(layout: &HookLayout) -> bool {
 fn unreachable(layout: &HookLayout) -> Option<HookFinding> {
     let entry = layout.entry.as_ref()?;
     let path = entry.hook.display();
-    match entry.standing() {
-        HookState::Nothing => Some(HookFinding::new(format!("{path} is missing"), AGAIN)),
+    match entry.state() {
+        HookState::Nothing => Some(HookFinding::new(format!("{path} is missing"), REINSTALL)),
         HookState::Foreign => Some(HookFinding::new(
             format!("{path} is not tagship's: the hook does not run"),
-            AGAIN,
+            REINSTALL,
         )),
         HookState::Chain if !executable(&entry.hook) => Some(HookFinding::new(
             format!("{path} is not executable: git skips it and takes every push"),
-            AGAIN,
+            REINSTALL,
         )),
         HookState::Link | HookState::Chain => None,
     }
 }
 
-fn may_run(program: &Path, findings: &mut Vec<HookFinding>) -> bool {
+fn check_executable(program: &Path, findings: &mut Vec<HookFinding>) -> bool {
     let path = program.display();
     let Ok(data) = fs::metadata(program) else {
-        findings.push(HookFinding::new(format!("hook {path} is missing"), AGAIN));
+        findings.push(HookFinding::new(
+            format!("hook {path} is missing"),
+            REINSTALL,
+        ));
         return false;
     };
     if !executable(program) {
         findings.push(HookFinding::new(
             format!("hook {path} is not executable: git skips it and takes every push"),
-            AGAIN,
+            REINSTALL,
         ));
         return false;
     }
@@ -188,15 +191,15 @@ fn check_settings(install: &InstallRequest, layout: &HookLayout, findings: &mut 
             Settings::parse(&layout.settings, &text).map_err(|error| error.to_string())
         });
     match (read, install.settings()) {
-        (Err(what), _) => findings.push(HookFinding::new(what, AGAIN)),
+        (Err(what), _) => findings.push(HookFinding::new(what, REINSTALL)),
         (Ok(stands), Ok(wanted)) if stands != wanted => findings.push(HookFinding::new(
             format!(
                 "{} does not say what the configuration says",
                 layout.settings.display()
             ),
-            AGAIN,
+            REINSTALL,
         )),
-        (Ok(_), Err(error)) => findings.push(HookFinding::new(error.to_string(), AGAIN)),
+        (Ok(_), Err(error)) => findings.push(HookFinding::new(error.to_string(), REINSTALL)),
         (Ok(_), Ok(_)) => {}
     }
 }
@@ -204,7 +207,7 @@ fn check_settings(install: &InstallRequest, layout: &HookLayout, findings: &mut 
 fn check_program(identity: &TrialIdentity, layout: &HookLayout, findings: &mut Vec<HookFinding>) {
     match identity.version_of(&layout.program) {
         Err(error) => {
-            findings.push(HookFinding::new(error.to_string(), AGAIN));
+            findings.push(HookFinding::new(error.to_string(), REINSTALL));
             return;
         }
         Ok(version) if version != tagship_hook::VERSION => findings.push(HookFinding::new(
@@ -213,11 +216,11 @@ fn check_program(identity: &TrialIdentity, layout: &HookLayout, findings: &mut V
                 layout.program.display(),
                 tagship_hook::VERSION
             ),
-            AGAIN,
+            REINSTALL,
         )),
         Ok(_) => {}
     }
-    if let Some(complaint) = identity.complaint_of(&layout.program) {
+    if let Some(complaint) = identity.check_error(&layout.program) {
         findings.push(HookFinding::new(
             format!(
                 "the hook, run as user {}, cannot hand over: {complaint}",

@@ -21,7 +21,7 @@ pub(super) fn next_id(data_dir: &Path, last: u64, backup: Timestamp, now: Timest
     (bound.max(seen(data_dir)) + 1).next_multiple_of(ROUNDED_TO)
 }
 
-/// Returns the highest id that left a trace in `data_dir`; 0 if there is none.
+/// Returns the highest id that left a trace in `data_dir`; 0 without any.
 pub(super) fn seen(data_dir: &Path) -> u64 {
     numbers(&data_dir.join("logs")).max(in_mirrors(data_dir))
 }

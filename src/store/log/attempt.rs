@@ -337,7 +337,7 @@ mod tests {
             writer.write_at(number * STEP, &block(number)).unwrap();
         }
         assert!(whole(&path, 0) == before);
-        // A part that nobody has kept.
+        // A part that is not stored.
         writer.write_at(900 * STEP, &block(900)).unwrap();
         let (bytes, missing) = whole(&path, 0);
         assert_eq!(bytes.len() as u64 + missing, 901 * STEP);

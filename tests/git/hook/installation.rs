@@ -191,7 +191,7 @@ fn a_hook_that_runs_is_replaced_without_disturbing_it() {
         .args(["refs/tags/qa-1", &"0".repeat(40), &"a".repeat(40)])
         .spawn()
         .unwrap();
-    // Once somebody reads the pipe, the hook is running; it goes on when it is given its settings.
+    // Once the pipe is read, the hook is running; it continues when it gets its settings.
     let mut writer = std::fs::OpenOptions::new()
         .write(true)
         .open(&settings)

@@ -107,7 +107,7 @@ fn killed_hook_refuses_its_push_but_not_the_next() {
     let program = shop.repo.path.join("hooks/update.program");
     fs::rename(&update, &program).unwrap();
     for entry in fs::read_dir(shop.repo.path.join("hooks")).unwrap() {
-        // Settings stand beside the program and carry its name.
+        // Settings are beside the program and have its name.
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if let Some(rest) = name

@@ -183,7 +183,7 @@ fn fill(writer: &mut std::io::PipeWriter) {
 #[test]
 fn a_disk_that_does_not_answer_ends_the_hook_with_a_refusal() {
     let shop = Shop::new();
-    // Opening a named pipe that nobody writes to waits for ever, as a dead network disk does.
+    // Opening a named pipe without a writer waits for ever, as a dead network disk does.
     let settings = shop.repo.path.join("hooks/update.tagship.toml");
     pipe_instead_of(&settings);
     let output = hook(&shop)

@@ -231,7 +231,7 @@ fn annotated_lightweight_and_blob_tags_are_recorded_alike() {
     for tag in ["qa-light", "qa-heavy", "qa-blob"] {
         assert!(shop.tree.push_tag(tag).success);
     }
-    // What the tag stands on is the agent's to look at; the hook hands over what it was told.
+    // The agent checks what the tag points to; the hook records what git passed to it.
     let new: Vec<_> = shop.records().into_iter().map(|r| r.new).collect();
     assert_eq!(
         new,

@@ -1,5 +1,5 @@
 //! A shop's bare repository with the hook installed, a work tree that pushes, and a spool that
-//! nobody reads: in every one of these tests the agent is down.
+//! no process reads: the agent is down in all of these tests.
 
 use std::path::{Path, PathBuf};
 
@@ -114,7 +114,7 @@ impl Shop {
         records(&self.spool)
     }
 
-    /// Nothing can be written there any more, not even by root: a file stands in its place.
+    /// Nothing can be written there any more, not even by root: it is a file now.
     pub(crate) fn break_spool(&self) {
         for part in ["tmp", "new"] {
             let path = self.spool.join(part);

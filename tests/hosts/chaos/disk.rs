@@ -86,7 +86,7 @@ fn agent_with_a_full_disk_reports_it_and_loses_no_push() {
         stage.commit(tag, &[("index.html", tag), ("more", &tag.repeat(20_000))]);
         stage.push(tag);
     }
-    // The store stops with the first commit that it can't keep, and the agent with it: nobody works
+    // The store stops with the first commit that it can't keep, and the agent with it: no one works
     // on with what may not be durable.
     let status = stage.agent_ends(SOON);
     let log = stage.log.text();

@@ -1,4 +1,4 @@
-//! Connections to hosts are cut at random bytes, before and after answers, or stand still; the ssh
+//! Connections to hosts are cut at random bytes, before and after answers, or stall; the ssh
 //! server is killed amid a transfer, a switch and a program. The agent finds out what happened, or
 //! names the host; what is live is whole, and a retry ends well.
 
@@ -99,7 +99,7 @@ fn settled(stage: &Stage, id: u64) -> Value {
     })
 }
 
-/// A transfer that stalled has its half file for as long as its connection stands; the connection is
+/// A stalled transfer keeps its partial file while its connection is open; the connection is
 /// closed, and the file goes.
 fn swept(stage: &Stage) {
     let half = |host: &&str| half_done(&stage.place(host, "qa"));
@@ -269,7 +269,7 @@ fn stop_on_an_unreachable_host_is_never_assumed_done() {
         fs::write(stage.path().join("hold"), "").unwrap();
         let id = propose(&stage, tag);
         stage.api.until_logged(id, &ODD, &["working"]);
-        // Nobody reaches it any more, and its program runs on.
+        // It is unreachable, and its program keeps running.
         drop(proxy.take());
         stage.api.post(&format!("/tasks/{id}/stop"), &json!({}));
         let task = stage.api.until_state_or_rest(id, "paused");

@@ -21,7 +21,7 @@ timeout = "10m"
 run = 'exec sh "{DIR}/kinds/$TAG"'
 "#;
 
-/// What a step does until somebody stops it; `@READY@` says that it has come so far.
+/// The program of a step that runs until it is stopped; `@READY@` reports that it has started.
 const KINDS: [(&str, &str); 6] = [
     (
         "ignores-term",

@@ -1,5 +1,5 @@
 //! A stage whose agent is killed again and again, with what must hold of it: on the hosts' disks at
-//! any moment, and in the store and on the disks when everything has come to rest.
+//! any moment, and in the store and on the disks when everything has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -56,7 +56,7 @@ pub(crate) enum Fate {
     RollsBack,
     Stopped,
     Withdrawn,
-    /// Nobody has said yes.
+    /// It is not approved.
     Waits,
 }
 
@@ -77,19 +77,19 @@ struct Accepted {
     tag: String,
     environment: &'static str,
     fate: Fate,
-    /// Somebody may have said yes.
+    /// It may be approved.
     approved: bool,
 }
 
 pub(crate) struct World {
     pub(crate) stage: Stage,
-    /// Says yes to what goes to production.
+    /// Approves releases to production.
     bob: Api,
     /// What every release runs on each host.
     programs: &'static [&'static str],
     pushes: Vec<Accepted>,
     trees: BTreeMap<String, Tree>,
-    /// The events of each task, as they stood when it was last looked at.
+    /// The events of each task when it was last read.
     history: BTreeMap<u64, Vec<Value>>,
 }
 
@@ -157,7 +157,7 @@ impl World {
         tag
     }
 
-    /// Says yes to the oldest push that waits for it, if the agent answers; whether it was heard is
+    /// Approves the oldest waiting push, if the agent answers; whether it was applied is
     /// only known at rest.
     pub(crate) fn approve_one(&mut self) {
         let Some(push) = self.pushes.iter_mut().find(|push| push.fate == Fate::Waits) else {
@@ -294,7 +294,7 @@ impl World {
                     assert!(distinct.contains(line.as_str()), "{host}: {line} never ran");
                 }
             }
-            // On the way back the release that was live before is reloaded once more.
+            // The rollback reloads the release that was live before once more.
             let back = self
                 .pushes
                 .iter()
@@ -361,7 +361,7 @@ pub(crate) fn seed() -> u64 {
     }
 }
 
-/// Lets so much time go by: nobody ever sends, receiving is only a way to wait.
+/// Waits for this long: nothing is ever sent, receiving is only a way to wait.
 pub(crate) fn random_time(time: Duration) {
     let (_silent, never) = std::sync::mpsc::channel::<()>();
     let _ = never.recv_timeout(time);

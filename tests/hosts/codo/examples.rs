@@ -1,4 +1,4 @@
-//! The documents' examples, one after another, by the numbers that stand in them.
+//! The documents' examples, one after another, by the numbers in them.
 
 use std::fs;
 
@@ -316,7 +316,7 @@ fn user_with_a_one_time_code_submits_and_reads_the_result() {
     );
     let begun = api.post("/users/alice/totp/begin", &json!({}));
     let secret = SecretString::from(begun["secret"].as_str().unwrap());
-    // Each code is taken once, and the clock of whoever types it may go half a minute wrong.
+    // Each code is accepted once, and the user's clock may be half a minute off.
     let code = |later: i64| {
         let at = SystemClock.now() + SignedDuration::from_secs(later);
         code_at(&secret, at).unwrap()

@@ -11,7 +11,7 @@ use tagship::store::sled::SledKv;
 use crate::codo::script::Script;
 use crate::stage::{Settings, Stage, alone};
 
-/// A step hands on the secret under another name, and a secret of its own; a check and a program that fails say what they were given.
+/// A step outputs the secret under another name, and another secret; a check and a program that fails say what they were given.
 const LOCKED: &str = r#"
 id = 50
 params = [{ name = "KEY", alias = "Key of the shop", kind = "secret", pattern = ".*opened.*" }]
@@ -223,7 +223,7 @@ fn secret_is_shown_nowhere_for_any_input_channel() {
     it_lies_on_no_disk_but_in_the_tasks_own_events(&mut stage, &ids);
 }
 
-/// A rule's value for a secret is kept while nobody can say that it is one: its template is being
+/// A rule's value for a secret is kept while it is unknown whether it is one: its template is being
 /// written when the push comes.
 #[test]
 fn secret_submitted_before_its_template_loads_stays_secret() {

@@ -156,7 +156,7 @@ fn directories_come_from_the_commit_not_the_live_release() {
     }
 }
 
-/// Files that nobody can delete, not even root, where the file system knows such.
+/// Files that not even root can delete, where the file system supports such.
 fn immutable(path: &Path, flag: &str) -> bool {
     let chattr = Command::new("chattr").args(["-R", flag]).arg(path).output();
     chattr.is_ok_and(|output| output.status.success())

@@ -84,7 +84,7 @@ fn two_releases() -> (Host, Tree, Release, Tree, Release) {
 }
 
 /// What must hold whenever nothing runs: `current` names a complete release, and every release
-/// whose manifest stands has the tree of that manifest.
+/// whose manifest exists has the tree of that manifest.
 fn holds(host: &Host, when: &str) {
     let standing = host.inspect().unwrap();
     let live = standing.live.expect(when);
@@ -307,7 +307,7 @@ fn stale_seal_loses_at_any_point() {
             Err(HostError::Fenced { ours: 1, held: 9 }) => {}
             Err(error) => panic!("{n}: {error}"),
         }
-        // The newer agent goes on as if nothing had happened.
+        // The newer agent continues as if nothing had happened.
         if !complete {
             send(&host, 9, &two, &r1, true);
             host.seal(9, &r2).unwrap();
@@ -359,7 +359,7 @@ fn earlier_script_of_the_same_agent_loses_at_any_point() {
         host.stage(1, &two, &r2);
         let r3 = one.release("r3");
         host.stage(1, &one, &r3);
-        // A switch that was believed lost, and the way back from it.
+        // A switch that was believed lost, and its rollback.
         let lost = host.switch(1, &r2, "2");
         let back = host.switch(1, &r1, "2-back");
         if overtaken_by(&host, &lost, n, &back).is_none() {
@@ -369,7 +369,7 @@ fn earlier_script_of_the_same_agent_loses_at_any_point() {
     }
 }
 
-/// Two agents that act at once: whatever happens first, the higher fence's switch stands at last.
+/// Two agents that act at once: in any order, the higher fence's switch is live at the end.
 #[test]
 fn concurrent_switches_are_won_by_the_higher_fence() {
     let (host, one, r1, two, r2) = two_releases();
@@ -394,7 +394,7 @@ fn concurrent_switches_are_won_by_the_higher_fence() {
     assert!(lost > 0, "they never met");
 }
 
-/// Many agents that come to a host for the first time at once: one fence stands at last.
+/// Many agents that use a host for the first time at once: one fence remains at the end.
 #[test]
 fn concurrent_first_claims_leave_one_fence() {
     for round in 0..20 {

@@ -1,4 +1,4 @@
-//! Where releases go on a host: places that cannot be one, that are not there yet, that somebody else
+//! Where releases go on a host: invalid directories, missing ones, and ones that another user
 //! made, and to whom the files belong.
 
 use std::os::unix::fs::MetadataExt;
@@ -179,7 +179,7 @@ fn release_replaces_a_link_that_leads_nowhere() {
             };
             assert_eq!(before.map(|before| before.0).as_deref(), was, "{led}");
             assert_eq!(host.live().as_deref(), Some("r1"), "{led}");
-            // There is no way back to it: that is refused, and the release stays live.
+            // No rollback to it is possible: that is refused, and the release stays live.
             if let [was] = &over[..] {
                 let (place, over) = (host.place(1), [first.id.clone()]);
                 let back = publish::publish(&place, host.turn(), was, &over, "2", Existing::AsItIs);
@@ -218,7 +218,7 @@ fn link_whose_text_ends_in_a_newline_is_refused() {
 
 /// A rename to another file system is a copy.
 #[test]
-fn releases_on_another_file_system_are_told() {
+fn releases_on_another_file_system_are_reported() {
     for shell in SHELLS {
         let host = Host::new(shell);
         let tree = first_tree();
@@ -261,7 +261,7 @@ fn releases_on_another_file_system_are_told() {
 
 /// A bind mount has the number of the same file system, and takes no rename all the same.
 #[test]
-fn releases_that_are_mounted_are_told() {
+fn releases_that_are_mounted_are_reported() {
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();
     let first = tree.release("r1");

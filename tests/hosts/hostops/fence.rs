@@ -1,4 +1,4 @@
-//! What stands on a host as a fence or a turn is the host's word about itself: it may be anything.
+//! A fence or sequence number read from a host is untrusted input: it may be anything.
 
 use tagship::domain::host::{Existing, HostError, Reply};
 use tagship::hosts::ssh::script::OpSequence;
@@ -28,7 +28,7 @@ fn refusal(answer: Result<Reply, HostError>, what: &str) -> String {
     }
 }
 
-/// Performs the command that stands in brackets.
+/// Performs the command in brackets.
 fn follow(remedy: &str) {
     let (_, rest) = remedy.split_once('(').unwrap();
     let (command, _) = rest.rsplit_once("), then retry").unwrap();
@@ -125,7 +125,7 @@ fn fences_are_compared_as_numbers_of_any_size() {
 
 /// Nothing is renamed into place from below a file.
 #[test]
-fn file_with_the_name_of_a_fence_or_turn_is_none() {
+fn file_named_like_a_fence_is_not_a_fence() {
     let tree = tree();
     let (one, two) = (tree.release("r1"), tree.release("r2"));
     for shell in SHELLS {

@@ -13,7 +13,7 @@ use crate::hostops::place::{Host, SHELLS, Tree};
 
 const HOUR_1: u64 = 1_700_000_000;
 
-/// One system call that syncs or renames, with the paths that it speaks of.
+/// One system call that syncs or renames, with its paths.
 #[derive(Debug)]
 struct Call {
     syncs: bool,
@@ -102,7 +102,7 @@ fn tree_is_synced_before_it_enters_releases() {
         let there = first(&calls, |call| call.renames("/sealing\"", "/releases/r1\""));
         assert!(tree_synced < recorded && recorded < there, "{calls:#?}");
         assert!(manifest_synced < recorded, "{calls:#?}");
-        // Both directories, before anybody hears that it is there.
+        // Both directories, before it is reported.
         for directory in ["/manifests>", "/releases>"] {
             assert!(
                 last(&calls, |call| call.syncs(directory)) > there,
@@ -131,7 +131,7 @@ fn record_of_what_was_live_is_synced_before_the_switch() {
             let switched = first(&calls, |call| call.renames("/current\"", "/current\""));
             assert!(written < file && written < directory, "{calls:#?}");
             assert!(file < switched && directory < switched, "{calls:#?}");
-            // And the switch, before anybody hears of it.
+            // And the switch, before it is reported.
             let synced = last(&calls, |call| call.syncs(&top(&host)));
             assert!(synced > switched, "{calls:#?}");
         }

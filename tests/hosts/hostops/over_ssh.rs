@@ -149,7 +149,7 @@ pub(crate) async fn stage(
         None => (None, TransferSet::Whole, vec![]),
     };
     let prepare = Op::Prepare {
-        place: place.clone(),
+        target: place.clone(),
         release: release.clone(),
         base,
         inodes: Inodes::Shared,
@@ -163,7 +163,7 @@ pub(crate) async fn stage(
         other => panic!("{other:?}"),
     }
     let transfer = Op::Transfer {
-        place: place.clone(),
+        target: place.clone(),
         from: tree.path().to_owned(),
         set,
         inodes: Inodes::Shared,
@@ -172,7 +172,7 @@ pub(crate) async fn stage(
         panic!("a transfer ends otherwise");
     };
     let seal = Op::Seal {
-        place: place.clone(),
+        target: place.clone(),
         release: release.clone(),
         owner: None,
     };
@@ -193,7 +193,7 @@ pub(crate) async fn publish(
         other => panic!("{other:?}"),
     };
     let op = Op::Publish {
-        place: place.clone(),
+        target: place.clone(),
         release: release.id.clone(),
         over: standing.into_iter().map(|release| release.id).collect(),
         key: key.into(),
@@ -251,7 +251,7 @@ async fn releases_deploy_and_roll_back_on_several_hosts() {
         assert_eq!(was, Ok(Some("r2".into())));
         assert_eq!(site.live(host), "r1");
         let prune = Op::Prune {
-            place: place.clone(),
+            target: place.clone(),
             keep: 3,
             protect: vec![],
             failed: vec![r2.id.clone()],
@@ -261,7 +261,7 @@ async fn releases_deploy_and_roll_back_on_several_hosts() {
             ask(&hosts, host, prune).await,
             Ok(Reply::Pruned {
                 deleted,
-                left: vec![]
+                leftovers: vec![]
             })
         );
         let inspect = Op::Inspect {
@@ -290,7 +290,7 @@ async fn lost_fence_is_reported_by_every_operation() {
     let (low, high) = (site.place("web1", 3), site.place("web1", 8));
     stage(&stale, "web1", &low, &tree, &r1, None).await.unwrap();
     let prepare = Op::Prepare {
-        place: low.clone(),
+        target: low.clone(),
         release: r2.clone(),
         base: None,
         inodes: Inodes::Shared,
@@ -301,7 +301,7 @@ async fn lost_fence_is_reported_by_every_operation() {
     ask(&stale, "web1", prepare).await.unwrap();
     publish(&newer, "web1", &high, &r1, "8").await.unwrap();
     let transfer = Op::Transfer {
-        place: low.clone(),
+        target: low.clone(),
         from: tree.path().to_owned(),
         set: TransferSet::Whole,
         inodes: Inodes::Shared,
@@ -311,7 +311,7 @@ async fn lost_fence_is_reported_by_every_operation() {
         run: shell("k", "true"),
     };
     let seal = Op::Seal {
-        place: low.clone(),
+        target: low.clone(),
         release: r2,
         owner: None,
     };
@@ -427,7 +427,7 @@ async fn program_with_cut_connections_runs_once_without_loss() {
     assert_eq!(std::fs::read_to_string(marks).unwrap(), "begun\n");
 }
 
-/// Cuts what stands once so many bytes have passed.
+/// Closes open connections once so many bytes have passed.
 fn cut_after(proxy: &Arc<Proxy>, direction: Direction, bytes: u64) -> Arc<AtomicBool> {
     let over = Arc::new(AtomicBool::new(false));
     let (proxy, ended) = (Arc::clone(proxy), Arc::clone(&over));
@@ -443,7 +443,7 @@ fn cut_after(proxy: &Arc<Proxy>, direction: Direction, bytes: u64) -> Arc<Atomic
     over
 }
 
-/// A whole release whose connection is cut at some byte: it comes to stand all the same, or nothing
+/// A whole release whose connection is cut at some byte: it is complete all the same, or nothing
 /// has changed and the next try brings it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_survives_a_cut_at_any_byte() {
@@ -554,7 +554,7 @@ async fn endless_login_output_is_reported() {
         deploy_to: place.deploy_to.clone(),
     };
     let transfer = Op::Transfer {
-        place,
+        target: place,
         from: tree.path().to_owned(),
         set: TransferSet::Whole,
         inodes: Inodes::Shared,

@@ -71,7 +71,7 @@ impl Host {
         }
     }
 
-    /// On a file system that is none in memory.
+    /// On a file system that is not in memory.
     pub(crate) fn on_disk(shell: &'static [&'static str], name: &str) -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
@@ -193,7 +193,7 @@ impl Host {
         }
     }
 
-    /// The script of a switch that may replace whatever stands here.
+    /// The script of a switch that may replace any release here.
     pub(crate) fn switch(&self, fence: u64, release: &Release, key: &str) -> Vec<u8> {
         let standing = self.inspect().unwrap().releases;
         let over: Vec<ReleaseId> = standing.into_iter().map(|release| release.id).collect();
@@ -235,9 +235,10 @@ impl Host {
         let place = self.place(fence);
         let script = publish::prune(&place, self.turn(), keep, &protect, &failed).unwrap();
         match publish::read_pruned(&self.ask(fence, &script)?, &place.deploy_to)? {
-            Reply::Pruned { deleted, left } => {
-                Ok((deleted.into_iter().map(|id| id.0).collect(), left))
-            }
+            Reply::Pruned {
+                deleted,
+                leftovers: left,
+            } => Ok((deleted.into_iter().map(|id| id.0).collect(), left)),
             other => panic!("{other:?}"),
         }
     }
@@ -247,7 +248,7 @@ impl Host {
         publish::read_standing(&self.ask(0, &script)?)
     }
 
-    /// Prepare, transfer, seal: from whatever stands now.
+    /// Prepare, transfer, seal: from any current state.
     pub(crate) fn stage(&self, fence: u64, tree: &Tree, release: &Release) {
         self.prepare(fence, release, None, &[]).unwrap();
         let end = self.transfer(fence, tree.path(), &TransferSet::Whole);

@@ -90,7 +90,7 @@ fn first_release_is_complete_without_a_previous_one() {
         assert_eq!(
             reply,
             Reply::Prepared {
-                standing,
+                state: standing,
                 staged: false,
                 based: false,
                 missing: vec![],

@@ -110,7 +110,7 @@ fn a_stop_that_races_with_the_start_wins() {
     stop_races_with_the_start_of(str::to_owned);
 }
 
-/// As a check starts one program after another, each under a name that nobody who stops it knows.
+/// As a check starts one program after another, each under a name that the caller of the stop does not know.
 #[test]
 fn a_stop_that_races_with_the_start_of_a_part_wins() {
     stop_races_with_the_start_of(|attempt| format!("{attempt}.7-1795219200000"));
@@ -130,7 +130,7 @@ fn a_stop_that_races_with_the_first_start_of_all_wins() {
     }
 }
 
-/// One race; how the attempt ended for whoever started it.
+/// One race; returns the result that the caller of the attempt saw.
 fn race(host: &Host, round: u32, named: &dyn Fn(&str) -> String) -> String {
     let marks = || std::fs::read_to_string(host.marks()).unwrap_or_default();
     let attempt = format!("k-{round}");

@@ -32,7 +32,7 @@ fn examples() -> Vec<Example<'static>> {
     found
 }
 
-/// Whether the answer has everything that is shown of it; `…` stands for anything.
+/// Whether the answer has everything that is shown of it; `…` matches anything.
 fn shows(shown: &Value, real: &Value) -> bool {
     match (shown, real) {
         (Value::Object(shown), Value::Object(real)) => shown

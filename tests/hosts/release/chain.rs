@@ -1,4 +1,4 @@
-//! Twenty tags of real source trees, one after another, and the way back.
+//! Twenty tags of real source trees, one after another, and the rollback.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -228,7 +228,7 @@ fn twenty_tags_arrive_exactly_share_files_and_roll_back() {
     stage.assert_live(&HOSTS, "qa", "qa-1");
 
     let bob = stage.person("bob", "approver");
-    // Without the git server: to what still stands, and to what was deleted long ago.
+    // Without the git server: to a release that still exists, and to one deleted long ago.
     let trees = [TAGS - 1, 2].map(|number| {
         (
             number,

@@ -26,7 +26,7 @@ fn with_three() -> Settings {
 
 const ODD: [&str; 3] = ["web1", "other", "web3"];
 
-/// Releases, breaks, releases in vain, mends, retries.
+/// Releases, breaks something, releases without success, repairs it, retries.
 fn survives(
     stage: &Stage,
     hosts: &[&str],

@@ -1,5 +1,5 @@
-//! Hands on a task that runs on real hosts: a host that fails while its siblings go on, one that is
-//! stopped, one that is left out, and a pause that nobody ends.
+//! Interventions in a task on real hosts: a host that fails while the others continue, one that is
+//! stopped, one that is skipped, and a pause that times out.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! What steps hand on to later ones: declared names only, to whom the template's page says.
+//! Outputs of steps for later ones: only declared names, only for the hosts that the template's page names.
 
 use crate::release::templates::{local_user, open};
 use crate::stage::{HOSTS, Settings, TEMPLATE};
@@ -69,7 +69,7 @@ retries = 100
     assert!((1..=HOSTS.len()).contains(&asked), "{asked}");
 }
 
-/// The agent's machine hands on to all hosts, a host to itself, and the later step's value counts.
+/// Outputs of the agent's machine are for all hosts, those of a host for itself; the later step's value counts.
 const HANDS_ON: &str = r#"
 [[stage.steps]]
 name = "build"

@@ -83,7 +83,7 @@ fn release_tag_waits_for_approval_of_its_exact_plan() {
     stage.assert_live(&HOSTS, "production", "release-1");
 }
 
-/// Otherwise whoever gets that account, or pushes under a name that is mapped to none, approves
+/// Otherwise a user who gets that account, or pushes under an unmapped name, approves
 /// alone what they pushed.
 #[test]
 fn pusher_without_an_account_is_unknown() {

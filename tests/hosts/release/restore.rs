@@ -122,7 +122,7 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
         told.contains("take backup") && told.contains("a backup of "),
         "{told}"
     );
-    // Whoever has looked may take it up again: it is looked for and approved anew.
+    // A user who has checked it may reopen it: its ref is checked and it is approved again.
     stage
         .api
         .post(&format!("/tasks/{waiting}/retry"), &json!({}));
@@ -160,7 +160,7 @@ fn a_backup_needs_no_agent_and_fits_into_a_pipe() {
     let to = piped_to.display().to_string();
     let told = run(&stage, &["restore", &to, "--replace"]);
     assert!(told.contains("the previous store is in"), "{told}");
-    // A backup without logs leaves those that stand there.
+    // A backup without logs leaves the existing ones.
     assert!(stage.path().join("data/logs/1").is_dir());
     stage.start_agent();
     stage.assert_live(&HOSTS, "qa", "qa-1");

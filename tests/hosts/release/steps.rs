@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::stage::{HOSTS, Settings, Stage, TEMPLATE};
 
-/// `qa-` tags run this template, which goes on after `use = "publish"`.
+/// `qa-` tags run this template, which continues after `use = "publish"`.
 fn with_steps(steps: &str, environment: &str) -> Settings {
     let switch =
         "[[stage]]\nname = \"switch\"\nhosts = \"{group}\"\n[[stage.steps]]\nuse = \"publish\"\n";
@@ -22,7 +22,7 @@ fn with_steps(steps: &str, environment: &str) -> Settings {
         )
 }
 
-/// All steps of this name: host and what is told of it.
+/// All steps of this name: host and status.
 fn steps<'a>(task: &'a Value, name: &str) -> Vec<(&'a str, &'a Value)> {
     let list = |value: &'a Value, key: &str| value[key].as_array().unwrap().iter();
     let mut found = Vec::new();
@@ -192,7 +192,7 @@ fn health(root: &Path) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let root = root.to_owned();
-    // It ends with the test's process; nobody is left to tell it so before.
+    // It ends with the test's process; nothing ends it before.
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let mut request = [0; 1024];

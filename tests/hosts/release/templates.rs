@@ -15,7 +15,7 @@ use crate::stage::{Settings, Stage};
 /// The two hosts of the group; others are those that steps name.
 const PAIR: [&str; 2] = ["web1", "web2"];
 
-/// What nobody may ever execute, split or quote differently.
+/// Text that must never be executed, split or quoted differently.
 const VERSION: &str = "1.0 $(touch pwned); 'x' \"y\" *";
 
 const TEMPLATE: &str = r#"
@@ -186,7 +186,7 @@ fn play() -> Played {
     let bob = stage.person("bob", "approver");
     let id = stage.propose("qa-1", &[("index.html", "one\n")]);
     let plan = stage.api.until_state(id, "waiting")["plan"].clone();
-    // What stands beside the template now is not what was planned.
+    // The scripts beside the template now differ from the planned ones.
     fs::write(
         stage.path().join("templates/arguments.sh"),
         "#!/bin/sh\nexit 7\n",

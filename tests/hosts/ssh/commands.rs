@@ -126,7 +126,7 @@ async fn fast_output_is_throttled_by_a_slow_reader() {
     assert!(matches!(error, RemoteError::TimedOut { .. }), "{error}");
     assert_eq!(error.reach(), Reach::Lost);
     assert!(!all_written.exists());
-    // The connection goes on, and what was abandoned is not in the way.
+    // The connection stays usable, and the abandoned script does not block it.
     assert_eq!(run(&connection, "echo on").await.stdout, b"on\n");
 }
 

@@ -117,10 +117,10 @@ async fn the_key_of_a_host_behind_a_jump_host_is_checked_too() {
     );
 }
 
-/// What tokio lets a task do in one turn before everything in it is told to wait for the next.
+/// tokio's budget: what a task may do in one turn before it has to yield.
 const TURN: usize = 128;
 
-/// Goes on when next to nothing of the turn is left, as one of hundreds of hosts in one task does.
+/// Resumes with almost no budget left, like one of hundreds of hosts in one task.
 struct Crowded<F> {
     inner: Pin<Box<F>>,
     turns: usize,

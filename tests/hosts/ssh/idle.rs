@@ -92,7 +92,7 @@ async fn kept_connection_that_was_cut_is_replaced() {
         assert_eq!(logins(&sshd), number);
         sshd.kill_sessions();
         if number % 2 == 0 {
-            // Else the next task comes before anything was heard of it.
+            // Else the next task comes before it is noticed.
             assert!(until(|| sshd.sessions().is_empty()));
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tagship::domain::host::Output;
 use tagship::engine::executor::effects::StepLogs;
 
-/// Output that nobody reads.
+/// Discarded output.
 pub(crate) struct NoLogs;
 
 struct NoOutput;

@@ -129,7 +129,7 @@ async fn a_store_of_every_former_format_opens_as_it_was() {
         let store = open(dir.path()).await;
         let now = written(&store).await;
         assert!(holds(&now, &then), "{}: {now:#}", fixture.display());
-        // And it goes on from there.
+        // And it continues from there.
         let next = store.propose(submission(3, 3), None, next_day()).await;
         assert_eq!(next.unwrap().id(), 5);
     }

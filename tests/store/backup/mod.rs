@@ -107,7 +107,7 @@ async fn restored(
     .await
 }
 
-/// What clients were told, by client: how many of its tasks are durable.
+/// By client: how many of its tasks were acknowledged as durable.
 #[derive(Clone)]
 struct Told {
     ids: Arc<Mutex<BTreeMap<usize, Vec<u64>>>>,
@@ -192,7 +192,7 @@ async fn check(dir: &Path, done: &RestoreReport, told: &BTreeMap<usize, Vec<u64>
         let held = matches!(&task.state, State::Withdrawn { by, .. } if by == "tagship restore");
         let own = events.len() - usize::from(held);
         assert_eq!(events[..own], before[..own], "task {id}");
-        assert!(task.state.at_rest(), "task {id} is {}", task.state);
+        assert!(task.state.is_settled(), "task {id} is {}", task.state);
         assert_eq!(held, done.held.contains(id), "task {id}");
         assert!(*id < done.next_id);
     }
@@ -448,7 +448,7 @@ async fn possibly_used_task_id_is_refused() {
     assert_eq!(restore(asked).await.unwrap().next_id, 10);
 }
 
-/// What goes on by itself when its time comes may have gone on since the backup.
+/// A task that resumes at its scheduled time may have resumed since the backup.
 #[tokio::test]
 async fn restored_agent_resumes_no_task_waiting_for_its_time() {
     let begun = serde_json::json!([

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The calls of a command that sync or rename, with the paths that they speak of.
+/// The calls of a command that sync or rename, with their paths.
 fn watched(directory: &Path, arguments: &[&str]) -> Vec<String> {
     let trace = directory.join("trace");
     let output = Command::new("strace")
@@ -128,7 +128,7 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
 /// Its caller syncs the directory, after the last of several files.
 const DIRECTORY_SYNCED_BY_CALLER: [&str; 1] = ["hooks/src/spool/rules.rs"];
 
-/// A new rename fails here until somebody says whether what it brings must be durable; one that must
+/// A new rename fails here until its entry says whether its result must be durable; one that must
 /// be has a sync before it in its own function, and one of the directory after it.
 #[test]
 fn every_rename_is_synced_or_justified() {

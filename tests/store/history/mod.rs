@@ -92,7 +92,7 @@ fn person() -> CommitPerson {
     }
 }
 
-/// Lands a task, and has somebody approve it.
+/// Lands a task and approves it.
 fn approve(store: &Store, id: u64, by: &str, comment: &str) {
     let description = Description {
         commit: commit(id),

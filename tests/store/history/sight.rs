@@ -1,4 +1,4 @@
-//! What is found by, and costs, somebody who sees only some places; and what a page of many tasks costs.
+//! Results and cost of a search by a user with access to some environments; cost of a page of many tasks.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tagship::store::{Among, Filter, Head, ListPosition, Store};
 use super::{at, at_once, found, propose, submission, text, world};
 use crate::counting::Counting;
 
-/// Everything that a search of somebody finds who sees only these places, in pages of this size.
+/// All results of a search by a user who sees only these environments, in pages of this size.
 fn seen(store: &Store, filter: &Filter, places: &[PermissionTarget], size: usize) -> Vec<u64> {
     let among = Among {
         places: Some(places),

@@ -1,5 +1,5 @@
 //! Every record that is taken in has one entry in the hook log, which says what became of it; any of
-//! them can be decided anew.
+//! them can be decided again.
 
 mod pushers;
 mod sweep;

@@ -52,7 +52,7 @@ fn push(
     said.clone_into(&mut record.pusher);
     key.clone_into(&mut record.ssh_key);
     *world.files.owner.lock().unwrap() = Some(owner);
-    let pusher = Pusher::of(said, key, owner, Some(GIT_USER));
+    let pusher = Pusher::from_record(said, key, owner, Some(GIT_USER));
     let published = world.config.rules_files().into_iter();
     let mut pushers = published.filter_map(|file| (file.repository == to).then_some(file.pushers));
     let pushers = pushers.next().flatten().unwrap();
@@ -79,9 +79,9 @@ fn pusher_is_identified_by_name_key_or_system_user() {
         (shop, GIT_USER, "uid:1", "", "daemon", Some("alice")),
         (shop, DAEMON, "", "", "daemon", Some("alice")),
         (shop, GIT_USER, "uid:1", KEY, PRINT, Some("alice")),
-        // A key that is nobody's is not whoever owns the process.
+        // An unknown key is not attributed to the owner of the process.
         (shop, GIT_USER, "uid:1", OTHER_KEY, OTHER_PRINT, None),
-        // What somebody else's record says is not believed.
+        // A record of another system user is not trusted.
         (shop, BIN, "alice.a", KEY, "bin", Some("bob")),
         // A name of the git server's is no system user's, and the other way round.
         (shop, GIT_USER, "daemon", "", "daemon", None),
@@ -109,7 +109,7 @@ fn replay_maps_the_key_by_the_current_configuration() {
     let submitter = task.submission.submitter.clone();
     assert_eq!(submitter.account.as_deref(), Some("carol"));
     assert_eq!(
-        submitter.who(),
+        submitter.display_name(),
         "carol",
         "no fingerprint where an account is known"
     );

@@ -71,7 +71,7 @@ fn changed_template_applies_to_the_next_records() {
     assert_eq!(shown(&world, 3), ["DB", "DB_PASSWORD"]);
 }
 
-/// Nobody can say then what is secret.
+/// It is unknown then what is secret.
 #[test]
 fn rule_values_of_an_unreadable_template_stay_hidden() {
     let directory = tempfile::tempdir().unwrap();

@@ -84,7 +84,7 @@ impl Repository {
         command
     }
 
-    /// The object that a full ref name stands on, as `git show-ref` says; `None` if it is not there.
+    /// Returns the object of a full ref name, by `git show-ref`; `None` if it does not exist.
     pub fn resolve(&self, reference: impl AsRef<OsStr>) -> Option<String> {
         let output = self
             .git()

@@ -1,4 +1,4 @@
-//! A TCP proxy on loopback that cuts connections or lets them stand still: at once, or after so
+//! A TCP proxy on loopback that cuts or stalls connections: at once, or after so
 //! many bytes in one direction.
 
 use std::io::{Read, Write};
@@ -20,11 +20,11 @@ pub enum Fault {
     None,
     /// Both sides see the end.
     CutAfter(Direction, u64),
-    /// Nothing moves any more, and nobody is told.
+    /// Nothing is forwarded any more, without notice to either side.
     StallAfter(Direction, u64),
-    /// The connections that stand then are cut; later ones pass.
+    /// The connections open then are cut; later ones pass.
     CutOnce(Direction, u64),
-    /// On those that stand then nothing moves any more; later ones pass.
+    /// The connections open then stall; later ones pass.
     StallOnce(Direction, u64),
 }
 
@@ -42,7 +42,7 @@ struct Shared {
     fault: Fault,
     passed: Mutex<[u64; 2]>,
     accepted: AtomicU64,
-    /// Connections before this one stand still.
+    /// Connections before this one stall.
     stalled: AtomicU64,
 }
 
@@ -58,7 +58,7 @@ impl Proxy {
         Self::start_at(SocketAddr::from(([127, 0, 0, 1], 0)), server, fault)
     }
 
-    /// Listens where it is told to.
+    /// Listens on the given address.
     pub fn start_at(address: SocketAddr, server: SocketAddr, fault: Fault) -> Self {
         let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
@@ -88,7 +88,7 @@ impl Proxy {
         self.address.port()
     }
 
-    /// Cuts what stands now; later connections pass.
+    /// Closes the open connections; later ones pass.
     pub fn cut(&self) {
         self.shared.cut();
     }

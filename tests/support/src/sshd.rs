@@ -163,7 +163,7 @@ impl Sshd {
         path
     }
 
-    /// Lets whoever holds the private half of `public` log in too.
+    /// Also accepts the key `public` for logins.
     pub fn authorize(&self, public: &Path) {
         let path = self.directory().join("authorized_keys");
         let mut text = fs::read_to_string(&path).unwrap();
@@ -171,7 +171,7 @@ impl Sshd {
         fs::write(path, text).unwrap();
     }
 
-    /// The server processes of the connections that stand now.
+    /// The server processes of the open connections.
     pub fn sessions(&self) -> BTreeSet<u32> {
         let parents = parents();
         let mut found = BTreeSet::new();
@@ -186,14 +186,14 @@ impl Sshd {
         found
     }
 
-    /// Ends the server's side of all connections without a word. The commands go on.
+    /// Ends the server's side of all connections without a message. The commands keep running.
     pub fn kill_sessions(&self) {
         for pid in self.sessions() {
             signal(pid, Signal::KILL);
         }
     }
 
-    /// Lets the server's side of all connections stand still.
+    /// Suspends the server's side of all connections.
     pub fn freeze_sessions(&self) {
         for pid in self.sessions() {
             signal(pid, Signal::STOP);

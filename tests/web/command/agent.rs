@@ -252,7 +252,7 @@ async fn each_request_reports_its_result() {
     );
 }
 
-/// As whom the agent knows whoever runs these tests.
+/// The user of these tests, as the agent sees them.
 pub(crate) fn me() -> String {
     let output = std::process::Command::new("id")
         .arg("-un")
@@ -429,7 +429,7 @@ async fn waiting_client_survives_an_agent_restart() {
     lab.world.ask_to_end();
     lab.world.ended().await;
 
-    // What happens while nobody answers is told afterwards.
+    // Events during an outage are reported afterwards.
     let task = lab.world.store.task(1).await.unwrap();
     lab.world.append(&task, to_the_end(Outcome::Stopped)).await;
     std::fs::remove_file(&lab.world.socket).unwrap();

@@ -440,7 +440,7 @@ fn a_target_that_the_login_user_cannot_write() {
     std::fs::create_dir(&above).unwrap();
     std::fs::set_permissions(&above, std::fs::Permissions::from_mode(0o555)).unwrap();
     if rustix::process::geteuid().is_root() {
-        // To root everything is writable: on the host we become nobody.
+        // Everything is writable for root: on the host we switch to the user `nobody`.
         let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups sh -s";
         world.sshd = Sshd::settings()
             .line(&format!("ForceCommand {nobody}"))

@@ -1,4 +1,4 @@
-//! `tagship hosts enroll`: a key is remembered only when somebody has said that it is right.
+//! `tagship hosts enroll`: a key is stored only after a user confirmed it.
 
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ impl Lab {
         path.display().to_string()
     }
 
-    /// On a terminal, at which somebody types this.
+    /// On a terminal, with this input.
     fn enroll_asked(&self, answer: &str) -> String {
         let program = env!("CARGO_BIN_EXE_tagship");
         let call = format!("{program} --config {} hosts enroll web1", self.config());
@@ -140,7 +140,7 @@ fn yes_option_stores_the_shown_host_key() {
 fn changed_host_key_never_replaces_the_old_one() {
     let lab = Lab::new();
     assert_eq!(lab.enroll(&["web1", "--yes"]).status, Some(0));
-    // Another key of the same type stands there now.
+    // Another key of the same type is there now.
     let other = Sshd::settings().start();
     let line = format!("[127.0.0.1]:{} {}\n", lab.sshd.port, other.host_key());
     std::fs::write(lab.known_hosts(), &line).unwrap();

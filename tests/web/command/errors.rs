@@ -1,4 +1,4 @@
-//! What people are told when it does not work: what is wrong, and what to do next.
+//! Error messages: what is wrong, and what to do next.
 
 use crate::command::test::Test;
 

@@ -1,4 +1,4 @@
-//! Hands on a running task, by the command line: one host skipped, stopped, let go on; a freeze that is
+//! Interventions in a running task, by command line: one host skipped, stopped, resumed; a freeze that is
 //! overridden; a pause that ends by itself.
 
 use tagship::domain::task::{Event, Pause, Task};
@@ -76,7 +76,7 @@ async fn single_host_is_resumed_while_the_others_wait() {
         "{gone}"
     );
     let task = lab.world.store.task(1).await.unwrap();
-    let held = &task.work.as_ref().unwrap().held;
+    let held = &task.work.as_ref().unwrap().held_hosts;
     let names: Vec<&str> = held.values().map(|held| held.host.as_str()).collect();
     assert_eq!(names, ["web-1", "web-3"]);
     let nobody = said(lab.local(&["resume", "1", "--host", "web-9"]));
@@ -99,14 +99,14 @@ async fn a_freeze_is_overridden_with_a_reason_by_an_admin() {
         "{refused}"
     );
     let task = lab.world.store.task(1).await.unwrap();
-    assert_eq!(task.work.unwrap().held.len(), 3, "nobody went on");
+    assert_eq!(task.work.unwrap().held_hosts.len(), 3, "nobody went on");
     holds(
         lab.local(&over)
             .stdout("task 1 is exempted from the freeze; it is running\n"),
     );
     let task = lab.world.store.task(1).await.unwrap();
-    assert_eq!(task.unfrozen.map(|said| said.by), Some(me()));
-    assert!(task.work.unwrap().held.is_empty());
+    assert_eq!(task.freeze_override.map(|said| said.by), Some(me()));
+    assert!(task.work.unwrap().held_hosts.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

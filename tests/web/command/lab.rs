@@ -1,5 +1,5 @@
 //! An agent's web over a store in memory, and the program that asks it: over the Unix socket, or over
-//! HTTP with somebody's token.
+//! HTTP with a user's token.
 
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -60,7 +60,7 @@ impl Lab {
             .arguments(arguments.iter().copied())
     }
 
-    /// The program as somebody with a token, far from the agent.
+    /// The program of a user with a token, on another machine.
     pub(crate) async fn remote(&self, name: &str, role: Role, arguments: &[&str]) -> Test {
         let account = match self.world.accounts.get(name).await {
             Ok(account) => account,

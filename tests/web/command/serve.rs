@@ -27,7 +27,7 @@ impl Agent {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let agent = Self { child };
         let (ready, is_ready) = std::sync::mpsc::channel();
-        // What it says later must be read as well, or it would stand still.
+        // Its later output must be read as well, or it would block.
         std::thread::spawn(move || {
             let mut said = Vec::new();
             for line in stderr.lines().map_while(Result::ok) {
@@ -81,7 +81,7 @@ fn failed_start_names_the_repair_command() {
             listen("localhost:8424"),
             "config.toml:3:10: `localhost:8424` is no address and port (invalid socket address syntax): write \"127.0.0.1:8424\"",
         ),
-        // Where nobody can make a directory.
+        // Where no directory can be created.
         (
             ALONE.replace("{dir}/spool", "/proc/tagship"),
             "run as root: install -d -m 3770 -o ",
@@ -114,7 +114,7 @@ fn agent_serves_until_a_signal_stops_it() {
 
         agent.signal(signal);
         assert_eq!(agent.child.wait().unwrap().code(), Some(0));
-        // The store is free again, and the account stands in it.
+        // The store is free again, and the account is in it.
         let again = beside(&["user", "add", "alice", "--role", "admin"]).said();
         assert!(again.stderr.contains("exists already"), "{again}");
     }

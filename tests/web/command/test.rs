@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// One run. Standard output, standard error and exit code are compared whole; `{dir}` in what is
-/// expected stands for the test's directory.
+/// expected is the test's directory.
 pub(crate) struct Test {
     directory: tempfile::TempDir,
     arguments: Vec<String>,

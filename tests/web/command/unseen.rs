@@ -1,4 +1,4 @@
-//! Tags that no hook told of, and that cannot be looked for on the git server: told wherever pushes
+//! Tags that no hook reported, and that cannot be queried on the git server: shown wherever pushes
 //! are listed.
 
 use std::time::Duration;

@@ -58,7 +58,7 @@ fn nowhere() -> ResolvedEnvironment {
     }
 }
 
-/// A template of these stages: what stands beside the name, and the steps.
+/// A template of these stages: the keys beside the name, and the steps.
 fn template(head: &str, stages: &[(&str, &str)]) -> Template {
     let mut text = format!("name = \"t\"\n{head}\n");
     for (index, (more, steps)) in stages.iter().enumerate() {
@@ -146,14 +146,14 @@ fn stage_without_hosts_is_refused_with_the_reason() {
     let refused = plan_of(&none_left, &here);
     assert!(matches!(refused, Err(PlanError::NoHosts { .. })));
     let refused = plan_of(&nowhere(), &here);
-    assert!(matches!(refused, Err(PlanError::NoPlace { .. })));
+    assert!(matches!(refused, Err(PlanError::NoDeployTarget { .. })));
 }
 
 #[test]
 fn only_releases_require_a_target_and_a_commit() {
     let release = template("", &RELEASE);
     let refused = plan_of(&nowhere(), &release);
-    assert!(matches!(refused, Err(PlanError::NoPlace { stage, .. }) if stage == "s0"));
+    assert!(matches!(refused, Err(PlanError::NoDeployTarget { stage, .. }) if stage == "s0"));
     let refused = Task::default().plan(&ground(), &release, "");
     assert!(matches!(refused, Err(PlanError::NoCommit { stage, .. }) if stage == "s0"));
     let elsewhere = template("", &[("hosts = \"caches\"", RUN)]);

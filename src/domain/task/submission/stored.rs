@@ -45,7 +45,7 @@ pub(super) struct StoredSubmission {
     #[serde(
         default,
         skip_serializing_if = "BTreeMap::is_empty",
-        deserialize_with = "numbered"
+        deserialize_with = "numeric_keys"
     )]
     hosts: BTreeMap<u8, Vec<String>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -61,7 +61,7 @@ pub(super) struct StoredSubmission {
 }
 
 /// Reads numeric keys: JSON keys are text, and serde does not convert them inside an event.
-fn numbered<'de, D: serde::Deserializer<'de>>(
+fn numeric_keys<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<u8, Vec<String>>, D::Error> {
     let groups = BTreeMap::<String, Vec<String>>::deserialize(deserializer)?;

@@ -25,7 +25,7 @@ pub(super) async fn fetch_and_plan(world: &World, task: &Task, object: String) -
     let landed = if task.submission.has_reference() {
         try_fetch_and_plan(world, task, object).await
     } else {
-        plan_alone(world, task).await
+        plan_without_commit(world, task).await
     };
     match landed {
         Ok(landed) => LandingOutcome::Landed(Box::new(landed)),
@@ -35,7 +35,7 @@ pub(super) async fn fetch_and_plan(world: &World, task: &Task, object: String) -
 
 impl From<LandingError> for LandingOutcome {
     fn from(error: LandingError) -> Self {
-        if error.is_passing() {
+        if error.is_transient() {
             Self::NotYet(error.to_string())
         } else {
             Self::Never(error.to_string())
@@ -59,7 +59,7 @@ async fn try_fetch_and_plan(
 ) -> Result<Landed, LandingOutcome> {
     let submission = &task.submission;
     let source = world
-        .catalog
+        .plan_source
         .source(&submission.project)
         .map_err(LandingOutcome::Never)?;
     let log = world.logs.step(task.id, plan::AGENT, "landing", 1);
@@ -72,10 +72,10 @@ async fn try_fetch_and_plan(
         .git
         .fetch(&source, &wanted, &|line| log.line(line))
         .await?;
-    let recipe = recipe(world, task).await?;
-    let placement = recipe.ground.placement.as_ref();
-    let hosts: Vec<&str> = recipe
-        .ground
+    let inputs = plan_inputs(world, task).await?;
+    let placement = inputs.environment.placement.as_ref();
+    let hosts: Vec<&str> = inputs
+        .environment
         .hosts
         .iter()
         .map(|host| host.name.as_str())
@@ -90,13 +90,13 @@ async fn try_fetch_and_plan(
     };
     let description = world.git.describe(&source, &question).await?;
     if submission.refuse_older
-        && let Some(refused) = goes_back(&description.comparisons)
+        && let Some(refused) = refusal_as_older(&description.comparisons)
     {
         return Err(LandingOutcome::Never(refused));
     }
     compared.live = releases;
     compared.relations = description.relations();
-    let (terms, waits) = freeze(world, task, &recipe, &description.commit).await?;
+    let (terms, waits) = freeze(world, task, &inputs, &description.commit).await?;
     let bytes = serde_json::to_vec(&description)
         .map_err(|error| LandingOutcome::Never(format!("description: {error}")))?;
     let description_blob = world.store.put_blob(&bytes).await?;
@@ -116,9 +116,9 @@ async fn try_fetch_and_plan(
 }
 
 /// Plans a task that releases nothing of a repository: queries neither git nor what is live.
-async fn plan_alone(world: &World, task: &Task) -> Result<Landed, LandingOutcome> {
-    let recipe = recipe(world, task).await?;
-    let (terms, waits) = freeze(world, task, &recipe, "").await?;
+async fn plan_without_commit(world: &World, task: &Task) -> Result<Landed, LandingOutcome> {
+    let inputs = plan_inputs(world, task).await?;
+    let (terms, waits) = freeze(world, task, &inputs, "").await?;
     Ok(Landed {
         commit: String::new(),
         object: String::new(),
@@ -129,11 +129,11 @@ async fn plan_alone(world: &World, task: &Task) -> Result<Landed, LandingOutcome
     })
 }
 
-async fn recipe(world: &World, task: &Task) -> Result<PlanInputs, LandingOutcome> {
+async fn plan_inputs(world: &World, task: &Task) -> Result<PlanInputs, LandingOutcome> {
     let disabled = world.store.disabled_hosts().await?;
     world
-        .catalog
-        .recipe(&task.submission, &disabled)
+        .plan_source
+        .plan_inputs(&task.submission, &disabled)
         .map_err(|none| match none {
             NoPlanInputs::Missing(reason) => LandingOutcome::Never(reason),
             NoPlanInputs::Unread(reason) => LandingOutcome::NotYet(reason),
@@ -144,7 +144,7 @@ async fn recipe(world: &World, task: &Task) -> Result<PlanInputs, LandingOutcome
 async fn freeze(
     world: &World,
     task: &Task,
-    recipe: &PlanInputs,
+    inputs: &PlanInputs,
     commit: &str,
 ) -> Result<(Terms, Waits), LandingOutcome> {
     let submission = &task.submission;
@@ -152,12 +152,12 @@ async fn freeze(
         parameters: &submission.parameters,
         secrets: &submission.secrets,
         unclassified: &submission.unclassified,
-        hosts: &recipe.given,
+        hosts: &inputs.given_hosts,
     };
-    let plan = plan::build(&recipe.ground, &recipe.template, commit, &asked)
+    let plan = plan::build(&inputs.environment, &inputs.template, commit, &asked)
         .map_err(|error| LandingOutcome::Never(error.to_string()))?;
     let now = world.clock.now();
-    world.store.put_template(&recipe.version, now).await?;
+    world.store.put_template(&inputs.version, now).await?;
     let account = account(world, submission).await?;
     let involved = submission.involved.iter();
     let terms = Terms {
@@ -184,8 +184,8 @@ async fn account<'s>(
         return Ok(Some(account));
     }
     let known = world
-        .people
-        .has(account)
+        .accounts
+        .has_account(account)
         .await
         .map_err(LandingOutcome::NotYet)?;
     Ok(known.then_some(account))
@@ -213,7 +213,7 @@ pub(in crate::engine::executor) async fn live_on(
 }
 
 /// Returns why a rule with `refuse_older` refuses, if it does.
-pub(in crate::engine::executor) fn goes_back(comparisons: &[Comparison]) -> Option<String> {
+pub(in crate::engine::executor) fn refusal_as_older(comparisons: &[Comparison]) -> Option<String> {
     comparisons
         .iter()
         .find_map(|comparison| match &comparison.relation {

@@ -13,35 +13,35 @@ use crate::engine::executor::effects::AgentProbe;
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// Why a check did not succeed.
-enum Unwell {
+enum ProbeFailure {
     /// It may be retried.
-    Now(String),
+    Retryable(String),
     /// A retry would not help, or would do harm.
-    Never(StepError),
+    Final(StepError),
 }
 
 /// Retries the check until it succeeds.
 pub(super) async fn check(
-    scene: &StepContext<'_>,
+    ctx: &StepContext<'_>,
     check: &HealthCheck,
 ) -> Result<StepResult, StepError> {
     let mut last = String::new();
     for number in 0..=check.retries {
         if number > 0 {
-            scene.wait(check.interval.max(INTERVAL_MIN)).await;
+            ctx.wait(check.interval.max(INTERVAL_MIN)).await;
         }
-        match ask(scene, check, number).await {
+        match probe(ctx, check, number).await {
             Ok(()) => {
-                scene.output.line("the check passed");
+                ctx.output.line("the check passed");
                 return Ok(StepResult::Done {
                     values: std::collections::BTreeMap::new(),
                 });
             }
-            Err(Unwell::Now(message)) => {
-                scene.output.line(&message);
+            Err(ProbeFailure::Retryable(message)) => {
+                ctx.output.line(&message);
                 last = message;
             }
-            Err(Unwell::Never(trouble)) => return Err(trouble),
+            Err(ProbeFailure::Final(error)) => return Err(error),
         }
     }
     Err(StepError::Failed(format!(
@@ -50,8 +50,12 @@ pub(super) async fn check(
     )))
 }
 
-async fn ask(scene: &StepContext<'_>, check: &HealthCheck, number: u32) -> Result<(), Unwell> {
-    let values = scene.values().await;
+async fn probe(
+    ctx: &StepContext<'_>,
+    check: &HealthCheck,
+    number: u32,
+) -> Result<(), ProbeFailure> {
+    let values = ctx.values().await;
     let question = match &check.probe {
         Probe::Http { url, status } => AgentProbe::Http {
             url: template::fill(url, &values),
@@ -70,50 +74,52 @@ async fn ask(scene: &StepContext<'_>, check: &HealthCheck, number: u32) -> Resul
                 outputs: Vec::new(),
                 secret_outputs: Vec::new(),
             };
-            return ask_on_host(scene, &program, number).await;
+            return probe_on_host(ctx, &program, number).await;
         }
     };
-    let answer = scene.world.probes.ask(question, check.timeout).await;
-    answer.map_err(Unwell::Now)
+    let answer = ctx.world.probes.check(question, check.timeout).await;
+    answer.map_err(ProbeFailure::Retryable)
 }
 
-async fn ask_on_host(
-    scene: &StepContext<'_>,
+async fn probe_on_host(
+    ctx: &StepContext<'_>,
     program: &Program,
     number: u32,
-) -> Result<(), Unwell> {
-    let work = scene.work;
+) -> Result<(), ProbeFailure> {
+    let work = ctx.work;
     let key = program::key(&work.task, work.at, work.attempt);
     // A check changes nothing, so it is repeated under a new name.
-    let nonce = scene.world.clock.now().as_millisecond();
-    let key = program::part(&key, &format!("{number}-{nonce}"));
+    let nonce = ctx.world.clock.now().as_millisecond();
+    let key = program::key_part(&key, &format!("{number}-{nonce}"));
     let limit = program.timeout;
-    let run = program::prepare(scene, program, key.clone());
-    let run = run.await.map_err(|trouble| match trouble {
-        StepError::Failed(message) | StepError::Unknown(message) => Unwell::Now(message),
+    let run = program::prepare(ctx, program, key.clone());
+    let run = run.await.map_err(|error| match error {
+        StepError::Failed(message) | StepError::Unknown(message) => {
+            ProbeFailure::Retryable(message)
+        }
     })?;
     let op = Op::Run {
-        place: work.place(),
+        place: work.target(),
         run,
     };
-    let output = scene.output.as_ref();
+    let output = ctx.output.as_ref();
     let message = match work
         .hosts
-        .perform(&work.plan.lane(work.at), &op, output)
+        .perform(&work.plan.host_with_user(work.at), &op, output)
         .await
     {
         Ok(Reply::Run(RunEnd::Ended { code: 0, values })) if values.is_empty() => return Ok(()),
         Ok(Reply::Run(RunEnd::Ended { code: 0, values })) => {
             let names: Vec<&str> = values.keys().map(String::as_str).collect();
-            return Err(Unwell::Never(program::undeclared(scene, &names)));
+            return Err(ProbeFailure::Final(program::undeclared(ctx, &names)));
         }
         // It still runs: a second one would run beside it.
         Ok(Reply::Run(RunEnd::Unended)) => {
-            return Err(Unwell::Never(program::unended(limit)));
+            return Err(ProbeFailure::Final(program::unended(limit)));
         }
         Ok(Reply::Run(RunEnd::BadOutput { why })) => why,
         Ok(Reply::Run(RunEnd::Ended { code, .. })) => {
-            format!("ended with {code}{}", scene.last.words())
+            format!("ended with {code}{}", ctx.last.text())
         }
         Ok(Reply::Run(end)) => format!("{end:?}"),
         Ok(other) => match unexpected(&other) {
@@ -122,16 +128,16 @@ async fn ask_on_host(
         Err(error @ HostError::Lost(_)) => {
             // It may still begin after the check is over: bar it, if the host can be reached.
             let op = Op::Kill {
-                deploy_to: super::context::kept_in(&work.task, &work.plan, work.at),
+                deploy_to: super::context::program_directory(&work.task, &work.plan, work.at),
                 key,
             };
             let _ = work
                 .hosts
-                .perform(&work.plan.lane(work.at), &op, output)
+                .perform(&work.plan.host_with_user(work.at), &op, output)
                 .await;
             error.to_string()
         }
         Err(error) => error.to_string(),
     };
-    Err(Unwell::Now(message))
+    Err(ProbeFailure::Retryable(message))
 }

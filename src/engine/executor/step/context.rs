@@ -16,11 +16,11 @@ use crate::engine::executor::effects::World;
 use crate::store::StoreError;
 
 /// How often an operation is tried if its connection is lost.
-pub(super) const TRIES: u32 = 3;
+pub(super) const ATTEMPTS_MAX: u32 = 3;
 
 /// Whether this executor made the intent durable, or a previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::engine::executor) enum IntentMadeBy {
+pub(in crate::engine::executor) enum IntentRecorded {
     Now,
     Before,
 }
@@ -35,7 +35,7 @@ pub(in crate::engine::executor) struct StepInputs {
     pub(in crate::engine::executor) fence: u64,
     pub(in crate::engine::executor) at: StepRef,
     pub(in crate::engine::executor) attempt: u32,
-    pub(in crate::engine::executor) begun: IntentMadeBy,
+    pub(in crate::engine::executor) begun: IntentRecorded,
     pub(in crate::engine::executor) tree: Arc<Mutex<Option<TreeDigest>>>,
     /// Receives the step's events before its result.
     pub(in crate::engine::executor) tells: mpsc::UnboundedSender<Event>,
@@ -54,8 +54,8 @@ impl From<StoreError> for StepError {
 }
 
 impl From<StepError> for StepResult {
-    fn from(trouble: StepError) -> Self {
-        match trouble {
+    fn from(error: StepError) -> Self {
+        match error {
             StepError::Failed(message) => Self::Failed {
                 message,
                 exit_code: None,
@@ -68,24 +68,24 @@ impl From<StepError> for StepResult {
 /// Returns the directory of a step's attempts on its host: beside the releases. If the step has its
 /// own user or host, or belongs to no project, it is a directory of the task's own, so that it
 /// shares no fence with others.
-pub(super) fn kept_in(task: &Task, plan: &Plan, at: StepRef) -> String {
+pub(super) fn program_directory(task: &Task, plan: &Plan, at: StepRef) -> String {
     let host = plan.host_name(at);
     let own = plan
         .step(at)
         .is_some_and(|step| step.user.is_some() || step.host.is_some());
     if let Some(placement) = plan.placement.as_ref().filter(|_| !own) {
-        return placement.on(host);
+        return placement.path_on(host);
     }
     let base = match &plan.named.local {
         Some(local) if host == AGENT => format!("{}/.tagship-tasks", local.directory),
         _ => TASKS.to_owned(),
     };
     // Hosts may share their homes.
-    format!("{base}/{}-{host}", begun(task))
+    format!("{base}/{}-{host}", started_text(task))
 }
 
 /// Returns a name for the task's work on hosts. It stays unique if the store is replaced.
-pub(super) fn begun(task: &Task) -> String {
+pub(super) fn started_text(task: &Task) -> String {
     let started = task.work.as_ref().map(|work| work.started.as_second());
     format!("{}-{:x}", task.id, started.unwrap_or_default().max(0))
 }
@@ -124,9 +124,9 @@ impl StepInputs {
         self.plan.log_name(self.at)
     }
 
-    pub(super) fn place(&self) -> DeployTarget {
+    pub(super) fn target(&self) -> DeployTarget {
         DeployTarget {
-            deploy_to: kept_in(&self.task, &self.plan, self.at),
+            deploy_to: program_directory(&self.task, &self.plan, self.at),
             fence: self.fence,
         }
     }
@@ -137,7 +137,7 @@ impl StepInputs {
             return None;
         }
         match self.at.way {
-            Direction::Forward => self.made_live(),
+            Direction::Forward => self.release_made_live(),
             Direction::Back => {
                 let work = self.task.work.as_ref()?;
                 work.live_before.get(&self.at.host)?.as_ref()
@@ -146,29 +146,31 @@ impl StepInputs {
     }
 
     /// Returns the release that the task makes live on this host.
-    pub(super) fn made_live(&self) -> Option<&ReleaseId> {
+    pub(super) fn release_made_live(&self) -> Option<&ReleaseId> {
         let work = self.task.work.as_ref()?;
-        Some(self.plan.target_on(self.host(), &work.release))
+        Some(self.plan.target_release(self.host(), &work.release))
     }
 }
 
 impl StepContext<'_> {
     /// Performs an operation that may be repeated.
     pub(super) async fn perform(&self, op: &Op) -> Result<Reply, StepError> {
-        match self.asked(op).await {
+        match self.perform_repeatable(op).await {
             Ok(reply) => Ok(reply),
-            Err(error) => Err(self.refused(&error).await),
+            Err(error) => Err(self.refusal(&error).await),
         }
     }
 
     /// Performs an operation that may be repeated, and retries it if the connection is lost.
-    pub(super) async fn asked(&self, op: &Op) -> Result<Reply, HostError> {
-        let host = &self.work.plan.lane(self.work.at);
+    pub(super) async fn perform_repeatable(&self, op: &Op) -> Result<Reply, HostError> {
+        let host = &self.work.plan.host_with_user(self.work.at);
         let mut attempt = 1;
         loop {
             let hosts = &self.work.hosts;
             let error = match hosts.perform(host, op, self.output.as_ref()).await {
-                Err(error) if matches!(error, HostError::Lost(_)) && attempt < TRIES => error,
+                Err(error) if matches!(error, HostError::Lost(_)) && attempt < ATTEMPTS_MAX => {
+                    error
+                }
                 answer => return answer,
             };
             self.output.line(&format!("{error}; trying again"));
@@ -178,18 +180,18 @@ impl StepContext<'_> {
     }
 
     /// Converts a refusal that a retry would not change.
-    pub(super) async fn refused(&self, error: &HostError) -> StepError {
+    pub(super) async fn refusal(&self, error: &HostError) -> StepError {
         if let HostError::Fenced { held, .. } = error {
             // A user who retries has seen the message and means it: later claims exceed that fence
             // on this host. (A fence made in this store is exceeded already.)
             let work = self.work;
-            let place = (
+            let target = (
                 work.plan.project.as_str(),
                 work.plan.environment.as_str(),
                 work.host(),
             );
-            if let Some(lift) = crate::domain::host::lift_above(work.claim, *held)
-                && let Err(error) = self.world.store.lift_fence(place, lift).await
+            if let Some(lift) = crate::domain::host::raise_above(work.claim, *held)
+                && let Err(error) = self.world.store.lift_fence(target, lift).await
             {
                 self.output.line(&error.to_string());
             }
@@ -206,7 +208,7 @@ impl StepContext<'_> {
 
     /// Returns the outputs of earlier steps on this host or on the agent's machine, under the
     /// plan's names. Of two values, that of the later step in the plan's order counts.
-    pub(super) fn handed_on(&self) -> BTreeMap<String, String> {
+    pub(super) fn step_outputs(&self) -> BTreeMap<String, String> {
         let (plan, here) = (&self.work.plan, self.work.at.host);
         let progress = self
             .work
@@ -223,7 +225,7 @@ impl StepContext<'_> {
         for (at, values) in done {
             let declared = values.iter().filter(|(name, _)| {
                 plan.step(*at)
-                    .is_some_and(|step| step.action.hands_on(name))
+                    .is_some_and(|step| step.action.has_output(name))
             });
             handed_on.extend(declared.map(|(name, value)| (name.clone(), value.clone())));
         }
@@ -234,7 +236,7 @@ impl StepContext<'_> {
     pub(super) async fn values(&self) -> BTreeMap<String, String> {
         let work = self.work;
         let (plan, task) = (&work.plan, &work.task);
-        let mut values = self.handed_on();
+        let mut values = self.step_outputs();
         // Approved values come last: no output of a step replaces them.
         values.extend(plan.parameters.clone());
         let submission = &task.submission;
@@ -244,9 +246,9 @@ impl StepContext<'_> {
         }
         let release = work.release().map(ToString::to_string).unwrap_or_default();
         let (tag, commit) = match (work.at.way, work.release()) {
-            (Direction::Back, Some(release)) => self.made_of(release).await,
+            (Direction::Back, Some(release)) => self.source_of(release).await,
             (Direction::Forward, Some(release)) if plan.commit.is_empty() => {
-                self.made_of(release).await
+                self.source_of(release).await
             }
             _ => (task.tag().to_owned(), plan.commit.clone()),
         };
@@ -271,7 +273,7 @@ impl StepContext<'_> {
     }
 
     /// Returns tag and commit of an earlier release; empty if another tool made it.
-    pub(super) async fn made_of(&self, release: &ReleaseId) -> (String, String) {
+    pub(super) async fn source_of(&self, release: &ReleaseId) -> (String, String) {
         let (plan, store) = (&self.work.plan, &self.world.store);
         let record = store
             .release(&plan.project, &plan.environment, release)

@@ -18,7 +18,7 @@ const LINE_CHARS: usize = 300;
 const MESSAGE_MAX: usize = 2_000;
 
 /// Returns a message, possibly from a host, cut to the maximum length.
-pub(super) fn cut(message: &str) -> String {
+pub(super) fn truncate(message: &str) -> String {
     match message.char_indices().nth(MESSAGE_MAX) {
         Some((end, _)) => format!("{} …", &message[..end]),
         None => message.to_owned(),
@@ -40,7 +40,7 @@ impl LastLine {
     }
 
     /// Returns `: LINE`, or nothing if nothing was printed.
-    pub(super) fn words(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         let text = String::from_utf8_lossy(&end);
         let lines = text.split(['\n', '\r']).map(str::trim);
@@ -76,8 +76,8 @@ pub(super) struct StepEvents {
     output: Arc<dyn Output>,
     at: StepRef,
     attempt: u32,
-    tells: mpsc::UnboundedSender<Event>,
-    begun: AtomicBool,
+    events: mpsc::UnboundedSender<Event>,
+    program_began: AtomicBool,
 }
 
 impl StepEvents {
@@ -85,20 +85,20 @@ impl StepEvents {
         output: Arc<dyn Output>,
         at: StepRef,
         attempt: u32,
-        tells: mpsc::UnboundedSender<Event>,
+        events: mpsc::UnboundedSender<Event>,
     ) -> Self {
         Self {
             output,
             at,
             attempt,
-            tells,
-            begun: AtomicBool::new(false),
+            events,
+            program_began: AtomicBool::new(false),
         }
     }
 
-    fn tell(&self, event: Event) {
+    fn send(&self, event: Event) {
         // The receiver is gone if the step was given up meanwhile.
-        let _ = self.tells.send(event);
+        let _ = self.events.send(event);
     }
 }
 
@@ -111,27 +111,27 @@ impl Output for StepEvents {
         self.output.line(text);
     }
 
-    fn begun(&self) {
-        if !self.begun.swap(true, Ordering::SeqCst) {
-            self.tell(Event::ProgramBegan {
+    fn program_began(&self) {
+        if !self.program_began.swap(true, Ordering::SeqCst) {
+            self.send(Event::ProgramBegan {
                 at: self.at,
                 attempt: self.attempt,
             });
         }
     }
 
-    fn away(&self, reason: &str, until: Timestamp) {
+    fn unreachable(&self, reason: &str, until: Timestamp) {
         self.line(&format!("{reason}; trying again until {until:.0}"));
-        self.tell(Event::HostAway {
+        self.send(Event::HostAway {
             at: self.at,
-            reason: cut(reason),
+            reason: truncate(reason),
             until,
         });
     }
 
-    fn back(&self) {
+    fn reachable(&self) {
         self.line("the host is there again");
-        self.tell(Event::HostBack { at: self.at });
+        self.send(Event::HostBack { at: self.at });
     }
 }
 
@@ -157,7 +157,7 @@ mod tests {
             for (at, piece) in printed.as_bytes().chunks(7).enumerate() {
                 last.write_at(7 * at as u64, piece);
             }
-            assert_eq!(last.words(), words, "{printed:?}");
+            assert_eq!(last.text(), words, "{printed:?}");
         }
     }
 }

@@ -7,12 +7,12 @@ use crate::domain::host::{Existing, Inodes, Op, Release, Reply, TreeDigest};
 use crate::domain::task::StepResult;
 
 /// Takes the fence, and checks that the host's target is there.
-pub(super) async fn look_up(scene: &StepContext<'_>) -> Result<StepResult, StepError> {
-    let Some(release) = scene.work.release() else {
+pub(super) async fn inspect(ctx: &StepContext<'_>) -> Result<StepResult, StepError> {
+    let Some(release) = ctx.work.release() else {
         return Err(StepError::Failed("the host has no target".to_owned()));
     };
     let op = Op::Prepare {
-        place: scene.work.place(),
+        target: ctx.work.target(),
         release: Release {
             id: release.clone(),
             digest: TreeDigest(String::new()),
@@ -23,18 +23,18 @@ pub(super) async fn look_up(scene: &StepContext<'_>) -> Result<StepResult, StepE
         shared: Vec::new(),
         existing: Existing::Found,
     };
-    let standing = match scene.perform(&op).await? {
+    let state = match ctx.perform(&op).await? {
         Reply::Prepared {
-            standing,
+            state,
             staged: true,
             ..
-        } => standing,
+        } => state,
         other => return Err(unexpected(&other)),
     };
-    let drift = drift(scene, &standing).await?;
-    scene.output.line(&format!("{release} is here"));
+    let drift = drift(ctx, &state).await?;
+    ctx.output.line(&format!("{release} is here"));
     Ok(StepResult::Staged {
-        live: standing.live,
+        live: state.live,
         files_sent: 0,
         bytes_sent: 0,
         drift,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::context::{IntentMadeBy, StepContext, StepError, TRIES, begun, unexpected};
+use super::context::{
+    ATTEMPTS_MAX, IntentRecorded, StepContext, StepError, started_text, unexpected,
+};
 use crate::domain::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
 use crate::domain::task::{Direction, StepRef, StepResult, Task};
 use crate::domain::template::{self, Directory, Program, ProgramCommand, SUPPLIED, StepAction};
@@ -21,59 +23,55 @@ pub(super) fn key(task: &Task, at: StepRef, attempt: u32) -> String {
         Direction::Forward => "",
         Direction::Back => "back-",
     };
-    let begun = begun(task);
+    let begun = started_text(task);
     format!("{begun}-{way}{}-{}-{attempt}", at.stage, at.step)
 }
 
 /// Returns the name of a further program of an attempt, or of a check's program. Stopping the
 /// attempt stops it, too.
-pub(super) fn part(key: &str, name: &str) -> String {
+pub(super) fn key_part(key: &str, name: &str) -> String {
     format!("{key}.{name}")
 }
 
 /// Runs a program to its end, or reads the result of an earlier start.
-pub(super) async fn run(
-    scene: &StepContext<'_>,
-    program: &Program,
-) -> Result<StepResult, StepError> {
-    let work = scene.work;
+pub(super) async fn run(ctx: &StepContext<'_>, program: &Program) -> Result<StepResult, StepError> {
+    let work = ctx.work;
     let key = key(&work.task, work.at, work.attempt);
-    let run = prepare(scene, program, key).await?;
+    let run = prepare(ctx, program, key).await?;
     let end = match work.begun {
-        IntentMadeBy::Now => follow(scene, program, run.clone()).await?,
-        IntentMadeBy::Before => match result_of(scene, &run.key).await? {
+        IntentRecorded::Now => follow(ctx, program, run.clone()).await?,
+        IntentRecorded::Before => match result_of(ctx, &run.key).await? {
             RunEnd::NotBegun if work.has_program() && !program.repeat => {
-                return Err(vanished(scene));
+                return Err(vanished(ctx));
             }
-            RunEnd::NotBegun | RunEnd::Running => follow(scene, program, run.clone()).await?,
+            RunEnd::NotBegun | RunEnd::Running => follow(ctx, program, run.clone()).await?,
             end => end,
         },
     };
     if end != RunEnd::Unknown || !program.repeat {
-        return judge(scene, program, end);
+        return step_result(ctx, program, end);
     }
-    scene
-        .output
+    ctx.output
         .line("it is unknown how it ended; it may be repeated, so it is");
-    let key = part(&run.key, "again");
-    let end = follow(scene, program, Run { key, ..run }).await?;
-    judge(scene, program, end)
+    let key = key_part(&run.key, "again");
+    let end = follow(ctx, program, Run { key, ..run }).await?;
+    step_result(ctx, program, end)
 }
 
 /// Returns the program with this step's values filled in.
 pub(super) async fn prepare(
-    scene: &StepContext<'_>,
+    ctx: &StepContext<'_>,
     program: &Program,
     key: String,
 ) -> Result<Run, StepError> {
-    let values = scene.values().await;
-    let command = command(scene, program, &values).await?;
-    let placement = scene.work.plan.placement.as_ref();
+    let values = ctx.values().await;
+    let command = command(ctx, program, &values).await?;
+    let placement = ctx.work.plan.placement.as_ref();
     let deploy_to = placement.map_or_else(
-        || scene.work.place().deploy_to,
-        |placement| placement.on(scene.work.host()),
+        || ctx.work.target().deploy_to,
+        |placement| placement.path_on(ctx.work.host()),
     );
-    let directory = match (&program.directory, scene.work.release()) {
+    let directory = match (&program.directory, ctx.work.release()) {
         (Directory::Release, Some(release)) => release.directory(&deploy_to),
         (Directory::Release, None) => deploy_to,
         (Directory::Home, _) => crate::domain::host::HOME.to_owned(),
@@ -89,12 +87,12 @@ pub(super) async fn prepare(
 }
 
 async fn command(
-    scene: &StepContext<'_>,
+    ctx: &StepContext<'_>,
     program: &Program,
     values: &BTreeMap<String, String>,
 ) -> Result<RunCommand, StepError> {
     // A placeholder refers to a parameter, not to any output of a step.
-    let plan = &scene.work.plan;
+    let plan = &ctx.work.plan;
     let known = |name: &String| {
         SUPPLIED.contains(&name.as_str())
             || plan.parameters.contains_key(name)
@@ -115,7 +113,7 @@ async fn command(
         }
         ProgramCommand::Script(name) => RunCommand::Script {
             name: name.clone(),
-            text: script(scene, name).await?,
+            text: script(ctx, name).await?,
             arguments,
         },
     })
@@ -123,20 +121,14 @@ async fn command(
 
 /// Returns the text of a script as of the plan. The file beside the template may have changed
 /// since; the stored text is compared with the approved digest.
-async fn script(scene: &StepContext<'_>, name: &str) -> Result<String, StepError> {
+async fn script(ctx: &StepContext<'_>, name: &str) -> Result<String, StepError> {
     let damaged = || {
         StepError::Failed(format!(
             "script {name} is not what the plan names; restore the store from a backup, or push a new tag"
         ))
     };
-    let digest = scene
-        .work
-        .plan
-        .named
-        .scripts
-        .get(name)
-        .ok_or_else(damaged)?;
-    let bytes = scene.world.store.blob(digest).await?;
+    let digest = ctx.work.plan.named.scripts.get(name).ok_or_else(damaged)?;
+    let bytes = ctx.world.store.blob(digest).await?;
     if format!("{:x}", Sha256::digest(&bytes)) != *digest {
         return Err(damaged());
     }
@@ -144,33 +136,33 @@ async fn script(scene: &StepContext<'_>, name: &str) -> Result<String, StepError
 }
 
 /// Starts or resumes an attempt, and waits for its end.
-async fn follow(scene: &StepContext<'_>, program: &Program, run: Run) -> Result<RunEnd, StepError> {
+async fn follow(ctx: &StepContext<'_>, program: &Program, run: Run) -> Result<RunEnd, StepError> {
     let key = run.key.clone();
     let op = Op::Run {
-        place: scene.work.place(),
+        place: ctx.work.target(),
         run,
     };
-    let host = &scene.work.plan.lane(scene.work.at);
-    let output = Listening {
-        output: scene.output.as_ref(),
-        begun: AtomicBool::new(scene.work.has_program()),
+    let host = &ctx.work.plan.host_with_user(ctx.work.at);
+    let output = BeginRecorder {
+        output: ctx.output.as_ref(),
+        program_began: AtomicBool::new(ctx.work.has_program()),
     };
-    for number in 1..=TRIES {
-        let lost = match scene.work.hosts.perform(host, &op, &output).await {
+    for number in 1..=ATTEMPTS_MAX {
+        let lost = match ctx.work.hosts.perform(host, &op, &output).await {
             Ok(Reply::Run(end)) => return Ok(end),
             Ok(other) => return Err(unexpected(&other)),
             Err(HostError::Lost(message)) => message,
-            Err(error) => return Err(scene.refused(&error).await),
+            Err(error) => return Err(ctx.refusal(&error).await),
         };
         output.line(&format!("connection lost: {lost}"));
         // Do not guess: query the host. A program that never began may be started. One that still
         // runs is followed, by requesting the same attempt again.
-        match result_of(scene, &key).await? {
-            RunEnd::NotBegun if output.begun.load(Ordering::SeqCst) && !program.repeat => {
-                return Err(vanished(scene));
+        match result_of(ctx, &key).await? {
+            RunEnd::NotBegun if output.program_began.load(Ordering::SeqCst) && !program.repeat => {
+                return Err(vanished(ctx));
             }
             RunEnd::NotBegun | RunEnd::Running => {
-                scene.wait(Duration::from_secs(number.into())).await;
+                ctx.wait(Duration::from_secs(number.into())).await;
             }
             end => return Ok(end),
         }
@@ -181,12 +173,12 @@ async fn follow(scene: &StepContext<'_>, program: &Program, run: Run) -> Result<
 }
 
 /// The output of a step's program; is notified when the program begins.
-struct Listening<'a> {
+struct BeginRecorder<'a> {
     output: &'a dyn Output,
-    begun: AtomicBool,
+    program_began: AtomicBool,
 }
 
-impl Output for Listening<'_> {
+impl Output for BeginRecorder<'_> {
     fn write_at(&self, offset: u64, bytes: &[u8]) {
         self.output.write_at(offset, bytes);
     }
@@ -195,36 +187,36 @@ impl Output for Listening<'_> {
         self.output.line(text);
     }
 
-    fn begun(&self) {
-        self.begun.store(true, Ordering::SeqCst);
-        self.output.begun();
+    fn program_began(&self) {
+        self.program_began.store(true, Ordering::SeqCst);
+        self.output.program_began();
     }
 
-    fn away(&self, reason: &str, until: Timestamp) {
-        self.output.away(reason, until);
+    fn unreachable(&self, reason: &str, until: Timestamp) {
+        self.output.unreachable(reason, until);
     }
 
-    fn back(&self) {
-        self.output.back();
+    fn reachable(&self) {
+        self.output.reachable();
     }
 }
 
 /// Returns the error for a program that the host reported as begun and no longer knows.
-fn vanished(scene: &StepContext<'_>) -> StepError {
+fn vanished(ctx: &StepContext<'_>) -> StepError {
     StepError::Unknown(format!(
         "it was begun, and {} knows nothing of it any more: was {}/.tagship/journal deleted there? Look \
          whether it ran or still runs",
-        scene.work.host(),
-        scene.work.place().deploy_to
+        ctx.work.host(),
+        ctx.work.target().deploy_to
     ))
 }
 
-async fn result_of(scene: &StepContext<'_>, key: &str) -> Result<RunEnd, StepError> {
+async fn result_of(ctx: &StepContext<'_>, key: &str) -> Result<RunEnd, StepError> {
     let op = Op::RunResult {
-        deploy_to: scene.work.place().deploy_to,
+        deploy_to: ctx.work.target().deploy_to,
         key: key.to_owned(),
     };
-    match scene.perform(&op).await {
+    match ctx.perform(&op).await {
         Ok(Reply::Run(end)) => Ok(end),
         Ok(other) => Err(unexpected(&other)),
         // It was begun, and the host can't be queried: that is no failure of the program.
@@ -234,23 +226,27 @@ async fn result_of(scene: &StepContext<'_>, key: &str) -> Result<RunEnd, StepErr
     }
 }
 
-fn judge(scene: &StepContext<'_>, program: &Program, end: RunEnd) -> Result<StepResult, StepError> {
+fn step_result(
+    ctx: &StepContext<'_>,
+    program: &Program,
+    end: RunEnd,
+) -> Result<StepResult, StepError> {
     match end {
-        RunEnd::Ended { code: 0, values } => handed_on(scene, values),
+        RunEnd::Ended { code: 0, values } => declared_outputs(ctx, values),
         RunEnd::BadOutput { why } => Err(StepError::Failed(why)),
         RunEnd::Ended { code, .. } => Ok(StepResult::Failed {
             message: format!(
                 "ended with {code}{}; see `tagship log {} --host {}`",
-                scene.last.words(),
-                scene.work.task.id,
-                scene.work.host()
+                ctx.last.text(),
+                ctx.work.task.id,
+                ctx.work.host()
             ),
             exit_code: Some(code),
         }),
         RunEnd::TimedOut => Err(StepError::Failed(format!(
             "did not end within {} s and was ended{}",
             program.timeout.as_secs(),
-            scene.last.words()
+            ctx.last.text()
         ))),
         RunEnd::Unended => Err(unended(program.timeout)),
         RunEnd::NotBegun => Err(StepError::Failed("it was not started".to_owned())),
@@ -262,13 +258,13 @@ fn judge(scene: &StepContext<'_>, program: &Program, end: RunEnd) -> Result<Step
 
 /// Returns the outputs that the approved plan declares. Any other output could replace approved
 /// values or change what later steps run.
-fn handed_on(
-    scene: &StepContext<'_>,
+fn declared_outputs(
+    ctx: &StepContext<'_>,
     values: BTreeMap<String, String>,
 ) -> Result<StepResult, StepError> {
-    let work = scene.work;
+    let work = ctx.work;
     let action = work.plan.step(work.at).map(|step| &step.action);
-    let declared = |name: &String| action.is_some_and(|action| action.hands_on(name));
+    let declared = |name: &String| action.is_some_and(|action| action.has_output(name));
     let others: Vec<&str> = values
         .keys()
         .filter(|name| !declared(name))
@@ -277,13 +273,13 @@ fn handed_on(
     if others.is_empty() {
         return Ok(StepResult::Done { values });
     }
-    Err(undeclared(scene, &others))
+    Err(undeclared(ctx, &others))
 }
 
 /// Returns the error for a step that wrote undeclared names to `$TAGSHIP_OUTPUT`.
-pub(super) fn undeclared(scene: &StepContext<'_>, names: &[&str]) -> StepError {
-    let plan = &scene.work.plan;
-    let step = plan.step(scene.work.at);
+pub(super) fn undeclared(ctx: &StepContext<'_>, names: &[&str]) -> StepError {
+    let plan = &ctx.work.plan;
+    let step = plan.step(ctx.work.at);
     let remedy = match step.map(|step| &step.action) {
         Some(StepAction::Run(_)) => format!(
             "name it in `outputs` or `secret_outputs` of step {} in template {} and push a new tag, or do not write it",

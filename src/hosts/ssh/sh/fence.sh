@@ -29,7 +29,7 @@ ts_see() {
     ts_look "$@"
     [ -n "$ts_odd" ] || return 0
     if [ -n "$ts_high" ]; then
-        ts_refuse "$1/$2-$ts_odd is none of tagship's, its number is a time far ahead: if no other agent releases to $ts_at, delete it (rm -rf $1/$2-$ts_odd), then retry"
+        ts_refuse "$1/$2-$ts_odd is not tagship's, its number is a time far ahead: if no other agent releases to $ts_at, delete it (rm -rf $1/$2-$ts_odd), then retry"
     fi
     ts_refuse "$1/$2-$ts_odd has a number that is a time far ahead: if no other agent releases to $ts_at, rename it (mv -T $1/$2-$ts_odd $1/$2-0), then retry"
 }
@@ -50,7 +50,7 @@ ts_take() {
     return 2
 }
 ts_no_fence() {
-    ts_refuse "cannot take fence $ts_fence in $ts_base: $ts_error; if somebody emptied that directory, run: mkdir -p $ts_base/fence-0/turn-0 $ts_base/journal $ts_base/manifests"
+    ts_refuse "cannot take fence $ts_fence in $ts_base: $ts_error; if that directory was emptied, run: mkdir -p $ts_base/fence-0/turn-0 $ts_base/journal $ts_base/manifests"
 }
 # Reports why our directory is gone. Never returns.
 ts_overtaken() {

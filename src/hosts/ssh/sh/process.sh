@@ -1,7 +1,7 @@
 # Processes, from /proc. The processes of an attempt are those of the session of its program, and
 # any that carry its cookie; the own session of the runner (pump, watch) is separate.
 
-# ts_process PID: sets ts_stat_state, ts_stat_session and ts_stat_start; 1 if there is none. The
+# ts_process PID: sets ts_stat_state, ts_stat_session and ts_stat_start; 1 if it does not run. The
 # name in the second field may contain anything, including blanks and newlines.
 ts_process() {
     ts_stat_text=

@@ -30,7 +30,7 @@ async fn last_admin_cannot_be_demoted_disabled_or_removed() {
         is_last(changed.map(|_| ()));
     }
     is_last(world.accounts.remove("alice", Commit::new()).await);
-    // An admin who is not let in manages nobody.
+    // A disabled admin manages no account.
     world.set("bob", status(Status::Disabled)).await;
     world.set("bob", role(Role::Admin)).await;
     is_last(world.accounts.remove("alice", Commit::new()).await);
@@ -50,7 +50,11 @@ async fn concurrent_mutual_demotion_leaves_one_admin() {
     let mut viewer: AccountRecord = decode("bob", &bob.value).unwrap();
     viewer.account.role = Role::Viewer;
     let commit = Commit::new().put("account/bob", encode("bob", &viewer).unwrap());
-    let guard = world.accounts.while_another_manages("alice").await.unwrap();
+    let guard = world
+        .accounts
+        .requires_another_admin("alice")
+        .await
+        .unwrap();
     kv.commit(commit).await.unwrap();
     let overtaken = world.accounts.commit("alice", guard).await.unwrap();
     assert!(matches!(overtaken, Committed::Conflict));

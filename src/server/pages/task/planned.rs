@@ -34,7 +34,7 @@ pub(super) fn planned(plan: &Plan) -> Vec<Planned> {
                 name: stage.name.clone(),
                 hosts: text::list(
                     &stage
-                        .places()
+                        .host_names()
                         .into_iter()
                         .map(str::to_owned)
                         .collect::<Vec<_>>(),
@@ -81,7 +81,7 @@ fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
         Gate::Hand => notes.push("manual gate on each host".to_owned()),
         Gate::Timed => notes.push("timed gate".to_owned()),
     }
-    notes.extend(step.action.outputs_in_words());
+    notes.extend(step.action.describe_outputs());
     if let Some(digest) = step
         .action
         .script()
