@@ -47,7 +47,7 @@ const READ: [(&str, &str); 18] = [
     ),
     (
         "src/hosts/ssh/sh/fence.sh",
-        "$1/$2-$ts_odd is none of tagship's, its number is a time far ahead: if no other agent releases to $ts_at, delete it (rm -rf $1/$2-$ts_odd), then retry",
+        "$1/$2-$ts_odd is not tagship's, its number is a time far ahead: if no other agent releases to $ts_at, delete it (rm -rf $1/$2-$ts_odd), then retry",
     ),
     (
         "src/hosts/ssh/sh/fence.sh",
@@ -118,7 +118,7 @@ fn files(directory: &std::path::Path, found: &mut Vec<(String, String)>) {
 #[test]
 fn destructive_advice_was_reviewed() {
     let mut sources = Vec::new();
-    // What people are told of hosts comes from these alone.
+    // Users learn about hosts only from these.
     for directory in ["domain/host", "engine/executor", "hosts", "setup/doctor"] {
         files(&std::path::Path::new("src").join(directory), &mut sources);
     }

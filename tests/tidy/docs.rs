@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::pages::pages;
 use crate::{Source, report, sources};
 
-/// What stands between backticks, with what follows it.
+/// The text between backticks, with what follows it.
 fn spans(text: &str) -> impl Iterator<Item = (&str, &str)> {
     // Blocks of code are not about tests, and their fences would put spans out of step.
     let prose = text.split("```").step_by(2);

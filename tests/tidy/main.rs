@@ -8,6 +8,7 @@ mod circles;
 mod docs;
 mod pages;
 mod source;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -234,7 +235,7 @@ fn type_names_are_unique() {
 
 #[test]
 fn no_test_sleeps() {
-    // A poll with a deadline is the last resort, and stands in `tests/support` alone.
+    // A poll with a deadline is the last resort, and is allowed only in `tests/support`.
     let sleeps = ["thread::sleep", "time::sleep"];
     let mut complaints = BTreeSet::new();
     for source in sources(&["src", "hooks/src", "tests"]) {

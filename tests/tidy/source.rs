@@ -9,11 +9,11 @@ pub(crate) struct Source {
     pub(crate) path: String,
     /// The module of `lib.rs` to which it belongs; `main` for the program.
     pub(crate) module: String,
-    /// As it stands.
+    /// The unchanged text.
     pub(crate) text: String,
     /// The same lines without comments, the insides of texts, and tests.
     pub(crate) code: String,
-    /// The tests alone, as they stand.
+    /// Only the tests, unchanged.
     pub(crate) tests: String,
 }
 
