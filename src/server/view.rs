@@ -89,7 +89,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         commit: task.commit().map(str::to_owned),
         state: task.state.name().to_owned(),
         detail: detail(task, head, plan, ahead),
-        at_rest: task.state.at_rest(),
+        at_rest: task.state.is_settled(),
         schedule: submission.schedule,
         template: submission.template.clone(),
         template_version: plan.map(|plan| plan.template_digest.clone()),
@@ -187,7 +187,7 @@ fn detail(task: &Task, head: &Head, plan: Option<&Plan>, ahead: Option<&Head>) -
 /// Returns `look on web1 and web2`: the steps whose gates hold hosts.
 fn held(task: &Task, plan: &Plan) -> Option<String> {
     let mut hosts_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for (at, held) in &task.work.as_ref()?.held {
+    for (at, held) in &task.work.as_ref()?.held_hosts {
         if held.gate == Gate::Hand {
             let hosts = hosts_of.entry(&plan.step(*at)?.name).or_default();
             hosts.push(plan.host_name(*at).to_owned());
@@ -234,7 +234,7 @@ fn frozen(task: &Task, calendar: &Calendar, now: Timestamp) -> Option<FrozenView
         name: frozen.freeze.name.clone(),
         reason: frozen.freeze.reason.clone(),
         until: frozen.until,
-        overridden_by: task.unfrozen_at(now).map(str::to_owned),
+        overridden_by: task.freeze_override_at(now).map(str::to_owned),
     })
 }
 
@@ -283,7 +283,7 @@ fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
         return None;
     }
     let mut stage = stage_view(task, plan, Direction::Back, plan.publish_stage()?);
-    if went_back && task.state.at_rest() {
+    if went_back && task.state.is_settled() {
         // Hosts that had not switched have nothing to roll back.
         stage.hosts.retain(|host| {
             let begun =
@@ -322,7 +322,7 @@ fn stage_view(task: &Task, plan: &Plan, way: Direction, number: usize) -> StageV
         name: stage.name.clone(),
         gate: stage.gate,
         batch: stage.batch,
-        hosts: stage.places().iter().enumerate().map(host).collect(),
+        hosts: stage.host_names().iter().enumerate().map(host).collect(),
     }
 }
 
@@ -357,7 +357,7 @@ fn step_view(task: &Task, plan: &Plan, at: StepRef) -> StepView {
     let Some(progress) = work.and_then(|work| work.steps.get(&at)) else {
         if work.is_some_and(|work| work.skipped.contains_key(&at.host)) {
             view.state = StepState::Skipped;
-        } else if work.is_some_and(|work| work.held.contains_key(&at)) {
+        } else if work.is_some_and(|work| work.held_hosts.contains_key(&at)) {
             view.state = StepState::Held;
         }
         return view;
@@ -365,7 +365,7 @@ fn step_view(task: &Task, plan: &Plan, at: StepRef) -> StepView {
     let StepProgress {
         began,
         end,
-        away: gone,
+        unreachable: gone,
         ..
     } = progress;
     view.started_at = Some(*began);
@@ -446,13 +446,13 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         None => String::new(),
     };
     let detail = match &recorded.event {
-        Event::Claimed { .. } | Event::RefStands | Event::ProgramBegan { .. } => return None,
+        Event::Claimed { .. } | Event::RefConfirmed | Event::ProgramBegan { .. } => return None,
         Event::Proposed(submission) => format!("by {}", submission.submitter.name),
         Event::Joined { submitter } => format!("by {submitter}"),
         Event::RefDoubted | Event::Due => String::new(),
         Event::Landed(landed) => landed.commit.clone(),
         Event::Compared { with, .. } => format!("{} is live", api::names(&with.live)),
-        Event::Approved(approval) => format!("by {}", approval.said_by()),
+        Event::Approved(approval) => format!("by {}", approval.attribution()),
         Event::Rejected { by, reason } | Event::Withdrawn { by, reason } => {
             because(format!("by {by}"), reason)
         }

@@ -17,16 +17,16 @@ pub struct ReleaseId(pub String);
 impl ReleaseId {
     /// Returns the name for a release of this commit, made at this time.
     #[must_use]
-    pub fn new(made: Timestamp, commit: &str) -> Self {
+    pub fn new(created: Timestamp, commit: &str) -> Self {
         let commit: String = commit.chars().take(7).collect();
-        Self(format!("{}-{commit}", made.strftime("%Y%m%d-%H%M%S")))
+        Self(format!("{}-{commit}", created.strftime("%Y%m%d-%H%M%S")))
     }
 
     /// Returns the time in the name; `None` if tagship did not make the name.
     #[must_use]
-    pub fn made_at(&self) -> Option<Timestamp> {
-        let made = DateTime::strptime("%Y%m%d-%H%M%S", self.0.get(..15)?).ok()?;
-        Some(made.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    pub fn created_at(&self) -> Option<Timestamp> {
+        let created = DateTime::strptime("%Y%m%d-%H%M%S", self.0.get(..15)?).ok()?;
+        Some(created.to_zoned(TimeZone::UTC).ok()?.timestamp())
     }
 
     /// Whether it names a directory in `releases/`.
@@ -104,7 +104,7 @@ pub struct HostState {
 
 impl HostState {
     /// Returns the releases that are there, whichever tool made them.
-    pub fn there(&self) -> impl Iterator<Item = &ReleaseId> {
+    pub fn all_releases(&self) -> impl Iterator<Item = &ReleaseId> {
         let own = self.releases.iter().map(|release| &release.id);
         own.chain(&self.others)
     }

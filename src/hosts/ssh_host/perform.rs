@@ -17,11 +17,12 @@ use crate::hosts::sync;
 
 /// The limit for a script that works on whole trees; a dead connection is noticed far earlier.
 const TREE_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+
 impl SshHosts {
     async fn dispatch(&self, host: &str, op: &Op, output: &dyn Output) -> Result<Reply, HostError> {
         match op {
             Op::Prepare {
-                place,
+                target,
                 release,
                 base,
                 removed,
@@ -31,35 +32,35 @@ impl SshHosts {
             } => {
                 let base = base.as_ref().map(|base| (base, *inodes));
                 let script =
-                    |turn| sync::prepare(place, turn, release, base, removed, shared, *existing);
-                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
+                    |turn| sync::prepare(target, turn, release, base, removed, shared, *existing);
+                let lines = self.claimed(host, target, TREE_TIMEOUT, &script).await?;
                 sync::read_prepared(&lines)
             }
             Op::Transfer {
-                place,
+                target,
                 from,
                 set,
                 inodes,
-            } => transfer::transfer(self, host, place, from, (set, *inodes)).await,
+            } => transfer::transfer(self, host, target, from, (set, *inodes)).await,
             Op::Seal {
-                place,
+                target,
                 release,
                 owner,
             } => {
-                let script = |turn| sync::seal(place, turn, release, owner.as_deref());
-                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
+                let script = |turn| sync::seal(target, turn, release, owner.as_deref());
+                let lines = self.claimed(host, target, TREE_TIMEOUT, &script).await?;
                 sync::read_sealed(&lines)
             }
             Op::Inspect { deploy_to } => self.inspect(host, deploy_to).await.map(Reply::Inspected),
             Op::Publish {
-                place,
+                target,
                 release,
                 over,
                 key,
                 existing,
             } => {
-                let script = |turn| publish::publish(place, turn, release, over, key, *existing);
-                let lines = self.claimed(host, place, SCRIPT_TIMEOUT, &script).await?;
+                let script = |turn| publish::publish(target, turn, release, over, key, *existing);
+                let lines = self.claimed(host, target, SCRIPT_TIMEOUT, &script).await?;
                 publish::read_published(&lines)
             }
             Op::Run { place, run } => follow::run(self, host, place, run, output).await,
@@ -82,14 +83,14 @@ impl SshHosts {
                 }
             }
             Op::Prune {
-                place,
+                target,
                 keep,
                 protect,
                 failed,
             } => {
-                let script = |turn| publish::prune(place, turn, *keep, protect, failed);
-                let lines = self.claimed(host, place, TREE_TIMEOUT, &script).await?;
-                publish::read_pruned(&lines, &place.deploy_to)
+                let script = |turn| publish::prune(target, turn, *keep, protect, failed);
+                let lines = self.claimed(host, target, TREE_TIMEOUT, &script).await?;
+                publish::read_pruned(&lines, &target.deploy_to)
             }
         }
     }
@@ -109,8 +110,8 @@ impl SshHosts {
                 Ok(()) = changes.changed() => {
                     let away = changes.borrow_and_update().clone();
                     match away {
-                        Some(Unreachable { reason, until }) => output.away(&reason, until),
-                        None => output.back(),
+                        Some(Unreachable { reason, until }) => output.unreachable(&reason, until),
+                        None => output.reachable(),
                     }
                 }
             }
