@@ -294,12 +294,12 @@ fn rollback_plan_reaches_the_hosts_as_they_are_configured_now() {
         ..host("web1", None)
     };
     let present = [("web1".to_owned(), moved.clone())].into();
-    let back = plan().going_back().unwrap();
+    let back = plan().rollback().unwrap();
     let now = back.on_present(&present, |host| host.name == "web2");
     assert!(now.stages.iter().all(|stage| stage.hosts == ["web1"]));
     assert_eq!(now.host("web1"), Some(&moved));
     assert_eq!(now.left_out, ["web2"]);
-    assert!(now.going_back().unwrap().left_out.is_empty());
+    assert!(now.rollback().unwrap().left_out.is_empty());
 }
 
 #[test]

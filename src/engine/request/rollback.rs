@@ -135,7 +135,7 @@ pub async fn roll_back(
 /// Returns the plan for the hosts as they are configured now. `given` hosts never were.
 fn on_present(plan: Plan, given: &[String], hosts: PresentHosts<'_>) -> Result<Plan, RequestError> {
     let is_gone = |host: &PlannedHost| {
-        let is_given = given.iter().any(|given| host.is_called(given));
+        let is_given = given.iter().any(|given| host.has_name(given));
         !hosts.enabled.contains_key(&host.name)
             && (hosts.disabled.contains(&host.name) || !is_given)
     };
