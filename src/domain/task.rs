@@ -65,7 +65,7 @@ pub struct Task {
     pub landed_at: Option<Timestamp>,
     pub approvals: Vec<Approval>,
     /// Since when the ref must be checked first: a push that deletes or moves it was reported.
-    pub doubted_since: Option<Timestamp>,
+    pub doubted: Option<Timestamp>,
     /// Why a ref in doubt could not be checked, if that has lasted long.
     pub ref_error: Option<String>,
     /// Why it has not landed yet, if landing did not succeed at once.
@@ -118,7 +118,7 @@ impl Task {
             landed: None,
             landed_at: None,
             approvals: Vec::new(),
-            doubted_since: None,
+            doubted: None,
             ref_error: None,
             landing_error: None,
             freeze_override: None,
@@ -198,9 +198,7 @@ impl Task {
                 });
                 None
             }
-            (State::Scheduled { .. }, Event::Due) if self.doubted_since.is_none() => {
-                Some(State::Queued)
-            }
+            (State::Scheduled { .. }, Event::Due) if self.doubted.is_none() => Some(State::Queued),
             (
                 State::Queued
                 | State::Running
@@ -250,17 +248,17 @@ impl Task {
     fn apply_ref_event(&mut self, event: &Event, time: Timestamp) -> bool {
         match (&self.state, event) {
             (State::Proposed | State::Waiting | State::Scheduled { .. }, Event::RefDoubted) => {
-                self.doubted_since = Some(time);
+                self.doubted = Some(time);
             }
             (
                 State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued,
                 Event::RefConfirmed,
             ) => {
-                self.doubted_since = None;
+                self.doubted = None;
                 self.ref_error = None;
             }
             (State::Waiting | State::Scheduled { .. }, Event::RefUnseen { reason })
-                if self.doubted_since.is_some() =>
+                if self.doubted.is_some() =>
             {
                 self.ref_error = Some(reason.clone());
             }
@@ -330,18 +328,18 @@ impl Task {
         self.landing_error = None;
         match (&self.landed, &self.work, self.submission.schedule) {
             (Some(_), _, Schedule::New) => {
-                self.doubted_since = Some(self.created);
+                self.doubted = Some(self.created);
                 // Its approval timeout starts again, as for a task that lands now.
                 self.landed_at = Some(time);
                 State::Waiting
             }
             // Its work so far was done by this plan.
             (Some(_), Some(_), _) => {
-                self.doubted_since = Some(self.created);
+                self.doubted = Some(self.created);
                 State::Scheduled { at: time }
             }
             _ => {
-                self.doubted_since = None;
+                self.doubted = None;
                 self.landed = None;
                 State::Proposed
             }
@@ -357,9 +355,7 @@ impl Task {
     ) -> Result<Option<State>, ()> {
         match (state, event) {
             (State::Queued, Event::Started { release })
-                if self.fence.is_some()
-                    && self.landed.is_some()
-                    && self.doubted_since.is_none() =>
+                if self.fence.is_some() && self.landed.is_some() && self.doubted.is_none() =>
             {
                 // A retried task keeps its release and its progress.
                 self.work
@@ -390,9 +386,7 @@ impl Task {
                 self.work.as_mut().ok_or(())?.ask_about_stop();
                 Ok(Some(State::Paused { why: why.clone() }))
             }
-            (State::Running, Event::Held { at, host, gate }) => {
-                self.hold_at_gate(*at, host, *gate, time)
-            }
+            (State::Running, Event::Held { at, host, gate }) => self.hold(*at, host, *gate, time),
             (_, Event::Continued { .. } | Event::Due) => self.gate_event(state, event, time),
             (_, Event::HostStopRequested { .. } | Event::HostSkipped { .. }) => {
                 self.host_event(state, event)

@@ -259,7 +259,7 @@ fn reported_tag_deletion_is_checked_until_landing_timeout() {
     at_once(sim.store().append(&sim.task(id), vec![doubted])).unwrap();
     sim.rest();
     let task = sim.task(id);
-    assert_eq!((task.state, task.doubted_since), (State::Waiting, None));
+    assert_eq!((task.state, task.doubted), (State::Waiting, None));
     assert!(
         task.updated.duration_since(told).as_secs() >= 300,
         "it was believed too early"

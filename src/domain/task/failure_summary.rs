@@ -252,7 +252,7 @@ mod tests {
         failed.extend((3..=10).map(|number| reach(&format!("web{number}"), number)));
         assert_eq!(
             summarize(&failed),
-            format!("web1, web2 and 8 more: {same}; db: web10 is no host")
+            format!("web1, web2 and 8 more: {same}; db: sync: web10 is no host")
         );
         // A name within another is no name.
         assert_eq!(

@@ -55,7 +55,7 @@ fn failed_ref_lookup_reason_is_kept_until_the_ref_is_seen() {
     tell(&mut task, unseen()).unwrap();
     assert_eq!(task.ref_error.as_deref(), Some("the server is away"));
     tell(&mut task, Event::RefConfirmed).unwrap();
-    assert_eq!((task.ref_error, task.doubted_since), (None, None));
+    assert_eq!((task.ref_error, task.doubted), (None, None));
 }
 
 #[test]

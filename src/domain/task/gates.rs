@@ -65,7 +65,7 @@ impl Task {
         if waits { Ok(()) } else { Err(()) }
     }
 
-    pub(super) fn hold_at_gate(
+    pub(super) fn hold(
         &mut self,
         at: StepRef,
         host: &str,

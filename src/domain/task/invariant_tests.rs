@@ -146,7 +146,7 @@ proptest! {
         for (event, task) in events.iter().zip(&tasks) {
             if let Event::Started { .. } = event.event {
                 prop_assert!(task.landed.is_some() && task.fence.is_some());
-                prop_assert!(task.doubted_since.is_none());
+                prop_assert!(task.doubted.is_none());
                 match task.submission.schedule {
                     Schedule::New => prop_assert!(approved(task)),
                     Schedule::Ready => {}
@@ -247,7 +247,7 @@ fn reopened_task_gets_its_full_time() {
     ]);
     assert_eq!(task.state, State::Waiting);
     assert_eq!(task.expires(), Some(at(9000 + 3600)));
-    assert!(task.approvals.is_empty() && task.doubted_since.is_some());
+    assert!(task.approvals.is_empty() && task.doubted.is_some());
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn reopened_task_with_work_done_keeps_its_plan() {
         .collect();
     let task = Task::fold(7, &events).unwrap();
     assert_eq!(task.state, State::Scheduled { at: at(1) });
-    assert!(task.landed.is_some() && task.work.is_some() && task.doubted_since.is_some());
+    assert!(task.landed.is_some() && task.work.is_some() && task.doubted.is_some());
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<NextAction> {
         State::Proposed => vec![NextAction::Land],
         State::Waiting => {
             let mut actions = Vec::new();
-            if task.doubted_since.is_some() {
+            if task.doubted.is_some() {
                 actions.push(NextAction::Recheck);
             }
             if let Some(expiry) = task.expires() {
@@ -34,7 +34,7 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<NextAction> {
             }
             actions
         }
-        State::Scheduled { .. } if task.doubted_since.is_some() => vec![NextAction::Recheck],
+        State::Scheduled { .. } if task.doubted.is_some() => vec![NextAction::Recheck],
         State::Scheduled { at } => vec![NextAction::At(*at, Event::Due)],
         State::Queued => vec![NextAction::Start],
         State::Running => with_work(task, plan, |work, plan| forward_actions(task, work, plan)),

@@ -133,7 +133,7 @@ fn task_in(state: State, running: Option<StepRef>) -> Task {
         landing_since: at(7),
         events: 9,
         approvals: Vec::new(),
-        doubted_since: None,
+        doubted: None,
         ref_error: None,
         landing_error: None,
         freeze_override: None,
@@ -469,7 +469,7 @@ fn unapproved_task_does_not_start() {
 #[test]
 fn a_doubted_ref_keeps_a_task_from_starting() {
     let mut task = task_in(State::Queued, None);
-    task.doubted_since = Some(at(9));
+    task.doubted = Some(at(9));
     let started = Recorded {
         time: at(10),
         event: Event::Started { release: release() },

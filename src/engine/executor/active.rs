@@ -238,7 +238,7 @@ impl Active {
     pub(super) fn stage(&self) -> QueueStage {
         QueueStage {
             holds_queue: self.task.state.holds_queue(),
-            landed: self.task.landed.is_some() && self.task.doubted_since.is_none(),
+            landed: self.task.landed.is_some() && self.task.doubted.is_none(),
             approaching: self.approaches_queue(),
         }
     }
@@ -255,12 +255,12 @@ impl Active {
             State::Scheduled { .. } => true,
             _ => false,
         };
-        goes_on && task.doubted_since.is_none()
+        goes_on && task.doubted.is_none()
     }
 
     /// Whether it is about to land, possibly with others of its push.
     pub(super) fn is_about_to_land(&self) -> bool {
-        self.task.state == State::Proposed && !self.absent && self.task.doubted_since.is_none()
+        self.task.state == State::Proposed && !self.absent && self.task.doubted.is_none()
     }
 
     /// Whether its scheduled time has come, if it has one.

@@ -254,7 +254,7 @@ impl Executor {
         let in_flight = |since: Timestamp| {
             (SignedDuration::ZERO..patience).contains(&now.duration_since(since))
         };
-        if stands && active.task.doubted_since.is_some_and(in_flight) {
+        if stands && active.task.doubted.is_some_and(in_flight) {
             // The hook reports a deletion or move before the git server performs it.
             let why = format!("tag {tag} still points to the same commit");
             active.failed_attempts.queries_since = None;

@@ -83,7 +83,7 @@ impl QueuePart {
                 | State::Paused { .. }
         );
         // A task whose ref is reported as gone supersedes nothing.
-        let there = goes_on && task.landed.is_some() && task.doubted_since.is_none();
+        let there = goes_on && task.landed.is_some() && task.doubted.is_none();
         Self {
             running: task.state.holds_queue() || active.busy.claiming,
             queued: task.state == State::Queued,
