@@ -162,7 +162,7 @@ pub(crate) fn usual() -> Settings {
         .environment("production", "release-", "")
 }
 
-/// A task of no project has its place in the home of whoever logs in, named by its number and the
+/// A task of no project has its place in the home of the login user, named by its number and the
 /// second; here several agents log in as one user and begin to count at the same time.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());

@@ -150,7 +150,7 @@ impl Modules {
         None
     }
 
-    /// Returns the other files whose definitions a file uses. What it only hands on does not count.
+    /// Returns the other files whose definitions a file uses. What it only re-exports does not count.
     fn used_by(&self, file: &ModuleFile) -> BTreeSet<&str> {
         let path = Regex::new(r"(?:\w+::)+\w+").unwrap();
         let imports = file.imports.iter();

@@ -191,7 +191,7 @@ impl TaskWork {
                 step.program = Some(time);
             }
             Event::HostAway { reason, until, .. } => {
-                step.unreachable = Some((reason.clone(), *until))
+                step.unreachable = Some((reason.clone(), *until));
             }
             Event::HostBack { .. } if step.unreachable.is_some() => step.unreachable = None,
             _ => return Err(()),

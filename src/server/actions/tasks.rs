@@ -344,31 +344,11 @@ pub(in crate::server) async fn go_back(
         }
     };
     let now = site.web.clock.now();
-    let on = match &back {
-        RollbackTarget::ToTask(id) => format!("to task {id}"),
-        RollbackTarget::Before {
-            project,
-            environment,
-        } => format!("{project} {environment}"),
-        RollbackTarget::Named {
-            project,
-            environment,
-            release,
-        } => format!("{project} {environment} to {release}"),
-    };
-    let on = match &asked.override_freeze {
-        Some(reason) => format!("{on}, override-freeze: {}", reason.trim()),
-        None => on,
-    };
-    let on = match &asked.emergency {
-        Some(reason) => format!("{on}, EMERGENCY: {}", reason.trim()),
-        None => on,
-    };
-    let what = match &asked.emergency {
-        Some(_) => "roll back in an emergency",
-        None => "roll back",
-    };
-    let deed = AuditedAction::on(what, on);
+    let deed = audited_rollback(
+        &back,
+        asked.override_freeze.as_deref(),
+        asked.emergency.as_deref(),
+    );
     let actor = who.at(&place);
     let calendar = site.web.config.calendar();
     let disabled = site.web.store.disabled_hosts().await?;
@@ -398,6 +378,39 @@ pub(in crate::server) async fn go_back(
     };
     tracing::info!(task = task.id, actor = %actor.name, "a rollback was requested");
     Ok(task)
+}
+
+/// Returns a rollback as the audit names it.
+fn audited_rollback(
+    back: &RollbackTarget,
+    override_freeze: Option<&str>,
+    emergency: Option<&str>,
+) -> AuditedAction {
+    let on = match back {
+        RollbackTarget::ToTask(id) => format!("to task {id}"),
+        RollbackTarget::Before {
+            project,
+            environment,
+        } => format!("{project} {environment}"),
+        RollbackTarget::Named {
+            project,
+            environment,
+            release,
+        } => format!("{project} {environment} to {release}"),
+    };
+    let on = match override_freeze {
+        Some(reason) => format!("{on}, override-freeze: {}", reason.trim()),
+        None => on,
+    };
+    let on = match emergency {
+        Some(reason) => format!("{on}, EMERGENCY: {}", reason.trim()),
+        None => on,
+    };
+    let what = match emergency {
+        Some(_) => "roll back in an emergency",
+        None => "roll back",
+    };
+    AuditedAction::on(what, on)
 }
 
 /// Returns whether tags need an approval in the target of a rollback.

@@ -41,8 +41,10 @@ pub enum CheckStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CheckFinding {
     pub subject: Subject,
+    #[serde(rename = "verdict")]
     pub status: CheckStatus,
     /// What was found.
+    #[serde(rename = "what")]
     pub text: String,
     /// What to do about it; empty if `text` says it or nothing is to be done.
     pub remedy: String,
