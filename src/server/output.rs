@@ -1,6 +1,6 @@
 //! The output of a task's steps as text: complete, followed as it grows, or its end for a page.
 //!
-//! Lines are sanitized for terminals and readers: [`harmless`]. Nothing polls: the log book and the
+//! Lines are sanitized for terminals and readers: [`sanitizer`]. Nothing polls: the log book and the
 //! store wake a follower.
 
 mod sanitizer;
