@@ -34,6 +34,7 @@ pub enum CheckStatus {
     /// A release would fail, or a tag would be lost.
     Fail,
     /// It can't be checked from here, or is left out on purpose.
+    #[serde(rename = "not-looked-at")]
     NotChecked,
 }
 
