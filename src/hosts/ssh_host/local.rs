@@ -227,7 +227,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use std::fs;
-    use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
@@ -273,8 +272,7 @@ mod tests {
         let text = "#!/bin/sh\nprintf '%s\\n' \"$@\" >\"${0%/*}/asked\"\n\
                     HOME=/nonexistent\n\
                     while [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n";
-        fs::write(&program, text).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        tagship_tests::program::script(&program, text);
         UserSwitch {
             program,
             ..UserSwitch::of_others(&build())

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use tagship::setup::install::{self, GitServerKind, InstallError, InstallRequest};
-use tagship_tests::git::{output_of, script};
+use tagship_tests::git::output_of;
+use tagship_tests::program::{self, script};
 
 use crate::hook::shop::Shop;
 
@@ -297,7 +298,7 @@ fn manually_installed_hook_is_valid() {
     let there = shop.dir.path().join("hooks-of-all");
     std::fs::create_dir(&there).unwrap();
     let hooks = shop.repo.path.join("hooks");
-    let copy = |from: &str, to: &str| std::fs::copy(hooks.join(from), there.join(to)).unwrap();
+    let copy = |from: &str, to: &str| program::copy(&hooks.join(from), &there.join(to));
     copy("update.tagship", "update");
     output_of(
         shop.repo

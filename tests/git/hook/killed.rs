@@ -8,7 +8,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use tagship::engine::spool;
-use tagship_tests::git::script;
+use tagship_tests::program::script;
 
 use crate::hook::shop::Shop;
 

@@ -3,7 +3,8 @@
 use std::process::Stdio;
 
 use tagship::domain::rule::{OnSpoolError, ProjectRules, Pushers, Schedule};
-use tagship_tests::git::{Pushed, output_of, script};
+use tagship_tests::git::{Pushed, output_of};
+use tagship_tests::program::script;
 
 use crate::hook::shop::{Shop, rule, rules};
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use tagship::domain::rule::OnSpoolError;
 use tagship::engine::spool;
 use tagship::setup::install::{GitServerKind, InstallRequest};
-use tagship_tests::git::{Pushed, output_of, script};
+use tagship_tests::git::{Pushed, output_of};
+use tagship_tests::program::script;
 
 use crate::hook::shop::{Shop, rules};
 
@@ -310,8 +311,7 @@ fn gitolite_hook_accepts_the_vref_arguments() {
     spool::publish_rules(&shop.spool, &[rules("shop", OnSpoolError::Reject)]).unwrap();
     // As gitolite calls a VREF: REF OLD NEW OLDTREE NEWTREE ACCESS VREF …
     let vref: PathBuf = shop.dir.path().join("VREF/tagship");
-    std::fs::create_dir(vref.parent().unwrap()).unwrap();
-    std::fs::copy(&shop.installation().hook_program, &vref).unwrap();
+    tagship_tests::program::copy(&shop.installation().hook_program, &vref);
     std::fs::write(
         vref.with_file_name("tagship.toml"),
         format!("spool_dir = {:?}\n", shop.spool),

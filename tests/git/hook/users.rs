@@ -7,7 +7,8 @@ use std::process::Command;
 
 use tagship::domain::rule::OnSpoolError;
 use tagship::engine::spool;
-use tagship_tests::git::{Pushed, output_of, script};
+use tagship_tests::git::{Pushed, output_of};
+use tagship_tests::program::script;
 
 use crate::hook::shop::{Shop, rules};
 

@@ -7,7 +7,7 @@ use std::fs;
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
-use tagship_tests::git::script;
+use tagship_tests::program::script;
 use tagship_tests::proxy::{Direction, Fault, Proxy};
 use tagship_tests::sshd::free_port;
 use tagship_tests::until;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::ExitCode;
 
-use tagship_tests::git::script;
+use tagship_tests::program::script;
 
 use crate::codo::script::{Script, Task};
 use crate::stage::{Settings, Stage};

@@ -2,11 +2,12 @@
 //! where it led.
 
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use tagship::domain::host::{Differs, Existing, HostError, Release, ReleaseId, Reply};
 use tagship::hosts::{publish, sync};
+use tagship_tests::program::script;
 
 use crate::hostops::place::{Host, SHELLS, Tree, picture_of};
 
@@ -181,8 +182,7 @@ fn no_tree_is_walked_before_the_switch() {
         );
         let shim = shims.path().join(program);
         let text = text.replace("$(", "\\$(");
-        std::fs::write(&shim, text).unwrap();
-        std::fs::set_permissions(&shim, std::fs::Permissions::from_mode(0o755)).unwrap();
+        script(&shim, &text);
     }
     let path = format!("PATH={}:$PATH\n", shims.path().display()).into_bytes();
     for script in scripts(&host, &r1.id, &[r2.id]) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tagship::domain::host::{Run, RunEnd};
 use tagship::hosts::ssh::runner::{self, AttemptEnd};
 use tagship_tests::eventually::eventually;
+use tagship_tests::program::script;
 
 use crate::hostops::attempt::{Ending, ended, heard, shell};
 use crate::hostops::place::{Host, SHELLS};
@@ -64,14 +65,11 @@ fn stop_between_begin_and_start_prevents_the_program() {
     let _ending = Ending(&host, "k");
     let own = host.path().with_file_name("own");
     let gate = host.path().with_file_name("gate");
-    std::fs::create_dir(&own).unwrap();
     let waiting = format!(
         "#!/bin/sh\nuntil [ -e '{}' ]; do sleep 0.02; done\n",
         gate.display()
     );
-    std::fs::write(own.join("sync"), waiting).unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(own.join("sync"), mode).unwrap();
+    script(&own.join("sync"), &waiting);
     let run = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
     let path = format!("PATH={}:$PATH\n", own.display());
     let script = [path.as_bytes(), &host.script(1, &run, 0)].concat();

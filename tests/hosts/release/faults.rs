@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tagship_tests::git::script;
+use tagship_tests::program::script;
 use tagship_tests::proxy::{Fault, Proxy};
 use tagship_tests::sshd::{Kind, free_port, make_key};
 

@@ -4,7 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 use tagship_tests::contract::assert_task;
-use tagship_tests::git::{output_of, script};
+use tagship_tests::git::output_of;
+use tagship_tests::program::script;
 
 use crate::stage::{HOSTS, Settings, Stage, usual};
 

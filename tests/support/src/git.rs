@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
 /// `git` with nothing of the caller's environment but `PATH`, and a fixed identity and time zone.
@@ -250,15 +250,4 @@ pub fn tag_ref(name: impl AsRef<OsStr>) -> OsString {
     let mut bytes = b"refs/tags/".to_vec();
     bytes.extend_from_slice(name.as_ref().as_bytes());
     OsString::from_vec(bytes)
-}
-
-/// Puts an executable script at `path`.
-pub fn script(path: &Path, text: &str) {
-    use std::os::unix::fs::PermissionsExt;
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).expect("directories can be made");
-    }
-    std::fs::write(path, text).expect("a script can be written");
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
-        .expect("a mode can be set");
 }

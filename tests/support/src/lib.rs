@@ -7,6 +7,7 @@ pub mod contract;
 pub mod eventually;
 pub mod git;
 pub mod hook;
+pub mod program;
 pub mod proxy;
 pub mod sshd;
 

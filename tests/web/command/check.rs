@@ -7,8 +7,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use tagship_tests::git::{Repository, output_of, script};
+use tagship_tests::git::{Repository, output_of};
 use tagship_tests::hook::hook_program;
+use tagship_tests::program::script;
 use tagship_tests::sshd::{Kind, Sshd, make_key};
 
 use crate::command::test::{Said, Test};

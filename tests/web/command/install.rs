@@ -58,7 +58,7 @@ fn push_after_install_is_accepted_without_an_agent() {
 fn existing_hook_is_kept_and_restored() {
     let (test, repository) = shop();
     let old = repository.path.join("hooks/update");
-    tagship_tests::git::script(&old, "#!/bin/sh\nexit 0\n");
+    tagship_tests::program::script(&old, "#!/bin/sh\nexit 0\n");
     let hook = hook_program().display().to_string();
     let config = test.path("config.toml").display().to_string();
     let installed = test.arguments(["install", "--project", "shop", "--hook", &hook]);

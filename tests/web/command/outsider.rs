@@ -2,7 +2,7 @@
 //! Only root can play another user; elsewhere this says so and passes.
 
 use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 const AGENT: u32 = 61_005;
@@ -19,7 +19,8 @@ fn directory() -> Option<tempfile::TempDir> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     chown(dir.path(), Some(AGENT), Some(AGENT)).unwrap();
-    std::fs::copy(env!("CARGO_BIN_EXE_tagship"), dir.path().join("tagship")).unwrap();
+    let program = Path::new(env!("CARGO_BIN_EXE_tagship"));
+    tagship_tests::program::copy(program, &dir.path().join("tagship"));
     let config = format!(
         "[agent]\nlisten = \"127.0.0.1:0\"\ndata_dir = \"data\"\nspool_dir = \"spool\"\ngit_user = \"{GIT_USER}\"\n"
     );
