@@ -3,7 +3,7 @@
 //! tells what happened; `SEEDS=n` in the environment plays so many instead of the usual number, and
 //! `FROM=n` begins with that one.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -518,11 +518,24 @@ fn the_same_seed_gives_the_same_effects() {
     }
 }
 
-/// Plays the seed of the environment, and tells what happened.
+/// Plays the seed of the environment, and tells what happened, also of a world that breaks a promise.
 #[test]
 fn replay() {
     let Ok(seed) = std::env::var("SEED") else {
         return;
     };
-    println!("{}", trace(seed.parse().unwrap()));
+    let mut play = Play::new(seed.parse().unwrap());
+    let ended = catch_unwind(AssertUnwindSafe(|| play.play()));
+    println!("{}", play.sim.fate.trace(0));
+    let mut tasks = play.tasks();
+    tasks.sort_by_key(|task| task.id);
+    for task in tasks {
+        println!("task {}", task.id);
+        for recorded in at_once(play.sim.store().events(task.id)).unwrap() {
+            println!("  {} {:?}", recorded.time, recorded.event);
+        }
+    }
+    if let Err(panic) = ended {
+        resume_unwind(panic);
+    }
 }
