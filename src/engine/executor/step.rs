@@ -131,14 +131,18 @@ pub(super) async fn kill(
     at: StepRef,
 ) -> Result<(), String> {
     let lane = plan.host_with_user(at);
-    let attempt = task.work.as_ref().map_or(1, |work| work.attempts(at));
-    let op = Op::Kill {
-        deploy_to: program_directory(task, plan, at),
-        key: program::key(task, at, attempt),
-    };
-    match hosts.perform(&lane, &op, &Silent).await {
-        Ok(Reply::Killed) => Ok(()),
-        Ok(other) => Err(format!("unexpected answer {other:?}")),
-        Err(error) => Err(truncate(&error.to_string())),
+    let attempts = task.work.as_ref().map_or(1, |work| work.attempts(at));
+    // An earlier attempt that was lost on its way to the host may still begin.
+    for attempt in (1..=attempts).rev() {
+        let op = Op::Kill {
+            deploy_to: program_directory(task, plan, at),
+            key: program::key(task, at, attempt),
+        };
+        match hosts.perform(&lane, &op, &Silent).await {
+            Ok(Reply::Killed) => {}
+            Ok(other) => return Err(format!("unexpected answer {other:?}")),
+            Err(error) => return Err(truncate(&error.to_string())),
+        }
     }
+    Ok(())
 }
