@@ -350,19 +350,19 @@ struct OwnerOfDescription {
     of_task: Option<(u64, u64)>,
 }
 
-/// Deletes superseded comparisons, oldest first. Keeps the current one: readers of the current task
-/// still fetch it.
+/// Deletes superseded comparisons, oldest first. Keeps the newest one, which may be newer than this
+/// agent's task, and the one of this task: readers still fetch it.
 async fn remove_older(world: &World, task: &Task, current: &str) -> Result<(), StoreError> {
     let events = world.store.events(task.id).await?;
-    let older = events
+    let compared = events
         .iter()
         .rev()
         .filter_map(|recorded| match &recorded.event {
-            Event::Compared { description, .. } if description != current => Some(description),
+            Event::Compared { description, .. } => Some(description),
             _ => None,
         });
     let mut own = Vec::new();
-    for blob in older {
+    for blob in compared.skip(1).filter(|blob| *blob != current) {
         let bytes = match world.store.blob(blob).await {
             Ok(bytes) => bytes,
             Err(StoreError::NoBlob(_)) => break,
