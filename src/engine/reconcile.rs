@@ -324,8 +324,8 @@ impl Reconciler {
                 None if object == was => continue,
                 _ => {}
             }
-            let told = brought.of(repository, name);
-            let told = told.iter().rfind(|told| told.object == object);
+            let reports = brought.of(repository, name);
+            let told = reports.iter().rfind(|told| told.object == object);
             // A report of an object from which the tag was moved since is out of date.
             let is_brought =
                 told.is_some_and(|told| passed.iter().all(|other| other.version <= told.version));
@@ -364,7 +364,15 @@ impl Reconciler {
                     continue;
                 }
             }
-            if !self.forget(passed).await? {
+            // A later report outdates the earlier ones, also of a task that lands only afterwards.
+            let earlier = |other: &&ReportedTag| {
+                told.is_some_and(|told| other.object != object && other.version <= told.version)
+            };
+            let outdated = match is_brought {
+                true => reports.iter().filter(earlier).cloned().collect(),
+                false => passed.to_vec(),
+            };
+            if !self.forget(&outdated).await? {
                 settled = false;
                 continue;
             }
