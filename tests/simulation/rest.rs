@@ -333,13 +333,14 @@ fn in_order(sim: &Sim, store: &Store, tasks: &[Arc<Task>], trace: &impl Fn() -> 
     }
 }
 
-/// Of the landed tags of one push on which no user acted, none began but the
-/// newest, unless that gave way to a later push.
+/// Of the landed tags of one push on which no user acted and which were not pushed again, none began
+/// but the newest, unless that gave way to a later push.
 fn newest_of_push(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     let said = |event: &Event| {
         matches!(
             event,
             Event::RefDoubted
+                | Event::Joined { .. }
                 | Event::Withdrawn { .. }
                 | Event::Rejected { .. }
                 | Event::Expired { .. }
