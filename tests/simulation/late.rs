@@ -107,6 +107,32 @@ fn late_data_for_a_finished_task_starts_nothing() {
     }
 }
 
+/// No answer came to a program, nor to the retry; then the task is stopped, and the host can be
+/// reached again. Neither attempt begins when it arrives.
+#[test]
+fn no_attempt_of_a_stopped_step_begins_late() {
+    let mut retries_stopped = 0;
+    for silent in first_of_work().. {
+        let Some(mut sim) = amid(silent, OnFailure::Pause) else {
+            break;
+        };
+        ["a", "b", "c"].map(|host| sim.fleet.wires.silence(host));
+        sim.resume();
+        sim.rest();
+        if sim.ask(2, "bob", &TaskRequest::Retry).is_err() {
+            continue;
+        }
+        sim.rest();
+        sim.fleet.wires.mend();
+        stopped(&mut sim);
+        retries_stopped += usize::from(sim.task(2).state == State::Stopped);
+        sim.fleet.deliver();
+        sim.rest();
+        promises_hold(&sim);
+    }
+    assert!(retries_stopped > 0, "no task was stopped after a retry");
+}
+
 /// A switch to which no answer came may still happen: the failure says so.
 #[test]
 fn switch_that_may_still_happen_is_reported() {
