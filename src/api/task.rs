@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::approval::Approval;
+use crate::domain::approval::{Approval, MissingApproval};
 use crate::domain::host::{Drift, ReleaseId};
 use crate::domain::plan::PlanDigest;
 use crate::domain::rule::Schedule;
@@ -56,6 +56,9 @@ pub struct TaskView {
     pub approvers: Vec<String>,
     /// The earliest time it may run.
     pub run_at: Option<Timestamp>,
+    /// When it starts; `null` if it is not scheduled, or its ref cannot be looked for.
+    #[serde(default)]
+    pub starts_at: Option<Timestamp>,
     /// Secrets are `[REDACTED]`.
     pub parameters: BTreeMap<String, String>,
     /// The hosts that it provides, by group number.
@@ -72,6 +75,8 @@ pub struct TaskView {
     pub approvals: Vec<ApprovalView>,
     /// The missing approvals, as text.
     pub missing: Vec<String>,
+    #[serde(default)]
+    pub missing_approvals: Vec<MissingApproval>,
     /// The accounts that can give one of them.
     #[serde(default)]
     pub can_approve: Vec<String>,

@@ -1,7 +1,7 @@
 //! What a task waits for that only people can provide, as text for page and command line. Pure.
 
 use super::task::TaskView;
-use crate::domain::template::{Approvers, Requirement};
+use crate::domain::approval::MissingApproval;
 use crate::engine::request::May;
 
 /// `task 94 waits for 1 approval: bob, carol; `tagship approve 94``; at a gate, how to resume it.
@@ -12,8 +12,7 @@ pub fn waits_for(task: &TaskView) -> String {
         let detail = &task.detail;
         return format!("task {id} is {}: {detail}", task.state.replace('-', " "));
     }
-    let missing: Vec<String> = task.missing.iter().map(|text| missing(text)).collect();
-    let mut text = format!("task {id} waits for {}", list(&missing));
+    let mut text = format!("task {id} waits for {}", list(&missing(task)));
     if task.can_approve.is_empty() {
         text.push_str("; no account can approve it");
     } else {
@@ -30,21 +29,26 @@ pub fn waits_for(task: &TaskView) -> String {
     text
 }
 
-/// Returns `1 approval by @pm (0 so far)`, from the text of `approval::missing`.
-pub(crate) fn missing(text: &str) -> String {
-    let (requirement, have) = text.split_once(" (has ").unwrap_or((text, "0)"));
-    let Ok(requirement) = requirement.parse::<Requirement>() else {
-        return text.to_owned();
+/// Returns `1 more approval by @pm` for each requirement that is not met. Agents of earlier versions
+/// send only texts.
+pub(crate) fn missing(task: &TaskView) -> Vec<String> {
+    match task.missing_approvals.as_slice() {
+        [] => task.missing.clone(),
+        missing => missing.iter().map(approvals).collect(),
+    }
+}
+
+fn approvals(missing: &MissingApproval) -> String {
+    let what = match missing.have {
+        _ if missing.unknown_pusher => return missing.to_string(),
+        0 => "approval",
+        _ => "more approval",
     };
-    let have: u32 = have.trim_end_matches(')').parse().unwrap_or(0);
-    let lack = requirement.count.saturating_sub(have);
-    let more = if have > 0 { " more" } else { "" };
-    let approvals = plural(u64::from(lack), "approval");
-    let approvals = approvals.replacen(' ', &format!("{more} "), 1);
-    match &requirement.of {
-        Approvers::Anyone => approvals,
-        Approvers::Group(group) => format!("{approvals} by @{group}"),
-        Approvers::User(user) => format!("{approvals} by {user}"),
+    let lack = missing.required.saturating_sub(missing.have);
+    let approvals = plural(u64::from(lack), what);
+    match &missing.of {
+        None => approvals,
+        Some(of) => format!("{approvals} by {of}"),
     }
 }
 
@@ -78,10 +82,18 @@ mod tests {
 
     #[test]
     fn missing_approvals_are_described() {
-        assert_eq!(missing("1 (has 0)"), "1 approval");
-        assert_eq!(missing("2 (has 0)"), "2 approvals");
-        assert_eq!(missing("2 of @pm (has 1)"), "1 more approval by @pm");
-        assert_eq!(missing("1 of alice (has 0)"), "1 approval by alice");
+        let text = |required, have, of: Option<&str>| {
+            approvals(&MissingApproval {
+                required,
+                have,
+                of: of.map(str::to_owned),
+                unknown_pusher: false,
+            })
+        };
+        assert_eq!(text(1, 0, None), "1 approval");
+        assert_eq!(text(2, 0, None), "2 approvals");
+        assert_eq!(text(2, 1, Some("@pm")), "1 more approval by @pm");
+        assert_eq!(text(1, 0, Some("alice")), "1 approval by alice");
     }
 
     #[test]

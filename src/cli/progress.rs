@@ -30,7 +30,7 @@ pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
     };
     let standings = standings(stages);
     let width = usize::from(size.width);
-    let state = printable(&state_line(&task.state, &task.detail, zone));
+    let state = printable(&state_line(task, zone));
     let title = if task.project.is_empty() {
         format!("task {} on {}: {state}", task.id, task.place())
     } else {

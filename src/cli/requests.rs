@@ -201,7 +201,7 @@ fn seen_plan(
     agent: &AgentConnection,
 ) -> Result<PlanDigest, CommandError> {
     let Some(plan) = &task.plan else {
-        let words = state_line(&task.state, &task.detail, &agent.zone);
+        let words = state_line(task, &agent.zone);
         return Err(CommandError::NoPlan {
             id: task.id,
             state: printable(&words),
@@ -348,7 +348,7 @@ pub(super) async fn said(
 /// Returns `task 7 is approved; it is scheduled for …`, with the missing approvals.
 fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     let id = task.id;
-    let state = printable(&state_line(&task.state, &task.detail, &agent.zone));
+    let state = printable(&state_line(task, &agent.zone));
     let mut text = String::new();
     if let Some(back) = api::way_back(task, |at| agent.zone.show(at)).filter(|_| done == ROLLBACK) {
         let place = task.place();
@@ -382,7 +382,7 @@ fn reached(task: &TaskView, goal: Goal, agent: &AgentConnection) -> Result<(), C
     if goal.is_reached_by(&task.state) {
         return Ok(());
     }
-    let words = state_line(&task.state, &task.detail, &agent.zone);
+    let words = state_line(task, &agent.zone);
     Err(CommandError::NotReached {
         id: task.id,
         state: printable(&words),

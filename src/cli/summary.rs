@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use jiff::Timestamp;
-
 use super::host_rollup;
 use super::table::{Table, printable};
 use super::times::Zone;
@@ -80,7 +78,7 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
             printable(&task.tag)
         ),
     };
-    field(text, "state", &state_line(&task.state, &task.detail, zone));
+    field(text, "state", &state_line(task, zone));
     if let Some(back) = api::way_back(task, |at| zone.show(at)) {
         field(text, "rollback", &back);
     }
@@ -162,12 +160,12 @@ fn frozen_line(frozen: &FrozenView, zone: &Zone) -> String {
 }
 
 /// `rolled back: web1: check: …`, `scheduled for 2026-11-21 22:30:00 CET`.
-pub(crate) fn state_line(state: &str, detail: &str, zone: &Zone) -> String {
-    let words = state.replace('-', " ");
-    match detail.parse::<Timestamp>() {
-        _ if detail.is_empty() => words,
-        Ok(at) if state == "scheduled" => format!("{words} for {}", zone.show(at)),
-        _ => format!("{words}: {detail}"),
+pub(crate) fn state_line(task: &TaskView, zone: &Zone) -> String {
+    let words = task.state.replace('-', " ");
+    match task.starts_at {
+        Some(at) => format!("{words} for {}", zone.show(at)),
+        None if task.detail.is_empty() => words,
+        None => format!("{words}: {}", task.detail),
     }
 }
 

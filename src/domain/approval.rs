@@ -8,6 +8,7 @@
 pub mod freeze;
 
 use std::collections::BTreeSet;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -426,38 +427,73 @@ fn check_capacity(
     Ok(())
 }
 
+/// Approvals that a plan still needs before it may run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingApproval {
+    /// The number required.
+    pub required: u32,
+    /// The number given so far.
+    pub have: u32,
+    /// Whose approval counts, an account or `@GROUP`; `null`: that of every approver.
+    pub of: Option<String>,
+    /// Whether they are required in addition, because no account is known for the pusher.
+    pub unknown_pusher: bool,
+}
+
+impl fmt::Display for MissingApproval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (required, have) = (self.required, self.have);
+        match &self.of {
+            _ if self.unknown_pusher => write!(
+                f,
+                "{required} more, because no account is known for the pusher (map it with gitlab, system or ssh_keys of [users.NAME])"
+            ),
+            None => write!(f, "{required} (has {have})"),
+            Some(of) => write!(f, "{required} of {of} (has {have})"),
+        }
+    }
+}
+
 /// Returns what the plan still needs before it may run; empty if nothing. One person's approval may
 /// count for several requirements, but only once for each.
 #[must_use]
-pub fn missing(terms: &Terms, approvals: &[Approval]) -> Vec<String> {
+pub fn missing(terms: &Terms, approvals: &[Approval]) -> Vec<MissingApproval> {
     let in_emergency =
         |approval: &Approval| approval.plan == terms.plan && approval.emergency.is_some();
     if approvals.iter().any(in_emergency) {
         return Vec::new();
     }
     let lacking = unmet(terms, approvals);
-    let mut missing: Vec<String> = lacking
-        .iter()
-        .map(|(requirement, have)| format!("{requirement} (has {have})"))
+    let mut missing: Vec<MissingApproval> = lacking
+        .into_iter()
+        .map(|(requirement, have)| MissingApproval {
+            required: requirement.count,
+            have,
+            of: requirement.of.name(),
+            unknown_pusher: false,
+        })
         .collect();
-    if terms.more > 0 && surplus(terms, approvals) < terms.more {
-        missing.push(format!(
-            "{} more, because no account is known for the pusher (map it with gitlab, system or ssh_keys of [users.NAME])",
-            terms.more
-        ));
+    let have = surplus(terms, approvals);
+    if have < terms.more {
+        missing.push(MissingApproval {
+            required: terms.more,
+            have,
+            of: None,
+            unknown_pusher: true,
+        });
     }
     missing
 }
 
 /// Returns the requirements that are not met, with the number of approvals each has.
-fn unmet(terms: &Terms, approvals: &[Approval]) -> Vec<(Requirement, usize)> {
+fn unmet(terms: &Terms, approvals: &[Approval]) -> Vec<(Requirement, u32)> {
     let valid: Vec<Capacity<'_>> = valid_approvals(terms, approvals)
         .map(Capacity::of_approval)
         .collect();
     unmet_by(terms, &valid)
 }
 
-fn unmet_by(terms: &Terms, valid: &[Capacity<'_>]) -> Vec<(Requirement, usize)> {
+fn unmet_by(terms: &Terms, valid: &[Capacity<'_>]) -> Vec<(Requirement, u32)> {
     let anyone = [Requirement {
         count: 1,
         of: Approvers::Anyone,
@@ -470,9 +506,9 @@ fn unmet_by(terms: &Terms, valid: &[Capacity<'_>]) -> Vec<(Requirement, usize)> 
         .iter()
         .map(|requirement| {
             let fulfilling = valid.iter().filter(|one| one.satisfies(requirement));
-            (requirement.clone(), fulfilling.count())
+            (requirement.clone(), fulfilling.map(|_| 1).sum())
         })
-        .filter(|(requirement, have)| *have < requirement.count as usize)
+        .filter(|(requirement, have)| *have < requirement.count)
         .collect()
 }
 

@@ -24,7 +24,7 @@ use resolve::OwnYes;
 pub use resolve::{Resolved, is_usable, resolve};
 pub use sources::{ResolveSources, Visibility};
 
-use crate::domain::approval::{self, Actor, Approval, ApprovalWeight, Terms};
+use crate::domain::approval::{self, Actor, Approval, ApprovalWeight, MissingApproval, Terms};
 pub use crate::domain::permission::PermissionTarget;
 use crate::domain::permission::{Ability, Role};
 use crate::domain::rule::Schedule;
@@ -84,6 +84,7 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
         }
         let missing = missing(resolved, actor);
         if !missing.is_empty() {
+            let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
             let needs = format!("more than one's own yes there: {}", missing.join(", "));
             return Err(right(what, format!("{needs}; submit it as `new`")));
         }
@@ -102,7 +103,7 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
 }
 
 /// Returns the approvals that are needed beyond the submitter's own, which `ready` gives.
-fn missing(resolved: &Resolved, actor: &Actor) -> Vec<String> {
+fn missing(resolved: &Resolved, actor: &Actor) -> Vec<MissingApproval> {
     let plan = crate::domain::plan::PlanDigest(String::new());
     let own = Approval {
         by: actor.name.clone(),

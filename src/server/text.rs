@@ -130,14 +130,11 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
         "proposed" if !detail.is_empty() => format!("has {detail}"),
         "proposed" if view.reference.is_empty() => "is being planned".to_owned(),
         "proposed" => "waits for its ref on the git server".to_owned(),
-        "waiting" => {
-            let missing: Vec<String> = view.missing.iter().map(|text| missing(text)).collect();
-            format!("waits for {}", list(&missing))
-        }
+        "waiting" => format!("waits for {}", list(&missing(view))),
         "scheduled" | "queued" if freeze.is_some() => "waits for the end of a freeze".to_owned(),
-        "scheduled" => match detail.parse() {
-            Ok(at) => format!("starts at {}", times.minute(&at)),
-            Err(_) => "is scheduled".to_owned(),
+        "scheduled" => match &view.starts_at {
+            Some(at) => format!("starts at {}", times.minute(at)),
+            None => "is scheduled".to_owned(),
         },
         "queued" if view.project.is_empty() => "starts when a task slot is free".to_owned(),
         "queued" if !detail.is_empty() => format!("is queued: {detail}"),

@@ -12,7 +12,7 @@ use crate::api::{
 };
 use crate::base::secret::REDACTED;
 use crate::domain::approval::freeze::Calendar;
-use crate::domain::approval::{self, Actor};
+use crate::domain::approval::{self, Actor, MissingApproval};
 use crate::domain::plan::Plan;
 use crate::domain::task::{
     Description, Direction, Event, Origin, OriginKind, Outcome, Pause, Recorded, State,
@@ -72,6 +72,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
     let request = submission.request().cloned().unwrap_or_default();
     let (approvals, compared) = compared(events);
     let landed = task.landed.as_ref();
+    let missing = missing(task);
     TaskView {
         id: task.id,
         title: submission.title.clone(),
@@ -80,6 +81,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         executor: request.executor,
         approvers: request.approvers,
         run_at: request.run_at,
+        starts_at: starts_at(task),
         parameters: parameters(task, plan),
         hosts: submission.hosts.clone(),
         project: submission.project.clone(),
@@ -102,7 +104,8 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         expires_at: task.expires().filter(|_| task.state == State::Waiting),
         pause_ends_at: plan.and_then(|plan| task.pause_ends(plan)),
         approvals,
-        missing: missing(task),
+        missing: missing.iter().map(ToString::to_string).collect(),
+        missing_approvals: missing,
         can_approve: can_approve.to_vec(),
         waits_for_people: waits_for_people(&task.state),
         plan: landed.map(|landed| landed.terms.plan.clone()),
@@ -133,12 +136,19 @@ fn of<T: Default>(plan: Option<&Plan>, read: impl FnOnce(&Plan) -> T) -> T {
     plan.map(read).unwrap_or_default()
 }
 
-fn missing(task: &Task) -> Vec<String> {
+fn missing(task: &Task) -> Vec<MissingApproval> {
     let landed = task.landed.as_ref();
     let landed = landed.filter(|_| task.state == State::Waiting);
     landed
         .map(|landed| approval::missing(&landed.terms, &task.approvals))
         .unwrap_or_default()
+}
+
+fn starts_at(task: &Task) -> Option<Timestamp> {
+    match task.state {
+        State::Scheduled { at } if task.ref_error.is_none() => Some(at),
+        _ => None,
+    }
 }
 
 /// Whether nothing more happens before a person acts.

@@ -51,6 +51,11 @@ fn yes_to(
     )
 }
 
+fn missing_texts(terms: &Terms, approvals: &[Approval]) -> Vec<String> {
+    let missing = missing(terms, approvals);
+    missing.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn one_approval_satisfies_a_requirement_of_one() {
     let terms = terms(&["1"]);
@@ -132,7 +137,7 @@ fn the_same_person_counts_once() {
     let refused = yes(&terms, &given, &actor("bob", &[]));
     assert!(matches!(refused, Err(ApprovalRefusal::Twice { .. })));
     let twice = [given[0].clone(), given[0].clone()];
-    assert_eq!(missing(&terms, &twice), ["2 (has 1)"]);
+    assert_eq!(missing_texts(&terms, &twice), ["2 (has 1)"]);
 }
 
 #[test]
@@ -141,7 +146,7 @@ fn every_requirement_must_hold_and_one_person_may_meet_several() {
     let refused = yes(&terms, &[], &actor("bob", &[]));
     assert!(matches!(refused, Err(ApprovalRefusal::NotAsked { .. })));
     let pm = yes(&terms, &[], &actor("bob", &["pm"])).unwrap();
-    assert_eq!(missing(&terms, &[pm]), ["1 of @ops (has 0)"]);
+    assert_eq!(missing_texts(&terms, &[pm]), ["1 of @ops (has 0)"]);
     let both = yes(&terms, &[], &actor("bob", &["pm", "ops"])).unwrap();
     assert!(missing(&terms, &[both]).is_empty());
 }
@@ -232,7 +237,7 @@ fn delegation_counts_no_person_twice() {
         ..own.clone()
     };
     assert_eq!(
-        missing(&terms, &[own.clone(), stead.clone()]),
+        missing_texts(&terms, &[own.clone(), stead.clone()]),
         ["2 (has 1)"]
     );
     let carol = Approval {
@@ -240,7 +245,7 @@ fn delegation_counts_no_person_twice() {
         ..own.clone()
     };
     assert_eq!(
-        missing(&terms, &[stead.clone(), carol.clone()]),
+        missing_texts(&terms, &[stead.clone(), carol.clone()]),
         ["2 (has 1)"]
     );
     assert!(missing(&terms, &[own, carol]).is_empty());
@@ -336,7 +341,7 @@ fn unknown_pusher_requires_one_more_approval() {
     };
     assert_eq!(more_for(Some("alice")), 0);
     let pm = yes(&terms, &[], &actor("bob", &["pm"])).unwrap();
-    let left = missing(&terms, std::slice::from_ref(&pm));
+    let left = missing_texts(&terms, std::slice::from_ref(&pm));
     assert_eq!(left.len(), 1);
     assert!(left[0].starts_with("1 more, because no account is known"));
     let anybody = yes(&terms, std::slice::from_ref(&pm), &actor("carol", &[])).unwrap();

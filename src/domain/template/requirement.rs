@@ -26,6 +26,17 @@ pub enum Approvers {
     User(String),
 }
 
+impl Approvers {
+    /// Returns `@pm` for a group, `alice` for an account.
+    pub(in crate::domain) fn name(&self) -> Option<String> {
+        match self {
+            Self::Anyone => None,
+            Self::Group(group) => Some(format!("@{group}")),
+            Self::User(user) => Some(user.clone()),
+        }
+    }
+}
+
 /// A text that is not a valid requirement.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is no approval: write \"1\", \"2 of @GROUP\" or \"1 of NAME\"")]
@@ -61,10 +72,9 @@ impl FromStr for Requirement {
 impl fmt::Display for Requirement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.count;
-        match &self.of {
-            Approvers::Anyone => write!(f, "{count}"),
-            Approvers::Group(group) => write!(f, "{count} of @{group}"),
-            Approvers::User(user) => write!(f, "{count} of {user}"),
+        match self.of.name() {
+            None => write!(f, "{count}"),
+            Some(name) => write!(f, "{count} of {name}"),
         }
     }
 }

@@ -209,8 +209,7 @@ impl TaskPage {
     }
 
     fn missing(&self) -> Vec<String> {
-        let missing = self.view.missing.iter();
-        missing.map(|text| text::missing(text)).collect()
+        text::missing(&self.view)
     }
 
     fn rollback_of(&self) -> Option<u64> {
