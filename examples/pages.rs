@@ -88,6 +88,7 @@ async fn failed(world: &World) {
     let failed = StepResult::Failed {
         message: message.to_owned(),
         exit_code: Some(12),
+        omits_exit: false,
     };
     let events = vec![
         ended(at(1, 1, 0), failed),

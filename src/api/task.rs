@@ -235,14 +235,17 @@ pub struct StepView {
     pub exit_code: Option<i32>,
     /// Why it failed, or what it did.
     pub message: String,
+    /// Whether the message leaves out the exit code.
+    #[serde(default)]
+    pub omits_exit: bool,
 }
 
 impl StepView {
     /// Returns the exit code, unless the message says it.
     #[must_use]
     pub fn untold_exit(&self) -> Option<i32> {
-        let told = |code: &i32| self.message.starts_with(&format!("ended with {code}"));
-        self.exit_code.filter(|code| !told(code))
+        self.exit_code
+            .filter(|_| self.omits_exit || self.message.is_empty())
     }
 }
 

@@ -354,6 +354,7 @@ fn not_here(plan: &Plan, at: StepRef) -> StepView {
         ended_at: None,
         exit_code: None,
         message: String::new(),
+        omits_exit: false,
     }
 }
 
@@ -389,6 +390,7 @@ fn step_view(task: &Task, plan: &Plan, at: StepRef) -> StepView {
             .step(at)
             .is_some_and(|step| matches!(step.action, StepAction::Run(_)));
         (view.state, view.message, view.exit_code) = result_view(result, runs);
+        view.omits_exit = matches!(result, StepResult::Failed { omits_exit, .. } if *omits_exit);
     }
     view
 }
@@ -418,9 +420,9 @@ fn result_view(result: &StepResult, runs: bool) -> (StepState, String, Option<i3
             (done, with_notes(before, &found.notes), None)
         }
         StepResult::Done { .. } => (done, String::new(), runs.then_some(0)),
-        StepResult::Failed { message, exit_code } => {
-            (StepState::Failed, message.clone(), *exit_code)
-        }
+        StepResult::Failed {
+            message, exit_code, ..
+        } => (StepState::Failed, message.clone(), *exit_code),
         StepResult::Unknown { message } => (StepState::Unknown, message.clone(), None),
         StepResult::Stopped => (StepState::Stopped, String::new(), None),
     }

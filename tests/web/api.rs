@@ -206,6 +206,7 @@ async fn replaced_task_cannot_be_retried() {
         result: tagship::domain::task::StepResult::Failed {
             message: "no space".to_owned(),
             exit_code: Some(11),
+            omits_exit: true,
         },
     };
     let outcome = Outcome::Failed {

@@ -78,6 +78,9 @@ pub enum StepResult {
         message: String,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
+        /// Whether the message leaves out the exit code.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        omits_exit: bool,
     },
     /// It was begun, and its result cannot be determined.
     Unknown { message: String },

@@ -48,6 +48,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(StepResult::Failed {
             message: "no".to_owned(),
             exit_code: Some(1),
+            omits_exit: true,
         }),
         Just(StepResult::Unknown {
             message: "who knows".to_owned(),

@@ -496,6 +496,7 @@ fn attempts_stay_counted_when_failures_are_forgotten() {
     let failed = StepResult::Failed {
         message: "no".to_owned(),
         exit_code: None,
+        omits_exit: false,
     };
     for event in [
         Event::Ended {

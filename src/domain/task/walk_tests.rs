@@ -309,6 +309,7 @@ pub(super) fn bad(unknown: bool) -> StepResult {
         StepResult::Failed {
             message,
             exit_code: None,
+            omits_exit: false,
         }
     }
 }

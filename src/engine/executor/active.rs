@@ -294,13 +294,16 @@ fn shortened(event: &Event, why: &StoreError) -> Option<Event> {
                 StepResult::Done { values } if !values.is_empty() => StepResult::Failed {
                     message,
                     exit_code: Some(0),
+                    omits_exit: true,
                 },
                 StepResult::Failed {
                     message: reported,
                     exit_code,
+                    ..
                 } if long(reported) => StepResult::Failed {
                     message,
                     exit_code: *exit_code,
+                    omits_exit: true,
                 },
                 StepResult::Unknown { message: reported } if long(reported) => {
                     StepResult::Unknown { message }
@@ -397,6 +400,7 @@ mod tests {
             ended(StepResult::Failed {
                 message: long.clone(),
                 exit_code: Some(1),
+                omits_exit: false,
             }),
             ended(StepResult::Unknown {
                 message: long.clone(),

@@ -102,9 +102,14 @@ const VALUES_MAX: usize = 8_000;
 fn bounded(result: StepResult, secrets: &Secrets) -> StepResult {
     let cut = |message: String| truncate(&secrets.mask(message));
     match result {
-        StepResult::Failed { message, exit_code } => StepResult::Failed {
+        StepResult::Failed {
+            message,
+            exit_code,
+            omits_exit,
+        } => StepResult::Failed {
             message: cut(message),
             exit_code,
+            omits_exit,
         },
         StepResult::Unknown { message } => StepResult::Unknown {
             message: cut(message),
@@ -117,6 +122,7 @@ fn bounded(result: StepResult, secrets: &Secrets) -> StepResult {
                     "it wrote more than {VALUES_MAX} bytes to $TAGSHIP_OUTPUT; write a file into the release instead"
                 ),
                 exit_code: Some(0),
+                omits_exit: true,
             }
         }
         other => other,

@@ -59,6 +59,7 @@ impl From<StepError> for StepResult {
             StepError::Failed(message) => Self::Failed {
                 message,
                 exit_code: None,
+                omits_exit: false,
             },
             StepError::Unknown(message) => Self::Unknown { message },
         }

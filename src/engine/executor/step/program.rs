@@ -242,6 +242,7 @@ fn step_result(
                 ctx.work.host()
             ),
             exit_code: Some(code),
+            omits_exit: false,
         }),
         RunEnd::TimedOut => Err(StepError::Failed(format!(
             "did not end within {} s and was ended{}",
