@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 
 use super::reach::{dialer, source, target};
 use crate::base::crash;
-use crate::config::{Config, Templates};
+use crate::config::{Config, TemplateCache, Templates};
 use crate::domain::host::{Hosts, ReleaseId};
 use crate::domain::plan::{AGENT, LocalUser, Plan, PlannedHost};
 use crate::domain::task::Submission;
@@ -23,56 +23,21 @@ use crate::hosts::ssh::{Dialer, RsyncTransport};
 use crate::hosts::ssh_host::{LocalShell, SshHosts};
 use crate::identity::account::{AccountError, Accounts};
 
-/// [`PlanSource`] from the configuration and the template files, read again for each plan.
+/// [`PlanSource`] from the configuration and the template files.
 pub(super) struct ConfigPlanSource {
-    config: Arc<Config>,
-}
-
-impl ConfigPlanSource {
-    pub(super) fn new(config: Arc<Config>) -> Self {
-        Self { config }
-    }
+    pub(super) config: Arc<Config>,
+    pub(super) templates: Arc<TemplateCache>,
 }
 
 impl PlanSource for ConfigPlanSource {
-    fn plan_inputs(
-        &self,
-        submission: &Submission,
-        disabled: &[String],
-    ) -> Result<PlanInputs, NoPlanInputs> {
-        let config = &self.config;
-        let (project, environment) = (&submission.project, &submission.environment);
-        let template = submission.template.as_str();
-        let environment = if submission.has_environment() {
-            config
-                .resolve(project, environment, disabled)
-                .map_err(|error| NoPlanInputs::Missing(error.to_string()))?
-        } else {
-            config.resolve_without_project(disabled)
-        };
-        let library = Templates::load(&config.agent.templates_dir);
-        let problems = || {
-            let all = library.problems().iter().map(ToString::to_string);
-            all.collect::<Vec<_>>().join("; ")
-        };
-        if library.is_in_doubt(template) {
-            let reason = format!("template {template} cannot be used: {}", problems());
-            return Err(NoPlanInputs::Unread(reason));
-        }
-        let found = library.find(template).cloned();
-        let found = found.zip(library.version(template));
-        let (template, version) = found.ok_or_else(|| {
-            NoPlanInputs::Missing(format!(
-                "there is no usable template {template} in {} or built in; {}",
-                config.agent.templates_dir.display(),
-                problems()
-            ))
-        })?;
-        Ok(PlanInputs {
-            environment,
-            template,
-            given_hosts: config.given_hosts(&submission.hosts, disabled),
-            version,
+    fn plan_inputs<'a>(
+        &'a self,
+        submission: &'a Submission,
+        disabled: &'a [String],
+    ) -> BoxFuture<'a, Result<PlanInputs, NoPlanInputs>> {
+        Box::pin(async move {
+            let library = self.templates.current().await;
+            plan_inputs(&self.config, &library, submission, disabled)
         })
     }
 
@@ -83,6 +48,46 @@ impl PlanSource for ConfigPlanSource {
             .ok_or_else(|| format!("the configuration has no project {project} any more"))?;
         Ok(source(&self.config, described))
     }
+}
+
+fn plan_inputs(
+    config: &Config,
+    library: &Templates,
+    submission: &Submission,
+    disabled: &[String],
+) -> Result<PlanInputs, NoPlanInputs> {
+    let (project, environment) = (&submission.project, &submission.environment);
+    let template = submission.template.as_str();
+    let environment = if submission.has_environment() {
+        config
+            .resolve(project, environment, disabled)
+            .map_err(|error| NoPlanInputs::Missing(error.to_string()))?
+    } else {
+        config.resolve_without_project(disabled)
+    };
+    let problems = || {
+        let all = library.problems().iter().map(ToString::to_string);
+        all.collect::<Vec<_>>().join("; ")
+    };
+    if library.is_in_doubt(template) {
+        let reason = format!("template {template} cannot be used: {}", problems());
+        return Err(NoPlanInputs::Unread(reason));
+    }
+    let found = library.find(template).cloned();
+    let found = found.zip(library.version(template));
+    let (template, version) = found.ok_or_else(|| {
+        NoPlanInputs::Missing(format!(
+            "there is no usable template {template} in {} or built in; {}",
+            config.agent.templates_dir.display(),
+            problems()
+        ))
+    })?;
+    Ok(PlanInputs {
+        environment,
+        template,
+        given_hosts: config.given_hosts(&submission.hosts, disabled),
+        version,
+    })
 }
 
 impl AccountLookup for Accounts {

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 pub use self::group::user;
 pub(crate) use self::group::{GroupProblem, agents_user, chown_command, spool_commands};
 use crate::base::clock::{Clock, SystemClock};
-use crate::config::{Config, Engine, MissedSchedule, Templates};
+use crate::config::{Config, Engine, MissedSchedule, TemplateCache};
 use crate::domain::document::Problems;
 use crate::engine::executor::{Executor, ExecutorLimits, MissedPolicy, World, drift};
 use crate::engine::intake::{Intake, Scans, SpoolDirectory};
@@ -46,6 +46,7 @@ const CACHE_BYTES: u64 = 2 * 1024 * 1024;
 /// An agent that is ready to run: its store is open and its sockets listen.
 pub struct Agent {
     config: Arc<Config>,
+    templates: Arc<TemplateCache>,
     store: Store,
     clock: Arc<dyn Clock>,
     logs: LogBook,
@@ -97,7 +98,8 @@ impl Agent {
     /// # Errors
     /// What prevents the start, naming the file, the address or the process.
     pub async fn start(config: Config) -> anyhow::Result<Self> {
-        let mismatches = Templates::load(&config.agent.templates_dir).mismatches(&config);
+        let templates = TemplateCache::new(&config.agent.templates_dir);
+        let mismatches = templates.current().await.mismatches(&config);
         if !mismatches.is_empty() {
             return Err(Problems(mismatches).into());
         }
@@ -123,6 +125,7 @@ impl Agent {
         Ok(Self {
             logs: LogBook::new(config.agent.data_dir.join("logs")),
             config: Arc::new(config),
+            templates,
             store,
             clock: Arc::new(SystemClock),
             tcp,
@@ -232,6 +235,7 @@ impl Agent {
             accounts: self.accounts(),
             sessions: self.sessions(),
             config: self.config.clone(),
+            templates: self.templates.clone(),
             logs: self.logs.clone(),
             clock: self.clock.clone(),
             limits: server::WebLimits::default(),
@@ -239,7 +243,10 @@ impl Agent {
     }
 
     fn world(&self, scans: Arc<Scans>) -> anyhow::Result<World> {
-        let plan_source = Arc::new(adapters::ConfigPlanSource::new(self.config.clone()));
+        let plan_source = Arc::new(adapters::ConfigPlanSource {
+            config: self.config.clone(),
+            templates: self.templates.clone(),
+        });
         Ok(World {
             store: self.store.clone(),
             clock: self.clock.clone(),

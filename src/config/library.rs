@@ -1,8 +1,12 @@
 //! The templates that tasks can use: the operator's files, then the built-in ones.
 
+mod stamps;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+
+use stamps::FileStamps;
 
 use super::Config;
 use crate::domain::document::{self, Document, DocumentProblem, Path as Way, Problems};
@@ -23,6 +27,7 @@ pub struct Templates {
     partly_unread: bool,
     /// A text is wrong, or a script is missing; it may be in the middle of an edit.
     partly_wrong: bool,
+    files: FileStamps,
 }
 
 /// A template with its source texts.
@@ -83,6 +88,11 @@ impl Templates {
         library
     }
 
+    /// Whether loading them again would give the same.
+    pub(super) fn is_current(&self) -> bool {
+        !self.partly_unread && self.files.are_current()
+    }
+
     /// Reads a single template file, with the scripts beside it.
     #[must_use]
     pub fn of_file(file: &Path) -> Self {
@@ -138,6 +148,7 @@ impl Templates {
                 message: format!("can't be read: {error}; give the agent's user the right to"),
             });
         };
+        self.files.note(dir);
         let entries = match std::fs::read_dir(dir) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Vec::new(),
@@ -158,6 +169,7 @@ impl Templates {
             if path.extension().is_none_or(|extension| extension != "toml") {
                 continue;
             }
+            self.files.note(&path);
             match std::fs::read_to_string(&path) {
                 Ok(text) => texts.push((path.display().to_string(), text)),
                 Err(error) => report_error(&path, error),
@@ -169,6 +181,12 @@ impl Templates {
 
     /// Adds a file's template with its scripts, if all of them exist.
     fn add_file(&mut self, dir: &Path, file: String, template: Template, text: String) {
+        for name in template
+            .steps()
+            .filter_map(|(_, step)| step.action.script())
+        {
+            self.files.note(&dir.join(name));
+        }
         match scripts(dir, &file, &text, &template) {
             Ok(scripts) => {
                 let template = template.with_scripts(&scripts);

@@ -1,9 +1,10 @@
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;
+use std::sync::Arc;
 
-use super::Templates;
 use super::tests::{read, shop_with};
+use super::{TemplateCache, Templates};
 
 const RUN: &str = "[[stage]]\nname = \"s\"\nsteps = [{ run = \"true\" }]\n";
 
@@ -235,4 +236,25 @@ fn directory_or_lock_file_puts_no_template_in_doubt() {
         assert!(!library.is_in_doubt(name), "{name}");
     }
     assert_eq!(library.problems().len(), 2);
+}
+
+#[tokio::test]
+async fn templates_are_read_again_only_after_a_change() {
+    let cache = TemplateCache::new(Path::new("templates/tasks"));
+    assert!(Arc::ptr_eq(&cache.current().await, &cache.current().await));
+    let dir = tempfile::tempdir().unwrap();
+    let cache = TemplateCache::new(dir.path());
+    assert_eq!(cache.current().await.find("mine"), None);
+    let script = "[[stage]]\nname = \"s\"\nsteps = [{ script = \"go.sh\" }]\n";
+    let texts = [RUN, script].map(|steps| format!("name = \"mine\"\n{steps}"));
+    let mut versions = Vec::new();
+    for (text, run) in [(&texts[0], "1"), (&texts[1], "1"), (&texts[1], "2")] {
+        std::fs::write(dir.path().join("go.sh"), run).unwrap();
+        std::fs::write(dir.path().join("mine.toml"), text).unwrap();
+        let library = cache.current().await;
+        versions.push(library.version("mine").unwrap());
+    }
+    assert!(versions[0] != versions[1] && versions[1] != versions[2]);
+    std::fs::remove_file(dir.path().join("mine.toml")).unwrap();
+    assert_eq!(cache.current().await.find("mine"), None);
 }

@@ -13,6 +13,7 @@ mod local;
 mod pushers;
 mod rules;
 mod source;
+mod template_cache;
 
 use std::path::{Path, PathBuf};
 
@@ -35,6 +36,7 @@ pub use local::{LocalRunError, SystemUser, may_run, system_user};
 pub use pushers::fingerprint;
 pub use rules::RuleSets;
 pub use source::{ConfigError, ConfigOrigin, ConfigSource, DEFAULT_FILE, LocalConfig, find};
+pub use template_cache::TemplateCache;
 
 /// The built-in configuration.
 pub const BUILT_IN: &str = include_str!("../../config.toml");

@@ -7,12 +7,11 @@ use std::sync::Arc;
 use hyper::header::{self, HeaderValue};
 use jiff::Timestamp;
 
-use super::Site;
 use super::call::{Call, FORWARDED_FOR, Peer};
 use super::fault::Fault;
+use super::{Site, Web};
 use crate::base::secret::SecretString;
 use crate::base::user::user_or_number;
-use crate::config::{Config, Templates};
 use crate::domain::approval::{Actor, ApprovalWeight, Mandate, Role};
 use crate::domain::permission::{self, Ability, Grant, Missing, PermissionTarget, Scope, Scopes};
 use crate::identity::account::{Account, Delegation};
@@ -66,12 +65,13 @@ pub(super) struct AuditedAction {
 struct TemplateNames(BTreeMap<String, String>);
 
 impl TemplateNames {
-    /// Loads the names, only if a grant needs them.
-    fn of(config: &Config) -> Self {
-        if config.grants.iter().all(|grant| grant.template.is_none()) {
+    /// Returns the names, none if no grant needs them.
+    async fn of(web: &Web) -> Self {
+        let mut grants = web.config.grants.iter();
+        if grants.all(|grant| grant.template.is_none()) {
             return Self::default();
         }
-        let library = Templates::load(&config.agent.templates_dir);
+        let library = web.templates.current().await;
         let templates = library.templates();
         Self(
             templates
@@ -398,8 +398,7 @@ async fn of_account(
     proof: Proof,
 ) -> Result<Who, Fault> {
     let base = account.role;
-    let config = &site.web.config;
-    let templates = TemplateNames::of(config);
+    let templates = TemplateNames::of(&site.web).await;
     let mut who = Who {
         actor: Actor {
             groups: account.groups.iter().cloned().collect(),
@@ -410,7 +409,7 @@ async fn of_account(
         from,
         base,
         mandates: site.web.accounts.delegated_to(&account).await?,
-        grants: templates.named(&config.grants),
+        grants: templates.named(&site.web.config.grants),
         templates,
         proof,
         now: site.web.clock.now(),

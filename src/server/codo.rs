@@ -28,7 +28,6 @@ use super::authentication::{self, AuditedAction, Who};
 use super::call::Call;
 use super::fault::Fault;
 use crate::base::secret::ExposeSecret as _;
-use crate::config::Templates;
 use crate::domain::task::Via;
 use crate::engine::submit::{
     self, FieldProblem, SubmissionOrder, SubmitError, Submitted, SubmittingUser,
@@ -177,9 +176,10 @@ pub(super) fn is_task(pasted: &str) -> bool {
 /// # Errors
 /// [`Fault::Problems`] lists what is wrong with it.
 pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<SubmissionOrder, Fault> {
+    let library = site.web.templates.current().await;
     let sources = submit::ResolveSources {
         config: &site.web.config,
-        library: &Templates::load(&site.web.config.agent.templates_dir),
+        library: &library,
         sight: &UserVisibility { site, who },
         disabled: &[],
         now: site.web.clock.now(),
@@ -203,7 +203,7 @@ async fn submit(
     unspent: &Unspent,
 ) -> Result<u64, CodoRefusal> {
     let web = &site.web;
-    let library = Templates::load(&web.config.agent.templates_dir);
+    let library = web.templates.current().await;
     let disabled = web.store.disabled_hosts().await.map_err(Fault::from)?;
     let now = web.clock.now();
     let sources = submit::ResolveSources {

@@ -36,7 +36,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::base::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, TemplateCache};
 use crate::identity::account::Accounts;
 use crate::identity::session::Sessions;
 use crate::store::Store;
@@ -49,6 +49,7 @@ pub struct Web {
     pub accounts: Arc<Accounts>,
     pub sessions: Arc<Sessions>,
     pub config: Arc<Config>,
+    pub templates: Arc<TemplateCache>,
     pub logs: LogBook,
     pub clock: Arc<dyn Clock>,
     pub limits: WebLimits,

@@ -533,52 +533,55 @@ impl AccountLookup for Everybody {
 }
 
 impl PlanSource for SimCatalog {
-    fn plan_inputs(
-        &self,
-        submission: &Submission,
-        disabled: &[String],
-    ) -> Result<PlanInputs, NoPlanInputs> {
-        if let Some(message) = self.fate.refusal("catalog.recipe", "") {
-            return Err(NoPlanInputs::Missing(message));
+    fn plan_inputs<'a>(
+        &'a self,
+        submission: &'a Submission,
+        disabled: &'a [String],
+    ) -> BoxFuture<'a, Result<PlanInputs, NoPlanInputs>> {
+        async move {
+            if let Some(message) = self.fate.refusal("catalog.recipe", "") {
+                return Err(NoPlanInputs::Missing(message));
+            }
+            if let Some(message) = self.fate.refusal("catalog.read", "") {
+                return Err(NoPlanInputs::Unread(message));
+            }
+            if self.fate.sudden("catalog.recipe") == Some(Blow::Refuse) {
+                return Err(NoPlanInputs::Missing(REFUSED.to_owned()));
+            }
+            let mut ground = self.ground.lock().unwrap().clone();
+            submission.environment.clone_into(&mut ground.environment);
+            ground.hosts.retain(|host| !disabled.contains(&host.name));
+            let template = if submission.has_environment() {
+                self.template.clone()
+            } else {
+                ground.project.clear();
+                ground.git_url.clear();
+                ground.placement = None;
+                tool()
+            };
+            let given = submission.hosts.iter().map(|(number, names)| {
+                let machines = names.iter().map(|name| ground.machines[name].clone());
+                (*number, machines.collect())
+            });
+            let given = given.collect();
+            let version = StoredTemplate {
+                name: template.name.clone(),
+                digest: template.digest.clone(),
+                text: String::new(),
+                scripts: template
+                    .scripts
+                    .keys()
+                    .map(|name| (name.clone(), SCRIPT.to_owned()))
+                    .collect(),
+            };
+            Ok(PlanInputs {
+                environment: ground,
+                template,
+                given_hosts: given,
+                version,
+            })
         }
-        if let Some(message) = self.fate.refusal("catalog.read", "") {
-            return Err(NoPlanInputs::Unread(message));
-        }
-        if self.fate.sudden("catalog.recipe") == Some(Blow::Refuse) {
-            return Err(NoPlanInputs::Missing(REFUSED.to_owned()));
-        }
-        let mut ground = self.ground.lock().unwrap().clone();
-        submission.environment.clone_into(&mut ground.environment);
-        ground.hosts.retain(|host| !disabled.contains(&host.name));
-        let template = if submission.has_environment() {
-            self.template.clone()
-        } else {
-            ground.project.clear();
-            ground.git_url.clear();
-            ground.placement = None;
-            tool()
-        };
-        let given = submission.hosts.iter().map(|(number, names)| {
-            let machines = names.iter().map(|name| ground.machines[name].clone());
-            (*number, machines.collect())
-        });
-        let given = given.collect();
-        let version = StoredTemplate {
-            name: template.name.clone(),
-            digest: template.digest.clone(),
-            text: String::new(),
-            scripts: template
-                .scripts
-                .keys()
-                .map(|name| (name.clone(), SCRIPT.to_owned()))
-                .collect(),
-        };
-        Ok(PlanInputs {
-            environment: ground,
-            template,
-            given_hosts: given,
-            version,
-        })
+        .boxed()
     }
 
     fn source(&self, project: &str) -> Result<GitSource, String> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use tagship::base::clock::{Clock, SystemClock};
 use tagship::base::secret::{ExposeSecret as _, SecretString};
-use tagship::config::{self, Config};
+use tagship::config::{self, Config, TemplateCache};
 use tagship::domain::approval::{Approval, Terms};
 use tagship::domain::host::{ReleaseId, TreeDigest};
 use tagship::domain::permission::Scopes;
@@ -180,6 +180,7 @@ impl World {
             accounts: accounts.clone(),
             sessions: sessions.clone(),
             config: config.clone(),
+            templates: TemplateCache::new(&config.agent.templates_dir),
             logs: logs.clone(),
             clock: clock.clone(),
             limits: options.limits,

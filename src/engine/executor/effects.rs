@@ -92,11 +92,11 @@ pub trait PlanSource: Send + Sync {
     ///
     /// # Errors
     /// [`NoPlanInputs`].
-    fn plan_inputs(
-        &self,
-        submission: &Submission,
-        disabled: &[String],
-    ) -> Result<PlanInputs, NoPlanInputs>;
+    fn plan_inputs<'a>(
+        &'a self,
+        submission: &'a Submission,
+        disabled: &'a [String],
+    ) -> BoxFuture<'a, Result<PlanInputs, NoPlanInputs>>;
 
     /// Returns the URL of a project's repository and the path of its mirror.
     ///

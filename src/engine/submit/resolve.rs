@@ -224,7 +224,9 @@ impl<'a> Resolver<'a> {
         let found = sources.template(wanted);
         if found.is_none() {
             let names = sources.library.templates().map(|one| one.name.as_str());
-            let known: Vec<&str> = names.filter(|name| sources.sight.lists(name)).collect();
+            let known: Vec<&str> = names
+                .filter(|name| sources.sight.lists(sources.library, name))
+                .collect();
             let hint = match nearest(wanted, &known) {
                 Some(nearest) => format!("did you mean `{nearest}`?"),
                 None if known.is_empty() => "you may see none".to_owned(),

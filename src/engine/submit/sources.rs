@@ -10,7 +10,7 @@ pub trait Visibility: Sync {
     /// Whether the user may see what happens in a scope.
     fn place(&self, place: &PermissionTarget) -> bool;
     /// Whether the user's list of templates has this one.
-    fn lists(&self, template: &str) -> bool;
+    fn lists(&self, library: &Templates, template: &str) -> bool;
     /// Whether the user's list of hosts has this one.
     fn host(&self, name: &str) -> bool;
 }

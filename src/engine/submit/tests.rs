@@ -71,7 +71,7 @@ impl Visibility for Everything {
         true
     }
 
-    fn lists(&self, _: &str) -> bool {
+    fn lists(&self, _: &Templates, _: &str) -> bool {
         true
     }
 

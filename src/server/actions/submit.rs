@@ -28,8 +28,8 @@ impl Visibility for UserVisibility<'_> {
         self.who.sees(place)
     }
 
-    fn lists(&self, template: &str) -> bool {
-        seen(self.site, self.who, &templates(self.site), template)
+    fn lists(&self, library: &Templates, template: &str) -> bool {
+        seen(self.site, self.who, library, template)
     }
 
     fn host(&self, name: &str) -> bool {
@@ -48,7 +48,7 @@ pub(in crate::server) async fn take(
     if !problems.is_empty() {
         return Err(Fault::Problems(problems));
     }
-    let library = templates(site);
+    let library = site.web.templates.current().await;
     let store = &site.web.store;
     let now = site.web.clock.now();
     let disabled = store.disabled_hosts().await?;
@@ -89,11 +89,6 @@ pub(in crate::server) fn audited(order: &SubmissionOrder) -> String {
         .map(String::as_str)
         .collect();
     words.join(" ")
-}
-
-/// Loads the templates from their current files.
-pub(in crate::server) fn templates(site: &Site) -> Templates {
-    Templates::load(&site.web.config.agent.templates_dir)
 }
 
 /// Returns an order like that of an earlier task, with the names of the values it omits. Earlier

@@ -10,7 +10,7 @@ use super::super::fault::Fault;
 use super::super::text::{TimeBound, times};
 use super::super::view::{Shown, task_view};
 use super::approvers::who_can_approve;
-use super::templates::{called, library};
+use super::templates::called;
 use crate::api::{RollbackBody, TaskLine, TaskList, TaskQuery, TaskView};
 use crate::domain::host::ReleaseId;
 use crate::domain::permission::PermissionTarget;
@@ -32,7 +32,7 @@ pub(in crate::server) async fn lines(
     who: &Who,
     query: &TaskQuery,
 ) -> Result<TaskList, Fault> {
-    let filter = filter(site, query)?;
+    let filter = filter(site, query).await?;
     let search = query.search();
     let store = &site.web.store;
     let after = match (&query.cursor, query.before) {
@@ -68,7 +68,7 @@ pub(in crate::server) async fn lines(
     })
 }
 
-fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
+async fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
     if let Some(state) = &query.state
         && !STATE_NAMES.contains(&state.as_str())
     {
@@ -91,15 +91,14 @@ fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
             "a search has at most {SEARCH_WORDS_MAX} words; remove some"
         )));
     }
+    let library = site.web.templates.current().await;
+    let template = query.template.as_deref();
     Ok(Filter {
         id,
         state: query.state.clone(),
         project: query.project.clone(),
         environment: query.environment.clone(),
-        template: query
-            .template
-            .as_deref()
-            .map(|given| called(&library(site), given).to_owned()),
+        template: template.map(|given| called(&library, given).to_owned()),
         submitter: query.submitter.clone(),
         approver: query.approver.clone(),
         tag: query.tag.clone(),

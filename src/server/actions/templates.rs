@@ -7,11 +7,6 @@ use crate::api::{TemplateLine, TemplateList, TemplateVersion};
 use crate::config::Templates;
 use crate::domain::permission::PermissionTarget;
 
-/// Loads the current templates.
-pub(in crate::server) fn library(site: &Site) -> Templates {
-    Templates::load(&site.web.config.agent.templates_dir)
-}
-
 /// Returns the name of a template given by name or number; an unknown one is returned unchanged.
 pub(super) fn called<'a>(library: &'a Templates, given: &'a str) -> &'a str {
     let found = library.find(given);

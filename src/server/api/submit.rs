@@ -6,7 +6,7 @@ use hyper::{StatusCode, header};
 use serde_json::Value;
 
 use super::super::Site;
-use super::super::actions::submit::{order_again, take, templates};
+use super::super::actions::submit::{order_again, take};
 use super::super::actions::tasks::{parse_id, sight};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::who;
@@ -58,6 +58,7 @@ pub(super) async fn again(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRe
     let task = site.web.store.task(parse_id(id)?).await?;
     who.needs_to_see(task.id, &task.target())?;
     let plan = site.web.store.plan_of(&task).await?;
-    let view = order_again(&task, plan.as_deref(), &templates(site));
+    let library = site.web.templates.current().await;
+    let view = order_again(&task, plan.as_deref(), &library);
     answer::json(StatusCode::OK, &view)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use super::super::Site;
-use super::super::actions::templates::{library, listed, no_template, seen, versions};
+use super::super::actions::templates::{listed, no_template, seen, versions};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::who;
 use super::super::call::Call;
@@ -14,13 +14,14 @@ use crate::api::{TemplateLine, TemplateView};
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
-    answer::json(StatusCode::OK, &listed(site, &who, &library(site)))
+    let library = site.web.templates.current().await;
+    answer::json(StatusCode::OK, &listed(site, &who, &library))
 }
 
 pub(super) async fn show(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
-    let library = library(site);
+    let library = site.web.templates.current().await;
     let found = library.find(name).zip(library.version(name));
     let found = found.filter(|(template, _)| seen(site, &who, &library, &template.name));
     let (template, version) = found.ok_or_else(|| no_template(name))?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::super::Site;
 use super::super::actions::hosts::seen_hosts;
-use super::super::actions::submit::{UserVisibility, order_again, take, templates};
+use super::super::actions::submit::{UserVisibility, order_again, take};
 use super::super::actions::tasks::parse_id;
 use super::super::actions::templates::seen;
 use super::super::answer::{self, HttpResult};
@@ -129,7 +129,8 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
         who.needs_to_see(id, &task.target())?;
         page.repeated = Some(id);
         let plan = site.web.store.plan_of(&task).await?;
-        let order = order_again(&task, plan.as_deref(), &templates(site)).order;
+        let library = site.web.templates.current().await;
+        let order = order_again(&task, plan.as_deref(), &library).order;
         page.form = Some(form(site, &who, order).await?);
     } else if let Some(template) = query.template.filter(|name| !name.is_empty()) {
         let order = SubmissionOrder {
@@ -150,7 +151,7 @@ fn submits(who: &Who) -> Result<(), Fault> {
 }
 
 async fn page(site: &Site, who: &Who) -> Result<SubmitPage, Fault> {
-    let library = templates(site);
+    let library = site.web.templates.current().await;
     Ok(SubmitPage {
         frame: Frame::of(site, who).await?,
         times: times(site),
@@ -198,7 +199,7 @@ fn stages(template: &Template, on: impl Fn(&StageHosts) -> bool) -> String {
 
 /// Returns the form of the order's template, filled from the order.
 async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<SubmitForm, Fault> {
-    let library = templates(site);
+    let library = site.web.templates.current().await;
     let template = usable(site, who, &library, &order.template).ok_or_else(|| {
         let name: String = order.template.escape_debug().take(64).collect();
         Fault::NotFound(format!("there is no template {name}; choose another one"))
@@ -389,7 +390,7 @@ pub(in crate::server) async fn send(site: &Arc<Site>, call: &mut Call) -> HttpRe
     let mut page = page(site, &who).await?;
     page.problems = problems;
     match json {
-        Some(text) => page.json = without_secrets(site, text),
+        Some(text) => page.json = without_secrets(site, text).await,
         None => {
             if let Some(order) = order {
                 page.form = form(site, &who, order).await.ok();
@@ -400,11 +401,11 @@ pub(in crate::server) async fn send(site: &Arc<Site>, call: &mut Call) -> HttpRe
 }
 
 /// Returns the pasted JSON to show again, without secrets: they must be entered again.
-fn without_secrets(site: &Site, text: String) -> String {
+async fn without_secrets(site: &Site, text: String) -> String {
     let Ok(Value::Object(mut pasted)) = serde_json::from_str::<Value>(&text) else {
         return text;
     };
-    let library = templates(site);
+    let library = site.web.templates.current().await;
     let template = match pasted.get("template").or_else(|| pasted.get("temp_id")) {
         Some(Value::Number(number)) => library.find(&number.to_string()),
         Some(Value::String(name)) => library.find(name.trim()),

@@ -7,7 +7,7 @@ use askama::Template;
 use similar::{ChangeTag, TextDiff};
 
 use super::super::Site;
-use super::super::actions::templates::{library, listed, no_template, seen, versions};
+use super::super::actions::templates::{listed, no_template, seen, versions};
 use super::super::answer::HttpResult;
 use super::super::authentication::who;
 use super::super::call::Call;
@@ -71,7 +71,8 @@ impl One {
 pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
-    let listed = listed(site, &who, &library(site));
+    let library = site.web.templates.current().await;
+    let listed = listed(site, &who, &library);
     shown(&List {
         frame: Frame::of(site, &who).await?,
         templates: listed.templates,
@@ -82,7 +83,7 @@ pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpRe
 pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     let query: TemplateQuery = call.query()?;
-    let library = library(site);
+    let library = site.web.templates.current().await;
     let template = library.find(name);
     let name = template.map_or(name, |template| template.name.as_str());
     who.reads()?;

@@ -5,6 +5,7 @@ mod logs;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
+use tagship::config::TemplateCache;
 use tagship::domain::task::{Event, Outcome, Pause};
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::Role;
@@ -440,6 +441,7 @@ async fn waiting_client_survives_an_agent_restart() {
         accounts: lab.world.accounts.clone(),
         sessions: lab.world.sessions.clone(),
         config: lab.world.config.clone(),
+        templates: TemplateCache::new(&lab.world.config.agent.templates_dir),
         logs: lab.world.logs.clone(),
         clock: lab.clock.clone(),
         limits: WebLimits::default(),

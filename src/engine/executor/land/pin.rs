@@ -134,6 +134,7 @@ async fn plan_inputs(world: &World, task: &Task) -> Result<PlanInputs, LandingOu
     world
         .plan_source
         .plan_inputs(&task.submission, &disabled)
+        .await
         .map_err(|none| match none {
             NoPlanInputs::Missing(reason) => LandingOutcome::Never(reason),
             NoPlanInputs::Unread(reason) => LandingOutcome::NotYet(reason),

@@ -1,0 +1,38 @@
+//! Keeps the templates in memory, since every request needs them.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::library::Templates;
+
+/// The templates of a directory, read again when a file has changed.
+#[derive(Debug)]
+pub struct TemplateCache {
+    directory: PathBuf,
+    read: Mutex<Option<Arc<Templates>>>,
+}
+
+impl TemplateCache {
+    #[must_use]
+    pub fn new(directory: &Path) -> Arc<Self> {
+        Arc::new(Self {
+            directory: directory.to_owned(),
+            read: Mutex::new(None),
+        })
+    }
+
+    /// Returns the templates as their files are now.
+    pub async fn current(self: &Arc<Self>) -> Arc<Templates> {
+        let cache = Arc::clone(self);
+        let read = tokio::task::spawn_blocking(move || cache.look()).await;
+        // Only a runtime that is ending does not run it.
+        read.unwrap_or_else(|_| self.look())
+    }
+
+    fn look(&self) -> Arc<Templates> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = read.take().filter(|templates| templates.is_current());
+        let current = current.unwrap_or_else(|| Arc::new(Templates::load(&self.directory)));
+        Arc::clone(read.insert(current))
+    }
+}
