@@ -99,34 +99,25 @@ pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
 /// characters.
 const VALUES_MAX: usize = 8_000;
 
-fn bounded(result: StepResult, secrets: &Secrets) -> StepResult {
-    let cut = |message: String| truncate(&secrets.mask(message));
-    match result {
-        StepResult::Failed {
-            message,
-            exit_code,
-            omits_exit,
-        } => StepResult::Failed {
-            message: cut(message),
-            exit_code,
-            omits_exit,
-        },
-        StepResult::Unknown { message } => StepResult::Unknown {
-            message: cut(message),
-        },
+fn bounded(mut result: StepResult, secrets: &Secrets) -> StepResult {
+    match &mut result {
+        StepResult::Failed { message, .. } | StepResult::Unknown { message } => {
+            *message = truncate(&secrets.mask(std::mem::take(message)));
+        }
         StepResult::Done { values }
             if values.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>() > VALUES_MAX =>
         {
-            StepResult::Failed {
+            result = StepResult::Failed {
                 message: format!(
                     "it wrote more than {VALUES_MAX} bytes to $TAGSHIP_OUTPUT; write a file into the release instead"
                 ),
                 exit_code: Some(0),
                 omits_exit: true,
-            }
+            };
         }
-        other => other,
+        _ => {}
     }
+    result
 }
 
 /// Kills what a step started on its host, and verifies that nothing of it is left.

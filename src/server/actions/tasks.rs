@@ -91,14 +91,19 @@ async fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
             "a search has at most {SEARCH_WORDS_MAX} words; remove some"
         )));
     }
-    let library = site.web.templates.current().await;
-    let template = query.template.as_deref();
+    let template = match &query.template {
+        Some(given) => {
+            let library = site.web.templates.current().await;
+            Some(called(&library, given).to_owned())
+        }
+        None => None,
+    };
     Ok(Filter {
         id,
         state: query.state.clone(),
         project: query.project.clone(),
         environment: query.environment.clone(),
-        template: template.map(|given| called(&library, given).to_owned()),
+        template,
         submitter: query.submitter.clone(),
         approver: query.approver.clone(),
         tag: query.tag.clone(),
