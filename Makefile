@@ -63,7 +63,7 @@ doc:
 
 # Built as for tests; docs/performance.md has figures.
 bench:
-	TASKS=$(TASKS) $(CARGO) test --locked --test store history::sight::a_page_of_many -- --ignored --nocapture
+	TASKS=$(TASKS) $(CARGO) test --locked --test store history::visibility::a_page_of_many -- --ignored --nocapture
 	$(CARGO) test --locked --test store hook_log::templates::a_thousand -- --ignored --nocapture
 	TASKS=$(TASKS) $(CARGO) test --locked --test store engines::large::large_store -- --ignored --nocapture
 
@@ -71,7 +71,7 @@ soak: deps-test
 	FROM=$(FROM) SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation promises
 	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) PROPTEST_CASES=2000 $(CARGO) test --locked --lib --test store
 	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) PROPTEST_CASES=2000 $(CARGO) test --locked --test hosts hostops::
-	KILLS=$(KILLS) $(CARGO) test --locked --test hosts -- --nocapture chaos::moments:: chaos::points::
+	KILLS=$(KILLS) $(CARGO) test --locked --test hosts -- --nocapture chaos::random_kills:: chaos::kill_points::
 	$(MAKE) mutants
 
 mutants:

@@ -16,7 +16,7 @@ use tagship::identity::account::{NewAccount, Role};
 use tagship::store::Disabled;
 use tagship::store::kv::Commit;
 
-#[path = "../tests/web/world.rs"]
+#[path = "../tests/web/server.rs"]
 mod world;
 
 use world::{OLDER, Options, World, at, began, description, ended, person, staged};

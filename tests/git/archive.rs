@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use tagship::git::checkout::{HOST_LISTING, Manifest, PlanOptions};
 use tagship_tests::git::output_of;
 
-use crate::world::{NOW, World};
+use crate::mirror::{NOW, World};
 
 /// The file at a path, as comparable text.
 #[derive(Debug, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use tagship::git::landing::{LandingError, Relation};
 use tagship_tests::eventually::until;
 use tagship_tests::git::output_of;
 
-use crate::world::{NOW, World, source, tree, wait};
+use crate::mirror::{NOW, World, source, tree, wait};
 
 const LARGE: &str = "TAGSHIP_TEST_LARGE";
 const LARGE_BYTES: u64 = 200_000_000;

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use tagship::git::landing::{self, LandingError, Relation, RemoteRef};
 use tagship_tests::git::{Repository, output_of};
 
-use crate::world::{World, source, wanted};
+use crate::mirror::{World, source, wanted};
 
 #[tokio::test]
 async fn one_query_resolves_many_refs() {

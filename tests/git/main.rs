@@ -6,9 +6,9 @@ mod hook;
 
 mod archive;
 mod bounds;
+mod first_scan;
 mod landing;
-mod looked;
-mod odd;
+mod mirror;
 mod releases;
 mod transport;
-mod world;
+mod unusual_objects;

@@ -10,7 +10,7 @@ use tagship::git::checkout::{
 };
 use tagship_tests::git::{output_of, scrub};
 
-use crate::world::{NOW, World};
+use crate::mirror::{NOW, World};
 
 fn paths(manifest: &Manifest) -> Vec<String> {
     let text = |e: &checkout::ManifestEntry| String::from_utf8_lossy(&e.path).into_owned();

@@ -12,7 +12,7 @@ use tagship::git::landing::{self, GitSource, LandingError, RemoteFailure, Remote
 use tagship_tests::git::output_of;
 use tokio::io::AsyncReadExt;
 
-use crate::world::{World, wanted};
+use crate::mirror::{World, wanted};
 
 /// How many processes show `text` in their arguments.
 fn processes_with(text: &str) -> usize {

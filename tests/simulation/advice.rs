@@ -14,10 +14,10 @@ use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Store};
 
-use crate::at_once::at_once;
-use crate::deeds::actor;
 use crate::driver::{Sim, TEMPLATE, object_of};
-use crate::life::serves;
+use crate::immediate::at_once;
+use crate::lifecycle::serves;
+use crate::user_actions::actor;
 
 /// A submitter, an approver, an admin, and a viewer.
 const PEOPLE: [&str; 4] = ["alice", "bob", "root", "viewer"];

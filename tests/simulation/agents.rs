@@ -10,9 +10,9 @@ use tagship::domain::rule::Schedule;
 use tagship::domain::task::State;
 use tagship::engine::request::TaskRequest;
 
-use crate::at_once::at_once;
 use crate::driver::{Halt, Sim, TEMPLATE, object_of};
-use crate::rest::promises_hold;
+use crate::immediate::at_once;
+use crate::invariants::promises_hold;
 
 fn released(sim: &mut Sim, tag: &str, digit: char) -> u64 {
     let id = sim.push(tag, &object_of(digit), Schedule::Ready);

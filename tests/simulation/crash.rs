@@ -4,8 +4,8 @@
 use tagship::domain::task::State;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
-use crate::fate::Blow;
-use crate::rest::promises_hold;
+use crate::faults::Blow;
+use crate::invariants::promises_hold;
 
 /// Every blow, with all that a test says when it fails.
 const BLOWS: [Blow; 5] = [

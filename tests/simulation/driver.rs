@@ -24,15 +24,15 @@ use tagship::store::memory::MemoryKv;
 use tagship::store::{Restored, Store};
 use tokio::sync::watch;
 
-use crate::at_once::at_once;
-use crate::fate::{Ending, Fate};
-use crate::host::{SimFleet, well};
-use crate::spool::{GIT_USER, Records, SimSpool, configuration, rules};
-use crate::witness::Witness;
-use crate::world::{
+use crate::doubles::{
     Everybody, Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimPushes, SimShelf,
     ground, with_scripts,
 };
+use crate::faults::{Ending, Fate};
+use crate::host::{SimFleet, well};
+use crate::immediate::at_once;
+use crate::spool::{GIT_USER, Records, SimSpool, configuration, rules};
+use crate::witness::Witness;
 
 /// The template of most tests: checkout; sync and a program; publish and a check.
 pub(crate) const TEMPLATE: &str = r#"

@@ -15,8 +15,8 @@ use tagship::domain::host::{
 use tagship::domain::plan::Plan;
 use tagship::engine::executor::effects::Fleet;
 
-use crate::fate::{Blow, Fate, REFUSED};
-use crate::keeping::{prepare, prune, seal};
+use crate::faults::{Blow, Fate, REFUSED};
+use crate::retention::{prepare, prune, seal};
 use crate::witness::Witness;
 
 /// One environment on one host.

@@ -8,8 +8,8 @@ use tagship::domain::template::OnFailure;
 use tagship::engine::request::TaskRequest;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
-use crate::life::serves;
-use crate::rest::promises_hold;
+use crate::invariants::promises_hold;
+use crate::lifecycle::serves;
 
 /// What the steps of a task say besides their results.
 fn notes(sim: &Sim, id: u64) -> Vec<String> {

@@ -11,8 +11,8 @@ use tagship::domain::rule::Schedule;
 use tagship::domain::task::{Event, Recorded, State};
 use tagship::domain::template::OnFailure;
 
-use crate::at_once::at_once;
 use crate::driver::{Halt, Sim, TEMPLATE, object_of};
+use crate::immediate::at_once;
 
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 

@@ -1,34 +1,34 @@
 //! The agent in a simulated world: every effect can be struck, from a list or from a seed.
 #![allow(clippy::unwrap_used)]
 
-mod at_once;
-mod back;
-mod deeds;
-mod drawn;
+mod doubles;
 mod driver;
-mod fate;
-mod found;
+mod faults;
+mod generator;
 mod host;
 mod hygiene;
+mod immediate;
+mod invariants;
 mod random;
-mod rest;
+mod rollback;
+mod schedules;
 mod spool;
 #[path = "../store/submission.rs"]
 mod submission;
-mod times;
+mod unmanaged_releases;
+mod user_actions;
 mod witness;
-mod world;
 
 mod advice;
 mod agents;
-mod compared;
+mod comparison;
 mod crash;
-mod fail;
-mod frozen;
-mod keeping;
+mod failing_effects;
+mod freezes;
 mod landing;
-mod late;
-mod life;
-mod order;
+mod late_requests;
+mod lifecycle;
+mod queue_order;
 mod reconcile;
+mod retention;
 mod soak;

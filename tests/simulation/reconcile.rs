@@ -4,10 +4,10 @@ use tagship::domain::rule::Schedule;
 use tagship::domain::task::State;
 use tagship::store::{Filter, Head};
 
-use crate::at_once::at_once;
 use crate::driver::{Sim, TEMPLATE, object_of};
-use crate::fate::Blow;
-use crate::life::serves;
+use crate::faults::Blow;
+use crate::immediate::at_once;
+use crate::lifecycle::serves;
 
 const REPOSITORY: &str = "alice/shop";
 

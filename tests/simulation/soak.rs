@@ -19,13 +19,13 @@ use tagship::store::memory::CommitFault;
 use tagship::store::{Filter, Head};
 
 use crate::advice::advice_is_accepted;
-use crate::at_once::at_once;
-use crate::drawn;
 use crate::driver::{Halt, Sim};
-use crate::fate::REFUSED;
+use crate::faults::REFUSED;
+use crate::generator;
 use crate::host::{Disk, Program, well};
+use crate::immediate::at_once;
+use crate::invariants::{promises_hold, promises_hold_after_a_restore};
 use crate::random::Random;
-use crate::rest::{promises_hold, promises_hold_after_a_restore};
 
 /// How many seeds a test run plays.
 const SEEDS: u64 = 20_000;
@@ -67,8 +67,9 @@ struct Play {
 impl Play {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
-        let mut sim = drawn::sim(&mut random);
-        sim.fate.draw(random.next(), drawn::blows(&mut random), 60);
+        let mut sim = generator::sim(&mut random);
+        sim.fate
+            .draw(random.next(), generator::blows(&mut random), 60);
         if random.per_mille(300) {
             sim.missed = MissedPolicy::Expire;
         }

@@ -11,7 +11,7 @@ use tagship::domain::rule::FORMAT;
 use tagship::engine::intake::Spool;
 use tagship::engine::spool::{Received, Record, RecordId, SpoolError, Waiting};
 
-use crate::fate::{Blow, Fate, REFUSED};
+use crate::faults::{Blow, Fate, REFUSED};
 
 /// The git user, whose word about the pusher is believed.
 pub(crate) const GIT_USER: u32 = 990;

@@ -16,8 +16,8 @@ use tagship::domain::template::{self, Gate, OnFailure};
 use tagship::store::Store;
 use tagship::store::kv::Range;
 
-use crate::at_once::at_once;
 use crate::host::{Disk, DiskPlace, Disks};
+use crate::immediate::at_once;
 
 /// What was seen so far.
 #[derive(Default)]

@@ -32,7 +32,7 @@ fn is_place(text: &str) -> bool {
     text.split('/').all(is_name)
 }
 
-/// Whether some file below `place` (`tests/web`, `tests/simulation/rest.rs`) has the function.
+/// Whether some file below `place` (`tests/web`, `tests/simulation/invariants.rs`) has the function.
 fn stands(all: &[Source], place: &str, name: &str) -> bool {
     let (file, directory) = (format!("{place}.rs"), format!("{place}/"));
     all.iter()
@@ -134,7 +134,7 @@ fn a_missing_test_would_be_detected_on_a_page() {
     assert!(seen(&format!("{here} (`tests/web`)")));
     assert!(seen("`web: a_missing_test_would_be_detected_on_a_page`"));
     assert!(seen("`web: nothing.rs`"));
-    assert!(seen("`rest.rs: nothing_of_this_name`"));
+    assert!(seen("`invariants.rs: nothing_of_this_name`"));
     assert!(finds(&all, "--test tidy docs::"));
     assert!(finds(&all, "--test tidy would_be_detected"));
     assert!(!finds(&all, "--test tidy nothing::"));

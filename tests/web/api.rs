@@ -7,7 +7,7 @@ use tagship::domain::task::{Event, Outcome};
 use tagship::identity::account::Role;
 
 use crate::client::Program;
-use crate::world::{COMMIT, World};
+use crate::server::{COMMIT, World};
 
 #[tokio::test]
 async fn tasks_are_listed_newest_first_and_by_pages() {
@@ -202,7 +202,7 @@ async fn replaced_task_cannot_be_retried() {
     let alice = Program::of(&world, "alice", Role::Approver).await;
     let failed = world.running("release-1.3").await;
     let event = Event::Ended {
-        at: crate::world::at(1, 1, 0),
+        at: crate::server::at(1, 1, 0),
         result: tagship::domain::task::StepResult::Failed {
             message: "no space".to_owned(),
             exit_code: Some(11),

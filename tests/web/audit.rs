@@ -12,7 +12,7 @@ use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;
 
 use crate::client::{Browser, Program, client, form};
-use crate::world::{Options, World};
+use crate::server::{Options, World};
 
 #[tokio::test]
 async fn every_action_or_refusal_leaves_a_matching_audit_entry() {

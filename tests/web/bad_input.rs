@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program};
+use crate::server::{Options, World};
 use crate::submit::{count, restart};
-use crate::world::{Options, World};
 
 const FREE: &str = "name = \"free\"\nfree_hosts = true\nparams = [{ name = \"NOTE\" }]\n[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n";
 

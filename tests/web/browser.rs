@@ -15,7 +15,7 @@ use tagship::identity::account::Role;
 use tagship::store::HookOutcome;
 use tempfile::TempDir;
 
-use crate::world::World;
+use crate::server::World;
 
 const PASSWORD: &str = "a long enough password";
 

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tagship::identity::account::Role;
 
 use crate::contract;
-use crate::world::World;
+use crate::server::World;
 
 /// A user with a session, as in a browser.
 pub(crate) struct Browser {

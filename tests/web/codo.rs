@@ -11,7 +11,7 @@ use tagship::domain::task::{Submission, Via};
 use tagship::identity::account::Role;
 
 use crate::client::{both, client};
-use crate::world::{Options, World};
+use crate::server::{Options, World};
 
 const TEMPLATES: &[&str] = &[
     "id = 40\nname = \"notice\"\n[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",

@@ -10,7 +10,7 @@ use tagship::engine::request::VERBS;
 use tagship::identity::account::Role;
 
 use crate::client::Program;
-use crate::world::World;
+use crate::server::World;
 
 pub(crate) static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../src/server/openapi.json")).unwrap());

@@ -10,8 +10,8 @@ use tagship::store::audit::Ledger;
 use tagship::store::memory::MemoryKv;
 
 use crate::client::{client, form};
-use crate::values::sources;
-use crate::world::{Options, World};
+use crate::credential_kinds::sources;
+use crate::server::{Options, World};
 
 type Send = fn(&str, &str) -> RequestBuilder;
 

@@ -9,7 +9,7 @@ use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program, both};
-use crate::world::{World, at, ended, staged};
+use crate::server::{World, at, ended, staged};
 
 async fn text(program: &Program, path: &str) -> String {
     let response = program.ask(Method::GET, path).send().await.unwrap();

@@ -6,7 +6,7 @@ use tagship::identity::account::{NewAccount, Role};
 use tagship::store::kv::Commit;
 
 use crate::client::{Browser, both, client, form};
-use crate::world::{OLDER, Options, World, description, person};
+use crate::server::{OLDER, Options, World, description, person};
 
 const PASSWORD: &str = "correct horse battery staple";
 

@@ -13,8 +13,8 @@ use tagship::store::kv::Commit;
 
 use crate::client::{Program, both, client};
 use crate::contract::{self, DOCUMENT};
+use crate::server::{Options, World, at, ended, staged};
 use crate::submit::restart;
-use crate::world::{Options, World, at, ended, staged};
 
 /// It lies over every moment.
 const FREEZE: &str =

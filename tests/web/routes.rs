@@ -1,5 +1,5 @@
 //! Every route, page, stream and form: the table of what each one needs, which a test holds against
-//! the routes of the code. [`guarded`](crate::guarded) tries them.
+//! the routes of the code. [`route_access`](crate::route_access) tries them.
 
 use std::collections::BTreeSet;
 

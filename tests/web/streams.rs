@@ -11,7 +11,7 @@ use tagship::server::WebLimits;
 
 use crate::client::Browser;
 use crate::logs::until;
-use crate::world::{Options, World};
+use crate::server::{Options, World};
 
 async fn open(browser: &Browser, path: &str) -> Response {
     let response = browser.ask(Method::GET, path).send().await.unwrap();

@@ -7,7 +7,7 @@ use tagship::domain::task::Event;
 use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program, client};
-use crate::world::{Options, World};
+use crate::server::{Options, World};
 
 pub(crate) fn restart() -> Value {
     json!({

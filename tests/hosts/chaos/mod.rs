@@ -3,12 +3,12 @@
 //! are full, the clock is set back, steps do not want to end. Real git, hook, agent, sshd and rsync;
 //! the hosts' disks are compared afterwards. `docs/testing.md` describes it.
 
-mod world;
+mod promises;
 
-mod crowd;
 mod disk;
-mod moments;
+mod kill_points;
+mod many_pushes;
 mod network;
-mod points;
+mod random_kills;
 mod stop;
-mod unknown;
+mod unknown_results;

@@ -13,7 +13,7 @@ use tagship_tests::sshd::free_port;
 use tagship_tests::until;
 
 use crate::chance::Chance;
-use crate::chaos::world::seed;
+use crate::chaos::promises::seed;
 use crate::stage::{Settings, Stage, TEMPLATE, half_done};
 
 const STEPS: &str = r#"

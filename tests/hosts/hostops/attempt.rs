@@ -15,7 +15,7 @@ use tagship::hosts::ssh::runner::{self, Attempt, AttemptEnd};
 use tagship::hosts::ssh::script::{AnswerReader, Said, overtaken};
 use tagship_tests::eventually::eventually;
 
-use crate::hostops::place::{Host, SHELLS};
+use crate::hostops::local_host::{Host, SHELLS};
 
 /// What a script about an attempt said.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use tagship::domain::host::{
 use tagship::hosts::publish;
 use tagship::hosts::sync::rsync::TransferEnd;
 
-use crate::hostops::place::{Host, Mounted, SHELLS};
+use crate::hostops::local_host::{Host, Mounted, SHELLS};
 use crate::hostops::release::first_tree;
 
 #[test]

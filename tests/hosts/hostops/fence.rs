@@ -4,7 +4,7 @@ use tagship::domain::host::{Existing, HostError, Reply};
 use tagship::hosts::ssh::script::OpSequence;
 use tagship::hosts::sync;
 
-use crate::hostops::place::{Host, SHELLS, Tree};
+use crate::hostops::local_host::{Host, SHELLS, Tree};
 
 const HOUR: u64 = 1_700_000_000;
 /// Beyond what a shell counts, beyond 64 bits, and centuries ahead.

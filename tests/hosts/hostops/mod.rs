@@ -5,18 +5,18 @@
     reason = "tests measure how long things take"
 )]
 
-mod apart;
 mod attempt;
-mod back;
-mod causes;
-mod cut;
 mod destination;
+mod durability;
+mod error_causes;
 mod fence;
-mod hostile;
-mod kept;
-mod lend;
-mod order;
+mod interruption;
+mod isolation;
+mod local_host;
 mod over_ssh;
-mod place;
+mod quoting;
 mod release;
+mod retention;
+mod rollback;
 mod stop;
+mod unlinkable_release;

@@ -18,7 +18,7 @@ use tagship_tests::proxy::{Direction, Fault, Proxy};
 use tagship_tests::sshd::Sshd;
 use tagship_tests::until;
 
-use crate::hostops::place::{Tree, digest_of, picture_of, quick_directory};
+use crate::hostops::local_host::{Tree, digest_of, picture_of, quick_directory};
 
 const HOUR: u64 = 1_700_000_000;
 

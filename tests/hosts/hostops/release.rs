@@ -9,7 +9,7 @@ use tagship::hosts::publish;
 use tagship::hosts::sync::rsync::TransferEnd;
 use tagship_tests::eventually::eventually;
 
-use crate::hostops::place::{Host, Mounted, SHELLS, Tree, digest_of, picture_of};
+use crate::hostops::local_host::{Host, Mounted, SHELLS, Tree, digest_of, picture_of};
 
 const HOUR_1: u64 = 1_700_000_000;
 const HOUR_2: u64 = 1_700_003_600;

@@ -10,7 +10,7 @@ use tagship_tests::eventually::eventually;
 use tagship_tests::program::script;
 
 use crate::hostops::attempt::{Ending, ended, heard, shell};
-use crate::hostops::place::{Host, SHELLS};
+use crate::hostops::local_host::{Host, SHELLS};
 
 #[test]
 fn stop_ends_processes_that_ignore_term_or_change_session() {

@@ -4,13 +4,13 @@
 mod api_doc;
 mod chain;
 mod faults;
-mod found;
-mod hands;
 mod idle;
+mod interventions;
 mod outputs;
-mod projects;
 mod pushes;
+mod queues;
 mod restore;
 mod steps;
 mod submit;
 mod templates;
+mod unmanaged_releases;

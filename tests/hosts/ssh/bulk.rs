@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 use tagship::hosts::ssh::{Connection, Reach, Stream};
 use tagship_tests::sshd::Sshd;
 
-use crate::ssh::world::{LONG, dialer, open, target};
+use crate::ssh::targets::{LONG, dialer, open, target};
 
 const MANY: usize = 300_000_000;
 

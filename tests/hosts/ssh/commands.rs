@@ -6,7 +6,7 @@ use tagship::hosts::ssh::{Exit, Reach, RemoteError, Stream};
 use tagship_tests::sshd::Sshd;
 use tagship_tests::until;
 
-use crate::ssh::world::{LONG, open, run};
+use crate::ssh::targets::{LONG, open, run};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn output_errors_and_exit_code_come_back() {

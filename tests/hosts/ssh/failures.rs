@@ -7,7 +7,7 @@ use tagship::hosts::ssh::{Connection, Presence, Reach, RemoteError, Stream, Wait
 use tagship_tests::proxy::{Direction, Fault, Proxy};
 use tagship_tests::sshd::{Sshd, free_port};
 
-use crate::ssh::world::{LONG, hasty_dialer, open, refused, run, target, target_through};
+use crate::ssh::targets::{LONG, hasty_dialer, open, refused, run, target, target_through};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_closed_port_is_unreachable_at_once() {
@@ -68,7 +68,7 @@ async fn server_that_hangs_up_is_reported_until_it_is_back() {
     let target = target_through(&sshd, port);
     let opening = tokio::spawn({
         let (target, presence) = (target.clone(), presence.clone());
-        async move { Connection::open_told(&target, &crate::ssh::world::dialer(), presence).await }
+        async move { Connection::open_told(&target, &crate::ssh::targets::dialer(), presence).await }
     });
     changes.changed().await.unwrap();
     let away = changes.borrow_and_update().clone().unwrap();

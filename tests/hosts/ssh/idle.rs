@@ -13,7 +13,7 @@ use tagship_tests::until;
 use tokio::time::Instant;
 
 use crate::ssh::scripts::{perform, sessions_started};
-use crate::ssh::world::{file, run, target, target_through};
+use crate::ssh::targets::{file, run, target, target_through};
 
 fn keeping(timeout: Duration, connections: usize) -> Arc<Dialer> {
     Dialer::new(DialSettings {

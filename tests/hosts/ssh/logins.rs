@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use tagship::hosts::ssh::{Connection, IdentityError, Reach, RemoteError, SshTarget};
 use tagship_tests::sshd::{Kind, Sshd, chmod, make_key};
 
-use crate::ssh::world::{dialer, file, refused, run, target};
+use crate::ssh::targets::{dialer, file, refused, run, target};
 
 /// A target with a fresh key that the server knows.
 fn with_key(sshd: &Sshd, kind: Kind, passphrase: &str) -> SshTarget {

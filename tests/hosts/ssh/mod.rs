@@ -2,12 +2,12 @@
 
 mod bulk;
 mod commands;
-mod crowd;
 mod failures;
 mod idle;
 mod logins;
+mod many_hosts;
 mod scripts;
 mod servers;
+mod targets;
 mod transfers;
 mod trust;
-mod world;

@@ -7,7 +7,7 @@ use tagship_tests::sshd::Sshd;
 use tagship_tests::until;
 use tokio::sync::Notify;
 
-use crate::ssh::world::{LONG, open, run};
+use crate::ssh::targets::{LONG, open, run};
 
 /// A script's end, and all that it wrote.
 pub(crate) async fn perform(connection: &Connection, script: &str) -> Captured {

@@ -3,7 +3,7 @@
 use tagship::hosts::ssh::{Connection, Reach, RemoteError};
 use tagship_tests::sshd::{Settings, Sshd};
 
-use crate::ssh::world::{LONG, dialer, refused, run, target};
+use crate::ssh::targets::{LONG, dialer, refused, run, target};
 
 fn configured(lines: &[&str]) -> Sshd {
     let with = |settings: Settings, line: &&str| settings.line(line);

@@ -14,7 +14,7 @@ use tagship_tests::proxy::{Direction, Fault, Proxy};
 use tagship_tests::sshd::Sshd;
 use tagship_tests::until;
 
-use crate::ssh::world::{LONG, file, hasty_dialer, open, target_through};
+use crate::ssh::targets::{LONG, file, hasty_dialer, open, target_through};
 
 fn transport(sshd: &Sshd) -> RsyncTransport {
     RsyncTransport {
@@ -213,7 +213,7 @@ async fn unknown_rsync_arguments_fail_at_once() {
     let (exit, _) = rsync(&connection, &transport(&sshd), &command).await;
     assert_eq!(exit.end, RsyncEnd::Code(1));
     assert!(
-        crate::ssh::world::run(&connection, "true")
+        crate::ssh::targets::run(&connection, "true")
             .await
             .exit
             .success()
@@ -342,7 +342,7 @@ async fn a_transfer_that_is_dropped_leaves_no_process_and_no_socket() {
     assert!(until(|| processes_about(&file(&sshd, "run")).is_empty()));
     assert_eq!(fs::read_dir(&transport.runtime_dir).unwrap().count(), 0);
     assert!(
-        crate::ssh::world::run(&connection, "true")
+        crate::ssh::targets::run(&connection, "true")
             .await
             .exit
             .success()

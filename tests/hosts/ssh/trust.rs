@@ -7,7 +7,7 @@ use tagship::hosts::ssh::known_hosts::HostName;
 use tagship::hosts::ssh::{Connection, Pinned, Reach, RemoteError, append, offered_key};
 use tagship_tests::sshd::{Kind, Sshd, make_key};
 
-use crate::ssh::world::{dialer, file, hasty_dialer, refused, run, target};
+use crate::ssh::targets::{dialer, file, hasty_dialer, refused, run, target};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_host_key_is_refused_with_a_remedy() {

@@ -23,8 +23,8 @@ use tagship::store::sled::SledKv;
 use tagship::store::{Filter, Store};
 use tokio::sync::watch;
 
+mod durability;
 mod formats;
-mod order;
 
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 const CLIENTS: usize = 16;

@@ -16,7 +16,7 @@ use tagship::store::{Filter, ListPosition, Store};
 use crate::counting::Counting;
 use crate::submission::{of_rule, pushed};
 
-mod sight;
+mod visibility;
 
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().unwrap()

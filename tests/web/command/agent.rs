@@ -13,7 +13,7 @@ use tagship::server::{Web, WebLimits};
 use tagship_tests::contract::assert_task;
 
 use crate::command::lab::{Lab, holds, said, started};
-use crate::world::{COMMIT, at, ended, staged};
+use crate::server::{COMMIT, at, ended, staged};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_are_listed_newest_first() {
@@ -407,7 +407,7 @@ async fn other_server_is_not_mistaken_for_an_agent() {
         stream.write_all(answer.as_bytes()).unwrap();
     });
     holds(
-        crate::command::test::Test::new()
+        crate::command::program::Test::new()
             .variable("TAGSHIP_URL", &url)
             .arguments(["tasks"])
             .stderr(&format!(

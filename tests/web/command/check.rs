@@ -12,7 +12,7 @@ use tagship_tests::hook::hook_program;
 use tagship_tests::program::script;
 use tagship_tests::sshd::{Kind, Sshd, make_key};
 
-use crate::command::test::{Said, Test};
+use crate::command::program::{Said, Test};
 
 /// A git server, a host, and a configuration that fits them.
 pub(crate) struct World {

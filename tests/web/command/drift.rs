@@ -7,7 +7,7 @@ use tagship::domain::host::{BrokenCurrent, HostState, ReleaseId};
 use tagship_tests::sshd::Sshd;
 
 use crate::command::lab::{Lab, said};
-use crate::command::test::Test;
+use crate::command::program::Test;
 
 async fn seen(lab: &Lab, standing: &HostState) {
     let store = &lab.world.store;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use tagship_tests::sshd::Sshd;
 
-use crate::command::test::{Said, Test};
+use crate::command::program::{Said, Test};
 
 struct Lab {
     test: Test,

@@ -1,6 +1,6 @@
 //! Error messages: what is wrong, and what to do next.
 
-use crate::command::test::Test;
+use crate::command::program::Test;
 
 const SMALL: &str = r#"
 [agent]

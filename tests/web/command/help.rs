@@ -3,7 +3,7 @@
 use clap::CommandFactory;
 use tagship::cli::Cli;
 
-use crate::command::test::Test;
+use crate::command::program::Test;
 
 /// Every command, as the words that call it; the whole program is the first.
 pub(crate) fn commands() -> Vec<(Vec<String>, clap::Command)> {

@@ -3,7 +3,7 @@
 use tagship_tests::git::{Repository, WorkTree};
 use tagship_tests::hook::hook_program;
 
-use crate::command::test::Test;
+use crate::command::program::Test;
 
 const SHOP: &str = r#"
 [agent]

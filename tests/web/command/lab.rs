@@ -8,8 +8,8 @@ use tagship::base::clock::ManualClock;
 use tagship::identity::account::Role;
 use tagship::server::WebLimits;
 
-use crate::command::test::{Said, Test};
-use crate::world::{Options, World};
+use crate::command::program::{Said, Test};
+use crate::server::{Options, World};
 
 pub(crate) struct Lab {
     pub(crate) world: World,

@@ -1,22 +1,22 @@
 //! The command line, as people and scripts use it: the real program, its words and its exit codes.
 
+mod accounts;
 mod agent;
-mod called;
 mod check;
+mod displayed_names;
 mod docs;
 mod drift;
 mod enroll;
 mod errors;
-mod hands;
+mod git_group;
 mod help;
 mod install;
+mod interventions;
 mod lab;
-mod outsider;
-mod people;
 mod preload;
+mod program;
 mod rules;
 mod serve;
 mod submit;
 mod templates;
-mod test;
-mod unseen;
+mod unreported_tags;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::command::test::Test;
+use crate::command::program::Test;
 
 const SHOP: &str = r#"
 [hosts.web1]

@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use tagship_tests::git::WorkTree;
 
 use crate::command::check::World;
-use crate::command::test::Test;
+use crate::command::program::Test;
 
 /// A running agent; ended when it is dropped.
 struct Agent {

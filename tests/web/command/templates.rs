@@ -3,7 +3,7 @@
 use tagship::identity::account::Role;
 
 use crate::command::lab::{Lab, said};
-use crate::command::test::Test;
+use crate::command::program::Test;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn templates_are_shown_to_users_who_may_see_them() {
@@ -41,7 +41,7 @@ async fn templates_are_shown_to_users_who_may_see_them() {
     assert_eq!(unknown.status, Some(1), "{unknown}");
 }
 
-fn validated(text: &str) -> crate::command::test::Said {
+fn validated(text: &str) -> crate::command::program::Said {
     let test = Test::new().file("t.toml", text);
     let file = test.path("t.toml").display().to_string();
     test.arguments(["templates", "validate", &file]).said()

@@ -1,0 +1,161 @@
+//! Repositories with many tags: the first look notes them all, in bounded work, and releases none.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use tagship::base::clock::SystemClock;
+use tagship::config::{self, Config};
+use tagship::engine::intake::{Intake, Scans, SpoolDirectory};
+use tagship::engine::reconcile::{LookError, Reconciler, WatchedRepository};
+use tagship::git::landing::SystemGit;
+use tagship::store::memory::MemoryKv;
+use tagship::store::{Filter, Store};
+
+use crate::mirror::World;
+
+/// Tags of one commit of the store.
+const PIECE: usize = 90;
+
+struct Looking {
+    world: World,
+    store: Store,
+    intake: Intake,
+    reconciler: Reconciler,
+}
+
+impl Looking {
+    async fn new() -> Self {
+        let world = World::new();
+        let dir = world.dir.path().display();
+        let text = format!(
+            r#"
+[agent]
+data_dir = "{dir}/data"
+spool_dir = "{dir}/spool"
+templates_dir = "{dir}/templates"
+[hosts.web1]
+address = "127.0.0.1"
+[groups]
+web = ["web1"]
+[[projects]]
+name = "shop"
+repository = "{dir}/shop.git"
+reconcile = "1s"
+environments.qa = {{ group = "web", deploy_to = "/srv/shop" }}
+rules = [{{ pattern = "v*", environment = "qa" }}]
+"#
+        );
+        let config: Arc<Config> =
+            Arc::new(config::parse("c.toml", &text, world.dir.path()).unwrap());
+        tagship::engine::spool::setup(&world.path("spool"), None).unwrap();
+        let store = Store::open(Arc::new(MemoryKv::new())).await.unwrap();
+        let scans: Arc<Scans> = Arc::default();
+        let rules = Arc::new(config.rule_sets());
+        let intake = Intake {
+            store: store.clone(),
+            clock: Arc::new(SystemClock),
+            rules: rules.clone(),
+            config: config.clone(),
+            spool: Arc::new(SpoolDirectory(world.path("spool"))),
+            git_user: None,
+            scans: scans.clone(),
+        };
+        let source = world.source.clone();
+        let reconciler = Reconciler {
+            store: store.clone(),
+            clock: Arc::new(SystemClock),
+            watched: WatchedRepository::all(&config, |_| source.clone()),
+            config,
+            rules,
+            git: Arc::new(SystemGit),
+            scans,
+        };
+        Self {
+            world,
+            store,
+            intake,
+            reconciler,
+        }
+    }
+
+    /// So many tags `vN` on one commit, as git keeps them after `git pack-refs`.
+    fn pack(&self, tags: usize) {
+        let commit = self.world.server.resolve("refs/heads/main").unwrap();
+        let mut names: Vec<String> = (0..tags).map(|number| format!("v{number}")).collect();
+        names.sort();
+        let mut text = "# pack-refs with: peeled fully-peeled sorted \n".to_owned();
+        for name in names {
+            writeln!(text, "{commit} refs/tags/{name}").unwrap();
+        }
+        std::fs::write(self.world.path("shop.git/packed-refs"), text).unwrap();
+    }
+
+    async fn look(&self) -> Result<(), LookError> {
+        let intake = async {
+            loop {
+                self.intake.scans.wanted().await;
+                self.intake.take_all().await.unwrap();
+            }
+        };
+        tokio::select! {
+            looked = self.reconciler.look_all() => looked,
+            () = intake => unreachable!(),
+        }
+    }
+
+    async fn tasks(&self) -> usize {
+        let tasks = self.store.list(&Filter::default(), None, usize::MAX).await;
+        tasks.unwrap().len()
+    }
+
+    /// The number of the commit with which the last look ended.
+    async fn commits(&self) -> u64 {
+        let repository = self.world.path("shop.git").display().to_string();
+        let (_, last) = self.store.looked(&repository).await.unwrap();
+        last.unwrap().0
+    }
+}
+
+#[tokio::test]
+async fn first_poll_records_many_tags_and_releases_none() {
+    for tags in [2_025, 100_000] {
+        let looking = Looking::new().await;
+        let world = &looking.world;
+        let commit = world.work.commit_files("first", &[]);
+        assert!(world.work.push(["origin", "HEAD:refs/heads/main"]).success);
+        looking.pack(tags);
+        looking.look().await.unwrap();
+        assert_eq!(looking.tasks().await, 0, "{tags} tags");
+        let repository = world.path("shop.git").display().to_string();
+        let known = looking.store.known_tags(&repository).await.unwrap();
+        assert_eq!(known.len(), tags);
+        let commits = looking.commits().await;
+        let pieces = tags.div_ceil(PIECE) as u64;
+        assert!(commits <= pieces + 5, "{tags} tags: {commits} commits");
+
+        let before = looking.commits().await;
+        looking.look().await.unwrap();
+        assert_eq!(looking.commits().await, before, "nothing has changed");
+        // What is made now is found among them all.
+        world.release("vnew", &commit);
+        looking.look().await.unwrap();
+        assert_eq!(looking.tasks().await, 1, "{tags} tags");
+        assert!(looking.commits().await < before + 20, "{tags} tags");
+    }
+}
+
+#[tokio::test]
+async fn refused_tag_poll_states_the_reason() {
+    let looking = Looking::new().await;
+    let repository = looking.world.path("shop.git").display().to_string();
+    looking.look().await.unwrap();
+    let away = looking.world.path("away.git");
+    std::fs::rename(looking.world.path("shop.git"), &away).unwrap();
+    looking.look().await.unwrap_err();
+    let failed = looking.store.failed_looks(&repository).await.unwrap();
+    let failed = failed.unwrap();
+    assert!(failed.cause.contains("shop.git"), "{failed:?}");
+    std::fs::rename(&away, looking.world.path("shop.git")).unwrap();
+    looking.look().await.unwrap();
+    assert_eq!(looking.store.failed_looks(&repository).await.unwrap(), None);
+}

@@ -1,0 +1,180 @@
+//! The agent is killed right before and right after every effect that it has on the world.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::Duration;
+
+use tagship::base::crash::{LABELS, VARIABLE};
+
+use crate::chance::Chance;
+use crate::chaos::promises::{Fate, World, seed};
+
+/// No effect may be longer in coming.
+const REACHED_WITHIN: Duration = Duration::from_secs(60);
+
+/// One moment at which the agent dies.
+struct Moment {
+    label: &'static str,
+    side: &'static str,
+    count: u64,
+}
+
+impl Moment {
+    fn arm(&self, world: &mut World) {
+        let text = format!("{}:{}:{}", self.label, self.side, self.count);
+        world.stage.variables(vec![(VARIABLE, text)]);
+    }
+
+    /// Does what makes the agent come to this moment.
+    fn provoke(&self, world: &mut World) {
+        match self.label {
+            "host.kill" => {
+                let tag = world.push(Fate::Stopped, &["slow"]);
+                let id = world.stage.api.task_of(&tag);
+                let hosts = crate::chaos::promises::HOSTS;
+                world.stage.api.until_logged(id, &hosts, &["waiting"]);
+                world.ask(&tag, "stop");
+            }
+            "git.unpin" => {
+                let tag = world.push(Fate::Withdrawn, &[]);
+                let id = world.stage.api.task_of(&tag);
+                world.stage.api.until_state(id, "waiting");
+                world.ask(&tag, "withdraw");
+            }
+            "spool.set_aside" => {
+                let spool = world.spool_directory();
+                let name = "0-bad.toml";
+                fs::write(spool.join("tmp").join(name), "no record\n").unwrap();
+                fs::rename(spool.join("tmp").join(name), spool.join("new").join(name)).unwrap();
+            }
+            _ => {
+                world.push(Fate::Succeeds, &[]);
+            }
+        }
+    }
+
+    fn die(&self, world: &mut World) {
+        let Self { label, side, count } = self;
+        let status = world.stage.agent_ends(REACHED_WITHIN);
+        let status = status.unwrap_or_else(|| {
+            panic!("{label} is never reached for the {count}. time ({side} it)")
+        });
+        assert_eq!(status.signal(), Some(9), "{label} {side}: {status}");
+        world.disks_are_whole();
+    }
+}
+
+/// Kills the agent at this moment, has another one bring everything to rest, and looks.
+fn killed_at(world: &mut World, moment: &Moment) -> u64 {
+    let mut kills = 1;
+    if moment.label == "host.run_result" {
+        // It is asked for only where another agent has begun something.
+        let begun = Moment {
+            label: "host.run",
+            ..*moment
+        };
+        begun.arm(world);
+        world.stage.start_agent();
+        begun.provoke(world);
+        begun.die(world);
+        moment.arm(world);
+        world.stage.spawn_agent();
+        moment.die(world);
+        kills += 1;
+    } else if moment.label == "git.tags" {
+        // Each start looks for tags that were made while no agent was there.
+        moment.arm(world);
+        world.stage.spawn_agent();
+        moment.die(world);
+    } else {
+        moment.arm(world);
+        world.stage.start_agent();
+        moment.provoke(world);
+        moment.die(world);
+    }
+    world.stage.variables(Vec::new());
+    world.stage.start_agent();
+    world.comes_to_rest();
+    world.stage.kill_agent();
+    kills
+}
+
+/// Of which of several alike it may be, where a release has several.
+fn count(label: &str, chance: &mut Chance) -> u64 {
+    match label {
+        "store.commit" => 1 + chance.below(8),
+        "host.run" | "host.run_result" => 1,
+        label if label.starts_with("host.") => 1 + chance.below(2),
+        _ => 1,
+    }
+}
+
+fn all(mut world: World, labels: &[&'static str], seed: u64) -> u64 {
+    let mut chance = Chance::of(seed);
+    world.push(Fate::Succeeds, &[]);
+    world.comes_to_rest();
+    world.kill();
+    let mut kills = 0;
+    for label in labels {
+        for side in ["before", "after"] {
+            let count = count(label, &mut chance);
+            let moment = Moment { label, side, count };
+            eprintln!("SEED={seed}: {label} {side}, {count}.");
+            kills += killed_at(&mut world, &moment);
+        }
+    }
+    world.leaves_nothing();
+    kills
+}
+
+/// On a host, or with what comes from there.
+fn on_a_host(label: &str) -> bool {
+    label.starts_with("host.") || label.starts_with("log.")
+}
+
+#[test]
+fn agent_dying_at_any_local_effect_loses_nothing() {
+    let own: Vec<&str> = LABELS
+        .into_iter()
+        .filter(|label| !on_a_host(label))
+        .collect();
+    assert!(all(World::plain(), &own, seed()) >= 2 * own.len() as u64);
+}
+
+#[test]
+fn agent_dying_at_any_host_effect_loses_nothing() {
+    let hosts: Vec<&str> = LABELS
+        .into_iter()
+        .filter(|label| on_a_host(label))
+        .collect();
+    assert!(all(World::with_programs(), &hosts, seed()) >= 2 * hosts.len() as u64);
+}
+
+/// The list of effects is complete: it names what the sources do, and nothing else.
+#[test]
+fn effect_list_matches_the_sources() {
+    let mut named = BTreeSet::new();
+    let mut open = vec![std::path::PathBuf::from("src")];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+                continue;
+            }
+            let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+            let calls = ["crash::before(\"", "crash::after(\"", "=> \"host."];
+            for (call, prefix) in calls.iter().zip(["", "", "host."]) {
+                for part in text.split(call).skip(1) {
+                    let label = part.split('"').next().unwrap();
+                    named.insert(format!("{prefix}{label}"));
+                }
+            }
+        }
+    }
+    // Asked by `tagship check` and the tests alone: it changes nothing.
+    assert!(named.remove("host.inspect"));
+    let listed: BTreeSet<String> = LABELS.into_iter().map(str::to_owned).collect();
+    assert_eq!(named, listed);
+}

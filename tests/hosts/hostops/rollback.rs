@@ -1,0 +1,298 @@
+//! Going back: a release is taken as it is, whatever was written into it, and `current` leads again
+//! where it led.
+
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use tagship::domain::host::{Differs, Existing, HostError, Release, ReleaseId, Reply};
+use tagship::hosts::{publish, sync};
+use tagship_tests::program::script;
+
+use crate::hostops::local_host::{Host, SHELLS, Tree, picture_of};
+
+const HOUR: u64 = 1_700_000_000;
+
+/// The scripts of a rollback to a release, in their order.
+fn scripts(host: &Host, to: &ReleaseId, over: &[ReleaseId]) -> [Vec<u8>; 2] {
+    let place = host.place(9);
+    let release = Release {
+        id: to.clone(),
+        digest: Tree::new().release("any").digest,
+    };
+    let as_it_is = Existing::AsItIs;
+    let prepare = sync::prepare(&place, host.turn(), &release, None, &[], &[], as_it_is);
+    let switch = publish::publish(&place, host.turn(), to, over, "9-back", as_it_is);
+    [prepare.unwrap(), switch.unwrap()]
+}
+
+fn switched_back(host: &Host, to: &ReleaseId, over: &[ReleaseId]) -> Result<Reply, HostError> {
+    let [_, switch] = scripts(host, to, over);
+    publish::read_published(&host.ask(9, &switch)?)
+}
+
+fn differs(reply: Result<Reply, HostError>) -> Option<Differs> {
+    match reply {
+        Ok(Reply::Published { differs, .. }) => differs,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// `r1` was live, and `r2` is.
+fn two_releases(host: &Host) -> [Release; 2] {
+    let one = Tree::new();
+    one.file("a", "one", 0o644, HOUR)
+        .file("b/ü c", "x", 0o755, HOUR)
+        .file("gone", "x", 0o644, HOUR)
+        .link("l", "a");
+    let two = one.twin();
+    two.file("a", "two", 0o644, HOUR + 60);
+    let [r1, r2] = [one.release("r1"), two.release("r2")];
+    host.stage(1, &one, &r1);
+    host.publish(1, &r1, "1-forward").unwrap();
+    host.stage(2, &two, &r2);
+    host.publish(2, &r2, "2-forward").unwrap();
+    [r1, r2]
+}
+
+#[test]
+fn modified_release_goes_live_unchanged_and_is_compared() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let [r1, r2] = two_releases(&host);
+        let over = [r2.id.clone()];
+        let way_back = switched_back(&host, &r1.id, &over);
+        assert_eq!(differs(way_back), None, "nobody wrote into it");
+
+        let directory = host.release(&r1);
+        std::fs::create_dir(directory.join("log")).unwrap();
+        std::fs::write(directory.join("log/prod\n.log"), "x").unwrap();
+        std::fs::write(directory.join("b/ü c"), "changed").unwrap();
+        std::fs::remove_file(directory.join("gone")).unwrap();
+        std::fs::remove_file(directory.join("l")).unwrap();
+        symlink("/b//c", directory.join("l")).unwrap();
+        let written = picture_of(&directory);
+        let prepared =
+            sync::read_prepared(&host.ask(9, &scripts(&host, &r1.id, &over)[0]).unwrap());
+        let Ok(Reply::Prepared { staged: true, .. }) = prepared else {
+            panic!("{prepared:?}");
+        };
+        let found = differs(switched_back(&host, &r1.id, &over)).unwrap();
+        assert_eq!(host.live().as_deref(), Some("r1"));
+        assert_eq!(found.files, 4);
+        assert_eq!(found.names, ["b/ü c", "gone", "l", "log/prod?.log"]);
+        assert_eq!(picture_of(&directory), written, "it is left as it is");
+
+        for n in 0..20 {
+            std::fs::write(directory.join(format!("log/{n}")), "x").unwrap();
+        }
+        let found = differs(switched_back(&host, &r1.id, &over)).unwrap();
+        assert_eq!((found.files, found.names.len()), (24, 5));
+    }
+}
+
+#[test]
+fn current_points_again_to_a_file_of_another_tool() {
+    let host = Host::new(SHELLS[0]);
+    let [_, r2] = two_releases(&host);
+    std::fs::write(host.path().join("shop-1.jar"), "x").unwrap();
+    let (by_hand, over) = (ReleaseId("./shop-1.jar".into()), [r2.id]);
+    let (place, turn) = (host.place(9), host.turn());
+    let switch = publish::publish(&place, turn, &by_hand, &over, "9-back", Existing::AsItIs);
+    host.ask(9, &switch.unwrap()).unwrap();
+    let current = std::fs::read_link(host.path().join("current")).unwrap();
+    assert_eq!(current, PathBuf::from("./shop-1.jar"));
+}
+
+#[test]
+fn host_without_its_journal_rolls_back() {
+    let host = Host::new(SHELLS[0]);
+    let [r1, r2] = two_releases(&host);
+    std::fs::remove_dir_all(host.path().join(".tagship/journal")).unwrap();
+    switched_back(&host, &r1.id, &[r2.id]).unwrap();
+    assert_eq!(host.live().as_deref(), Some("r1"));
+    std::fs::remove_dir_all(host.path().join(".tagship/manifests")).unwrap();
+    let next = Tree::new();
+    next.file("a", "three", 0o644, HOUR);
+    host.stage(10, &next, &next.release("r3"));
+}
+
+#[test]
+fn host_without_free_space_rolls_back_and_records_what_was_live() {
+    let full = b"printf() { case $1 in was*) return 1 ;; esac; command printf \"$@\"; }\n";
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let [r1, r2] = two_releases(&host);
+        for _ in 0..2 {
+            let [_, switch] = scripts(&host, &r1.id, std::slice::from_ref(&r2.id));
+            let switch = [&full[..], &switch].concat();
+            let reply = publish::read_published(&host.ask(9, &switch).unwrap());
+            let Ok(Reply::Published { was, .. }) = reply else {
+                panic!("{shell:?}: {reply:?}");
+            };
+            assert_eq!(was.as_ref(), Some(&r2.id), "{shell:?}");
+            assert_eq!(host.live().as_deref(), Some("r1"), "{shell:?}");
+        }
+    }
+}
+
+#[test]
+fn link_that_is_no_text_is_refused_with_a_remedy() {
+    let host = Host::new(SHELLS[0]);
+    two_releases(&host);
+    let current = host.path().join("current");
+    std::fs::remove_file(&current).unwrap();
+    symlink(std::ffi::OsStr::from_bytes(b"v\xff"), &current).unwrap();
+    let Err(HostError::Refused(why)) = host.inspect() else {
+        panic!("it could not be led back there");
+    };
+    assert!(why.contains("no UTF-8") && why.contains("mv -T"), "{why}");
+}
+
+#[test]
+fn difference_is_detected_without_a_file_list() {
+    let host = Host::new(SHELLS[0]);
+    let [r1, r2] = two_releases(&host);
+    let record = host.path().join(".tagship/manifests/r1");
+    std::fs::write(record, format!("{}\n", r1.digest)).unwrap();
+    let over = [r2.id.clone()];
+    assert_eq!(differs(switched_back(&host, &r1.id, &over)), None);
+    std::fs::write(host.release(&r1).join("new"), "x").unwrap();
+    let found = differs(switched_back(&host, &r1.id, &over)).unwrap();
+    assert_eq!(found.files, 0);
+}
+
+/// Programs that walk a tree or read it say where `current` leads when they begin.
+#[test]
+fn no_tree_is_walked_before_the_switch() {
+    let host = Host::new(SHELLS[0]);
+    let [r1, r2] = two_releases(&host);
+    let shims = tempfile::tempdir().unwrap();
+    let log = shims.path().join("log");
+    let current = host.path().join("current");
+    for program in ["find", "sha256sum", "sort", "du", "cp", "rsync"] {
+        let paths = std::env::var("PATH").unwrap();
+        let real = paths
+            .split(':')
+            .map(|path| PathBuf::from(path).join(program));
+        let real = real.into_iter().find(|path| path.exists());
+        let text = format!(
+            "#!/bin/sh\nreadlink -- {current:?} >>{log:?}\nexec {} \"$@\"\n",
+            real.unwrap_or_else(|| PathBuf::from("false")).display()
+        );
+        let shim = shims.path().join(program);
+        let text = text.replace("$(", "\\$(");
+        script(&shim, &text);
+    }
+    let path = format!("PATH={}:$PATH\n", shims.path().display()).into_bytes();
+    for script in scripts(&host, &r1.id, &[r2.id]) {
+        host.ask(9, &[&path[..], &script].concat()).unwrap();
+    }
+    let walks = std::fs::read_to_string(&log).unwrap();
+    assert!(walks.lines().count() >= 2, "it is compared");
+    for led in walks.lines() {
+        assert_eq!(led, "releases/r1", "{walks}");
+    }
+}
+
+#[test]
+fn missing_release_is_refused_without_a_switch() {
+    let host = Host::new(SHELLS[0]);
+    let [r1, r2] = two_releases(&host);
+    std::fs::remove_dir_all(host.release(&r1)).unwrap();
+    let why = switched_back(&host, &r1.id, &[r2.id])
+        .unwrap_err()
+        .to_string();
+    assert!(why.contains("no longer there"), "{why}");
+    assert_eq!(host.live().as_deref(), Some("r2"));
+}
+
+/// Where `current` leads counts, not how it is spelled; what leads elsewhere is led there again.
+#[test]
+fn current_is_restored_exactly_as_another_tool_set_it() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let tree = Tree::new();
+        tree.file("a", "one", 0o644, HOUR);
+        let ours = tree.release("r1");
+        host.stage(1, &tree, &ours);
+        let at = host.path();
+        for directory in [
+            "releases/20240101120000",
+            "releases/v1 beta",
+            "old",
+            "old/v2/public",
+        ] {
+            std::fs::create_dir_all(at.join(directory)).unwrap();
+        }
+        std::fs::create_dir_all(at.with_extension("elsewhere")).unwrap();
+        let aside = at.with_extension("link");
+        symlink(&at, &aside).unwrap();
+        let full = |path: &str| at.join(path).display().to_string();
+        for (link, seen) in [
+            (
+                "releases/20240101120000".to_owned(),
+                "20240101120000".to_owned(),
+            ),
+            (
+                "releases//20240101120000/".to_owned(),
+                "20240101120000".to_owned(),
+            ),
+            (
+                "./releases/../releases/20240101120000".to_owned(),
+                "20240101120000".to_owned(),
+            ),
+            (full("releases/20240101120000"), "20240101120000".to_owned()),
+            (
+                aside.join("releases/20240101120000").display().to_string(),
+                "20240101120000".to_owned(),
+            ),
+            ("releases/v1 beta".to_owned(), "releases/v1 beta".to_owned()),
+            ("old".to_owned(), "./old".to_owned()),
+            (full("old/v2/public"), full("old/v2/public")),
+        ] {
+            let current = at.join("current");
+            let _ = std::fs::remove_file(&current);
+            symlink(&link, &current).unwrap();
+            let leads = current.canonicalize().unwrap();
+            let former = ReleaseId(seen);
+            assert_eq!(
+                host.inspect().unwrap().live.as_ref(),
+                Some(&former),
+                "{link}"
+            );
+
+            let key = format!("{}-forward", host.last_turn());
+            let over = [former.clone()];
+            let forward = publish::publish(
+                &host.place(9),
+                host.turn(),
+                &ours.id,
+                &over,
+                &key,
+                Existing::Equal,
+            );
+            let reply = publish::read_published(&host.ask(9, &forward.unwrap()).unwrap());
+            let Ok(Reply::Published { was, .. }) = reply else {
+                panic!("{link}: {reply:?}");
+            };
+            assert_eq!(was.as_ref(), Some(&former));
+            assert_eq!(host.live().as_deref(), Some("r1"));
+            let key = format!("{}-back", host.last_turn());
+            let over = [ours.id.clone()];
+            let back = publish::publish(
+                &host.place(9),
+                host.turn(),
+                &former,
+                &over,
+                &key,
+                Existing::AsItIs,
+            );
+            let reply = publish::read_published(&host.ask(9, &back.unwrap()).unwrap());
+            assert_eq!(differs(reply), None);
+            assert_eq!(current.canonicalize().unwrap(), leads, "{link}");
+            assert_eq!(host.inspect().unwrap().live, Some(former));
+        }
+        let _ = std::fs::remove_file(aside);
+    }
+}

@@ -1,0 +1,195 @@
+//! A request reaches a host late: the connection was lost, the agent continued, or another
+//! one did, and then the question arrives.
+
+use tagship::domain::task::State;
+use tagship::domain::template::OnFailure;
+use tagship::engine::request::TaskRequest;
+
+use crate::driver::{Halt, Sim, object_of};
+use crate::failing_effects::{first_release, gone_back, retried, serve};
+use crate::faults::Blow;
+use crate::invariants::promises_hold;
+
+const ON_FAILURE: [OnFailure; 3] = [OnFailure::Rollback, OnFailure::Pause, OnFailure::Stop];
+
+/// A second release begins, and stops before the effect with this number.
+fn amid(effect: usize, on_failure: OnFailure) -> Option<Sim> {
+    let mut sim = first_release(on_failure);
+    let before = sim.fate.count();
+    sim.push_tag("release-2", &object_of('2'));
+    sim.rest();
+    sim.approve(2).unwrap();
+    sim.fate.pause_at(before + effect);
+    (sim.run() == Halt::Interrupted).then_some(sim)
+}
+
+/// The first effect after an approval.
+fn first_of_work() -> usize {
+    let mut sim = first_release(OnFailure::Stop);
+    let before = sim.fate.count();
+    sim.push_tag("release-2", &object_of('2'));
+    sim.rest();
+    sim.fate.count() - before
+}
+
+type Answer = fn(&mut Sim, &str);
+
+/// A task that has not come to its end is stopped, and stopped once more where that could not be
+/// shown.
+fn stopped(sim: &mut Sim) {
+    for _ in 0..2 {
+        let _ = sim.ask(2, "bob", &TaskRequest::Stop { host: None });
+        sim.rest();
+    }
+}
+
+/// From any effect on whatever is asked of one host is lost, and arrives before any later effect.
+#[test]
+fn late_data_from_a_silent_host_changes_nothing_more() {
+    let mut played = 0;
+    for silent in first_of_work().. {
+        if amid(silent, OnFailure::Stop).is_none() {
+            break;
+        }
+        for heard in silent + 1.. {
+            let on_failure = ON_FAILURE[(silent + heard) % ON_FAILURE.len()];
+            let what = format!("{on_failure:?}: silent from {silent} to {heard}");
+            let mut sim = amid(silent, on_failure).unwrap();
+            let before = first_release(on_failure).fate.count();
+            sim.fleet.wires.silence("c");
+            sim.fate.pause_at(before + heard);
+            sim.resume();
+            let halt = sim.run();
+            sim.fleet.deliver();
+            sim.resume();
+            sim.rest();
+            promises_hold(&sim);
+            let answer: Answer = match heard % 3 {
+                0 => gone_back,
+                _ => retried,
+            };
+            answer(&mut sim, &what);
+            played += 1;
+            if halt == Halt::AtRest {
+                break;
+            }
+        }
+    }
+    assert!(played > 500, "{played} played");
+}
+
+/// A host does not answer until the task is settled, or was stopped.
+#[test]
+fn late_data_for_a_finished_task_starts_nothing() {
+    for on_failure in ON_FAILURE {
+        for silent in first_of_work().. {
+            let Some(mut sim) = amid(silent, on_failure) else {
+                break;
+            };
+            sim.fleet.wires.silence("c");
+            sim.resume();
+            sim.rest();
+            stopped(&mut sim);
+            sim.fleet.deliver();
+            sim.rest();
+            promises_hold(&sim);
+            for answer in [gone_back as Answer, retried] {
+                let what = format!("{on_failure:?}: silent from {silent}");
+                let mut sim = amid(silent, on_failure).unwrap();
+                sim.fleet.wires.silence("c");
+                sim.resume();
+                sim.rest();
+                sim.fleet.deliver();
+                promises_hold(&sim);
+                answer(&mut sim, &what);
+            }
+        }
+    }
+}
+
+/// No answer came to a program, nor to the retry; then the task is stopped, and the host can be
+/// reached again. Neither attempt begins when it arrives.
+#[test]
+fn no_attempt_of_a_stopped_step_begins_late() {
+    let mut retries_stopped = 0;
+    for silent in first_of_work().. {
+        let Some(mut sim) = amid(silent, OnFailure::Pause) else {
+            break;
+        };
+        ["a", "b", "c"].map(|host| sim.fleet.wires.silence(host));
+        sim.resume();
+        sim.rest();
+        if sim.ask(2, "bob", &TaskRequest::Retry).is_err() {
+            continue;
+        }
+        sim.rest();
+        sim.fleet.wires.mend();
+        stopped(&mut sim);
+        retries_stopped += usize::from(sim.task(2).state == State::Stopped);
+        sim.fleet.deliver();
+        sim.rest();
+        promises_hold(&sim);
+    }
+    assert!(retries_stopped > 0, "no task was stopped after a retry");
+}
+
+/// A switch to which no answer came may still happen: the failure says so.
+#[test]
+fn switch_that_may_still_happen_is_reported() {
+    let mut switched = 0;
+    for silent in first_of_work().. {
+        let Some(mut sim) = amid(silent, OnFailure::Stop) else {
+            break;
+        };
+        sim.fleet.wires.silence("c");
+        sim.resume();
+        sim.rest();
+        let (state, served) = (sim.task(2).state, sim.served());
+        sim.fleet.deliver();
+        sim.rest();
+        if sim.served() == served {
+            continue;
+        }
+        switched += 1;
+        let State::Failed { reason } = state else {
+            panic!("{state:?}\n{}", sim.fate.trace(0));
+        };
+        assert!(reason.contains("c: "), "{reason}");
+        assert!(reason.contains("may have switched"), "{reason}");
+        promises_hold(&sim);
+    }
+    assert!(switched > 0, "no switch was late");
+}
+
+/// One question is late, or its agent ends, and it arrives before any later effect.
+#[test]
+fn one_late_request_at_any_effect_changes_nothing() {
+    let mut played = 0;
+    for effect in first_of_work().. {
+        let before = first_release(OnFailure::Rollback).fate.count();
+        if amid(effect, OnFailure::Rollback).is_none() {
+            break;
+        }
+        for blow in [Blow::Late, Blow::CrashLate] {
+            for arrives in effect + 1.. {
+                let mut sim = amid(effect, OnFailure::Rollback).unwrap();
+                sim.fate.strike(before + effect, blow);
+                sim.fate.pause_at(before + arrives);
+                sim.resume();
+                let halt = sim.run();
+                sim.fleet.deliver();
+                sim.resume();
+                sim.rest();
+                let trace = || format!("{blow:?} {effect} {arrives}\n{}", sim.fate.trace(before));
+                assert_eq!(sim.task(2).state, State::Succeeded, "{}", trace());
+                assert!(serve(&sim, '2'), "{}", trace());
+                promises_hold(&sim);
+                played += 1;
+                if halt == Halt::AtRest {
+                    break;
+                }
+            }
+        }
+    }
+    assert!(played > 1000, "{played} played");
+}

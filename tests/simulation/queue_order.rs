@@ -1,0 +1,233 @@
+//! The order in which the tasks of one environment run: that of their pushes, whichever lands first;
+//! and which of them give way to newer ones, of the same push or of a later one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tagship::domain::host::RunEnd;
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::State;
+use tagship::engine::request::RollbackTarget;
+use tagship::store::Filter;
+
+use crate::driver::{Sim, TEMPLATE, object_of};
+use crate::faults::Blow;
+use crate::immediate::at_once;
+use crate::invariants::promises_hold;
+use crate::lifecycle::serves;
+
+const SECOND: SignedDuration = SignedDuration::from_secs(1);
+
+#[test]
+fn tasks_of_one_environment_run_in_order() {
+    let mut sim = Sim::new(TEMPLATE);
+    for digit in ['1', '2', '3'] {
+        sim.push_kept(&format!("qa-{digit}"), &object_of(digit));
+    }
+    sim.rest();
+    assert!(serves(&sim, '3'));
+    for disk in sim.disks("production").values() {
+        assert_eq!(disk.history.len(), 3);
+        assert!(disk.history.is_sorted());
+    }
+}
+
+#[test]
+fn late_landing_push_still_runs_before_a_younger_one() {
+    let mut sim = Sim::new(TEMPLATE);
+    let older = sim.push_kept("qa-1", &object_of('1'));
+    sim.fate
+        .refuse("git.fetch", "refs/tags/qa-1", "Connection reset");
+    sim.run_for(SECOND);
+    let newer = sim.push_kept("qa-2", &object_of('2'));
+    sim.run_for(SECOND * 20);
+    assert_eq!(sim.task(older).state, State::Proposed);
+    assert_eq!(sim.task(newer).state, State::Queued);
+    sim.fate.forgive();
+    sim.rest();
+    assert!(serves(&sim, '2'));
+    for disk in sim.disks("production").values() {
+        assert_eq!(disk.history.len(), 2);
+    }
+}
+
+#[test]
+fn push_with_a_missing_ref_blocks_no_other() {
+    let mut sim = Sim::new(TEMPLATE);
+    let missing = sim.push_kept("qa-1", &object_of('1'));
+    sim.move_ref("qa-1", &object_of('0'));
+    let there = sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.run_for(SECOND * 20);
+    assert_eq!(sim.task(missing).state, State::Proposed);
+    assert_eq!(sim.task(there).state, State::Succeeded);
+    // It comes late, and is what was pushed last.
+    sim.move_ref("qa-1", &object_of('1'));
+    sim.rest();
+    assert!(serves(&sim, '1'));
+}
+
+#[test]
+fn push_that_never_lands_unblocks_younger_ones() {
+    let mut sim = Sim::new(TEMPLATE);
+    let never = sim.push_kept("qa-1", &object_of('1'));
+    sim.fate
+        .refuse("git.fetch", "refs/tags/qa-1", "Connection reset");
+    let newer = sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.rest();
+    assert!(matches!(sim.task(never).state, State::Expired { .. }));
+    assert_eq!(sim.task(newer).state, State::Succeeded);
+}
+
+#[test]
+fn rollback_does_not_wait_for_landing_pushes() {
+    let mut sim = Sim::new(TEMPLATE);
+    let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.rest();
+    sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.fate
+        .refuse("git.fetch", "refs/tags/qa-2", "Connection reset");
+    sim.run_for(SECOND);
+    let back = sim.roll_back(&RollbackTarget::ToTask(first)).unwrap();
+    sim.run_for(SECOND * 20);
+    assert_eq!(sim.task(back).state, State::Succeeded);
+}
+
+#[test]
+fn release_names_of_one_second_sort_by_creation() {
+    let mut sim = Sim::new(TEMPLATE);
+    let mut ids = Vec::new();
+    for (tag, digit) in [("qa-1", '9'), ("qa-2", '1'), ("qa-3", '1')] {
+        ids.push(sim.push_kept(tag, &object_of(digit)));
+    }
+    sim.rest();
+    let mut names = Vec::new();
+    for id in ids {
+        let task = sim.task(id);
+        assert_eq!(task.state, State::Succeeded);
+        names.push(task.work.unwrap().release);
+    }
+    assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+}
+
+#[test]
+fn queued_task_is_superseded_by_a_newer_one() {
+    let mut sim = Sim::new(TEMPLATE);
+    let ended = RunEnd::Ended {
+        code: 0,
+        values: BTreeMap::new(),
+    };
+    *sim.fleet.program.lock().unwrap() =
+        Arc::new(move |_, _| (ended.clone(), Duration::from_secs(90)));
+    let running = sim.push("qa-1", &object_of('1'), Schedule::Ready);
+    sim.run_for(SECOND * 5);
+    let queued = sim.push("qa-2", &object_of('2'), Schedule::Ready);
+    sim.run_for(SECOND * 5);
+    assert_eq!(sim.task(running).state, State::Running);
+    assert_eq!(sim.task(queued).state, State::Queued);
+    let newer = sim.push("qa-3", &object_of('3'), Schedule::Ready);
+    sim.rest();
+    assert_eq!(sim.task(running).state, State::Succeeded);
+    assert_eq!(sim.task(queued).state, State::Superseded { by: newer });
+    assert!(serves(&sim, '3'));
+    for disk in sim.disks("production").values() {
+        assert_eq!(disk.history.len(), 2);
+    }
+}
+
+/// The commit of this number; odd and even ones are two lines of history.
+fn commit(number: u64) -> String {
+    format!("{number:040x}")
+}
+
+/// One push of these tags; the tag that was released, and how many were.
+fn released(sim: &mut Sim, tags: &[(&str, String)]) -> (String, usize) {
+    sim.push_tags("one push", tags);
+    sim.rest();
+    sim.ring();
+    sim.rest();
+    promises_hold(sim);
+    let began = |state: &str| {
+        let filter = Filter {
+            state: Some(state.to_owned()),
+            ..Filter::default()
+        };
+        at_once(sim.store().list(&filter, None, usize::MAX)).unwrap()
+    };
+    let done = began("succeeded");
+    assert_eq!(began("superseded").len() + done.len(), tags.len());
+    let live = sim.served();
+    let commit = live.values().next().cloned().flatten().unwrap();
+    assert!(live.values().all(|other| *other == Some(commit.clone())));
+    let tag = tags.iter().find(|(_, object)| *object == commit).unwrap();
+    (tag.0.to_owned(), done.len())
+}
+
+#[test]
+fn newest_commit_of_one_push_is_released() {
+    let tags = [
+        ("prod-3", commit(1)),
+        ("prod-1", commit(5)),
+        ("prod-2", commit(3)),
+    ];
+    let mut sim = Sim::new(TEMPLATE);
+    assert_eq!(released(&mut sim, &tags), ("prod-1".to_owned(), 1));
+}
+
+#[test]
+fn highest_version_of_unrelated_commits_is_released() {
+    let tags = [
+        ("prod-1.9", commit(5)),
+        ("prod-1.12", commit(4)),
+        ("prod-1.13", commit(2)),
+    ];
+    let mut sim = Sim::new(TEMPLATE);
+    assert_eq!(released(&mut sim, &tags), ("prod-1.12".to_owned(), 1));
+}
+
+#[test]
+fn one_push_requests_one_approval() {
+    let mut sim = Sim::new(TEMPLATE);
+    let tags = [
+        ("release-1", commit(3)),
+        ("release-2", commit(1)),
+        ("release-3", commit(2)),
+    ];
+    sim.push_tags("one push", &tags);
+    sim.rest();
+    assert_eq!(sim.task(1).state, State::Superseded { by: 3 });
+    assert_eq!(sim.task(2).state, State::Superseded { by: 3 });
+    assert_eq!(sim.task(3).state, State::Waiting);
+}
+
+#[test]
+fn push_waits_for_its_late_tag() {
+    let mut sim = Sim::new(TEMPLATE);
+    sim.fate
+        .refuse("git.fetch", "refs/tags/prod-2", "Connection reset");
+    let tags = [("prod-1", commit(1)), ("prod-2", commit(3))];
+    sim.push_tags("one push", &tags);
+    sim.run_for(SECOND * 20);
+    assert_eq!(sim.task(1).state, State::Queued);
+    sim.fate.forgive();
+    sim.rest();
+    assert_eq!(sim.task(1).state, State::Superseded { by: 2 });
+    assert_eq!(sim.task(2).state, State::Succeeded);
+}
+
+#[test]
+fn any_crash_leaves_one_release_of_one_push() {
+    let tags = [("prod-1", commit(3)), ("prod-2", commit(1))];
+    let mut sim = Sim::new(TEMPLATE);
+    released(&mut sim, &tags);
+    let effects = sim.fate.count();
+    for effect in 0..effects {
+        for blow in [Blow::CrashBefore, Blow::CrashAfter, Blow::CutBefore] {
+            let mut sim = Sim::new(TEMPLATE);
+            sim.fate.strike(effect, blow);
+            let done = released(&mut sim, &tags);
+            assert_eq!(done, ("prod-1".to_owned(), 1), "{effect} {blow:?}");
+        }
+    }
+}

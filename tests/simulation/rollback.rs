@@ -1,0 +1,321 @@
+//! Going back to a release that was written into, or that another tool had made live; and `current`
+//! leading elsewhere than it was switched to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use tagship::base::clock::Clock as _;
+use tagship::domain::host::{BrokenCurrent, ReleaseId, RunEnd};
+use tagship::domain::task::{Direction, State, StepResult, Task};
+use tagship::engine::request::RollbackTarget;
+use tagship::store::LiveRelease;
+
+use crate::crash::released;
+use crate::driver::{Sim, object_of};
+use crate::faults::Blow;
+use crate::host::{Disk, Program};
+use crate::immediate::at_once;
+use crate::invariants::promises_hold;
+
+pub(crate) const TEMPLATE: &str = r#"
+name = "test"
+[[stage]]
+name = "checkout"
+steps = [{ use = "checkout" }]
+[[stage]]
+name = "stage"
+steps = [{ use = "sync" }]
+[[stage]]
+name = "switch"
+steps = [{ use = "publish" }, { run = ["reload"], in = "release", repeat = true }]
+"#;
+
+/// The second release does not come up.
+pub(crate) fn second_fails() -> Program {
+    Arc::new(|_, key| {
+        let code = i32::from(key.starts_with("2-") && !key.contains("-back-"));
+        let values = BTreeMap::new();
+        (RunEnd::Ended { code, values }, Duration::ZERO)
+    })
+}
+
+pub(crate) fn on_each_disk(sim: &Sim, act: impl Fn(&mut Disk)) {
+    let mut disks = sim.fleet.disks.lock().unwrap();
+    let production = disks
+        .iter_mut()
+        .filter(|((place, _), _)| place == "production");
+    production.for_each(|(_, disk)| act(disk));
+}
+
+fn live(sim: &Sim) -> BTreeMap<String, LiveRelease> {
+    at_once(sim.store().live("shop", "production")).unwrap()
+}
+
+fn leads(sim: &Sim) -> BTreeSet<Option<ReleaseId>> {
+    sim.disks("production")
+        .into_values()
+        .map(|disk| disk.live)
+        .collect()
+}
+
+/// The release of task 1 is live, something was written into it, and that of task 2 fails.
+fn second_release(blow: Option<(usize, Blow)>, prepare: impl Fn(&mut Disk)) -> Sim {
+    let mut sim = released(Sim::new(TEMPLATE));
+    on_each_disk(&sim, prepare);
+    *sim.fleet.program.lock().unwrap() = second_fails();
+    let before = sim.fate.count();
+    if let Some((effect, blow)) = blow {
+        sim.fate.strike(before + effect, blow);
+    }
+    sim.push_tag("release-2", &object_of('2'));
+    sim.rest();
+    sim.approve(2).unwrap();
+    sim.rest();
+    sim.ring();
+    sim.rest();
+    sim
+}
+
+/// The results of the switches in one direction.
+fn switches(task: &Task, way: Direction) -> Vec<StepResult> {
+    let steps = task.work.iter().flat_map(|work| &work.steps);
+    let ends = steps.filter(|(at, _)| at.way == way).map(|(_, step)| step);
+    let ends = ends.filter_map(|step| step.end.as_ref().map(|end| end.1.clone()));
+    ends.filter(|end| matches!(end, StepResult::Published { .. }))
+        .collect()
+}
+
+/// Programs of a rollback received the values of this release.
+pub(crate) fn given_of(sim: &Sim, release: &ReleaseId, tag: &str, commit: &str) {
+    for (host, disk) in sim.disks("production") {
+        let back = disk.given.iter().filter(|(key, _)| key.contains("-back-"));
+        let mut count = 0;
+        for (key, (directory, given)) in back {
+            let of = |name: &str| given[name].as_str();
+            assert_eq!((of("TAG"), of("COMMIT")), (tag, commit), "{host} {key}");
+            assert_eq!(of("RELEASE"), release.0, "{host} {key}");
+            assert_eq!(
+                *directory,
+                release.directory(&format!("/srv/{host}/shop")),
+                "{host} {key}"
+            );
+            count += 1;
+        }
+        assert!(count > 0, "{host}");
+    }
+}
+
+fn differing(switches: &[StepResult]) -> usize {
+    let differs = |end: &&StepResult| matches!(end, StepResult::Published { found, .. } if found.differs.is_some());
+    switches.iter().filter(differs).count()
+}
+
+#[test]
+fn rollback_to_a_modified_release_survives_any_crash() {
+    let first = released(Sim::new(TEMPLATE)).fate.count();
+    let effects = second_release(None, Disk::write_into_live).fate.count() - first;
+    assert!(effects > 40, "{effects} effects");
+    for effect in 0..effects {
+        for blow in [
+            Blow::CrashBefore,
+            Blow::CrashAfter,
+            Blow::CutAfter,
+            Blow::Twice,
+        ] {
+            let sim = second_release(Some((effect, blow)), Disk::write_into_live);
+            let what = || format!("{effect} {blow:?}\n{}", sim.fate.trace(first));
+            let task = sim.task(2);
+            assert!(
+                matches!(task.state, State::RolledBack { .. }),
+                "{:?}: {}",
+                task.state,
+                what()
+            );
+            let one = sim.task(1).work.unwrap().release;
+            assert_eq!(
+                leads(&sim),
+                BTreeSet::from([Some(one.clone())]),
+                "{}",
+                what()
+            );
+            given_of(&sim, &one, "release-1", &object_of('1'));
+            let back = switches(&task, Direction::Back);
+            assert_eq!((back.len(), differing(&back)), (3, 3), "{}", what());
+            for (host, live) in live(&sim) {
+                assert_eq!(
+                    (live.task, live.switched_by),
+                    (Some(1), 2),
+                    "{host}: {}",
+                    what()
+                );
+            }
+            promises_hold(&sim);
+        }
+    }
+}
+
+#[test]
+fn rollback_is_two_operations_on_each_host() {
+    let mut sim = released(Sim::new(TEMPLATE));
+    on_each_disk(&sim, Disk::write_into_live);
+    sim.push_tag("release-2", &object_of('2'));
+    sim.rest();
+    sim.approve(2).unwrap();
+    sim.rest();
+    let before = sim.fate.count();
+    let back = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
+    sim.rest();
+    let task = sim.task(back);
+    assert_eq!(task.state, State::Succeeded);
+    assert_eq!(differing(&switches(&task, Direction::Forward)), 3);
+    let seen = (before..sim.fate.count()).map(|number| sim.fate.effect(number));
+    let mut asked: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for (label, host) in seen.filter(|(label, _)| label.starts_with("host.")) {
+        asked.entry(host).or_default().push(label);
+    }
+    assert_eq!(asked.len(), 3);
+    for (host, labels) in asked {
+        // The template's own program is the third.
+        assert_eq!(
+            labels,
+            ["host.prepare", "host.publish", "host.run"],
+            "{host}"
+        );
+    }
+    promises_hold(&sim);
+}
+
+#[test]
+fn missing_release_is_rebuilt_only_if_planned() {
+    let mut sim = released(Sim::new(TEMPLATE));
+    sim.push_tag("release-2", &object_of('2'));
+    sim.rest();
+    sim.approve(2).unwrap();
+    sim.rest();
+    let one = sim.task(1).work.unwrap().release;
+    on_each_disk(&sim, |disk| drop(disk.releases.remove(&one)));
+    let first = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
+    sim.rest();
+    let State::Failed { reason } = sim.task(first).state else {
+        panic!("{:?}", sim.task(first).state);
+    };
+    assert!(reason.contains("is gone from the host"), "{reason}");
+    assert!(sim.witness.plan(&sim.task(first)).rebuilt.is_empty());
+    let second = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
+    assert_eq!(sim.witness.plan(&sim.task(second)).rebuilt.len(), 3);
+    sim.rest();
+    assert_eq!(sim.task(second).state, State::Succeeded);
+    promises_hold(&sim);
+}
+
+#[test]
+fn drift_is_recorded_and_its_target_restored() {
+    let sim = second_release(None, |disk| disk.lead("/srv/old/v3"));
+    let task = sim.task(2);
+    assert!(
+        matches!(task.state, State::RolledBack { .. }),
+        "{:?}",
+        task.state
+    );
+    let old = ReleaseId("/srv/old/v3".to_owned());
+    assert_eq!(leads(&sim), BTreeSet::from([Some(old.clone())]));
+    given_of(&sim, &old, "", "");
+    let one = sim.task(1).work.unwrap().release;
+    let met = task.work.iter().flat_map(|work| work.steps.values());
+    let met: Vec<_> = met
+        .filter_map(|step| match &step.end {
+            Some((_, StepResult::Staged { drift, .. })) => drift.clone(),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(met.len(), 3);
+    for drift in met {
+        assert_eq!((&drift.from, &drift.to), (&one, &Some(old.clone())));
+    }
+    for (host, live) in live(&sim) {
+        assert_eq!((live.release, live.task), (old.clone(), None), "{host}");
+        assert_eq!(live.drift, None, "{host}: it was switched there");
+    }
+}
+
+#[test]
+fn release_over_a_link_to_itself_says_so_and_leads_nowhere_back() {
+    let sim = second_release(None, |disk| {
+        disk.live = None;
+        disk.obstacle = Some(BrokenCurrent::Dangling);
+    });
+    let task = sim.task(2);
+    let two = task.work.as_ref().unwrap().release.clone();
+    assert_eq!(leads(&sim), BTreeSet::from([Some(two)]), "{:?}", task.state);
+    for step in task.work.iter().flat_map(|work| work.steps.values()) {
+        if let Some((_, StepResult::Staged { drift, .. })) = &step.end {
+            let drift = drift.as_ref().unwrap().to_string();
+            assert!(drift.contains("leads to itself"), "{drift}");
+        }
+    }
+}
+
+/// The agent's own look, without a task.
+#[test]
+fn drift_check_records_start_and_end_of_drift() {
+    let sim = released(Sim::new(TEMPLATE));
+    let one = sim.task(1).work.unwrap().release;
+    let world = sim.world(Arc::default());
+    let look = || {
+        at_once(tagship::engine::executor::drift::check_all(&world));
+        live(&sim).into_values().next().unwrap()
+    };
+    assert_eq!(look().drift, None);
+    on_each_disk(&sim, |disk| disk.lead("/srv/old/v3"));
+    let drift = look().drift.unwrap();
+    let old = ReleaseId("/srv/old/v3".to_owned());
+    assert_eq!((&drift.from, &drift.to), (&one, &Some(old)));
+    sim.clock
+        .set(sim.clock.now() + SignedDuration::from_hours(1));
+    assert_eq!(look().drift, Some(drift), "since when it is known");
+    on_each_disk(&sim, |disk| disk.live = Some(one.clone()));
+    assert_eq!(look().drift, None);
+}
+
+/// Nothing may be switched while `current` is no link, so the look is what finds it.
+#[test]
+fn drift_check_finds_a_current_that_is_no_release_link() {
+    let sim = released(Sim::new(TEMPLATE));
+    let one = sim.task(1).work.unwrap().release;
+    let world = sim.world(Arc::default());
+    type Change = Box<dyn Fn(&mut Disk)>;
+    let put = |live: Option<ReleaseId>, obstacle: Option<BrokenCurrent>| -> Change {
+        Box::new(move |disk: &mut Disk| {
+            disk.live = live.clone();
+            disk.obstacle = obstacle;
+        })
+    };
+    let (directory, file) = (BrokenCurrent::Directory, BrokenCurrent::File);
+    let cases = [
+        (
+            put(None, Some(directory)),
+            "current is a directory and no link",
+        ),
+        (put(None, Some(file)), "current is a file and no link"),
+        (
+            put(None, Some(BrokenCurrent::Text)),
+            "current is a link whose text cannot be shown",
+        ),
+        (put(None, None), "current is missing"),
+        (
+            put(Some(one.clone()), Some(BrokenCurrent::Dangling)),
+            &*format!("current leads to {one}, which is not there"),
+        ),
+    ];
+    for (change, words) in cases {
+        on_each_disk(&sim, &change);
+        at_once(tagship::engine::executor::drift::check_all(&world));
+        for (host, live) in live(&sim) {
+            let drift = live.drift.unwrap();
+            let whole = format!("{words}, tagship switched it to {one}");
+            assert_eq!(drift.to_string(), whole, "{host}");
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! What people do in a simulated world, and what they see there.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use tagship::base::clock::Clock as _;
+use tagship::domain::approval::{Actor, Role};
+use tagship::domain::plan::{PlanDigest, PlannedHost};
+use tagship::domain::rule::Schedule;
+use tagship::domain::task::{ManualRequest, Origin, Submission, Supersede, Task};
+use tagship::engine::request::{
+    self, PresentHosts, RequestError, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
+};
+use tagship::store::kv::Commit;
+use tagship::store::{Keyed, Proposal, StoreError};
+
+use crate::driver::{Sim, object_of};
+use crate::host::Disk;
+use crate::immediate::at_once;
+use crate::submission::{of_rule, pushed};
+
+impl Sim {
+    /// The hook hands a record over, and the ref changes.
+    pub(crate) fn push_tag(&self, tag: &str, object: &str) {
+        self.hook(tag, object);
+        self.move_ref(tag, object);
+    }
+
+    /// The hook hands a record over; `object` is all zeros where the tag is deleted.
+    pub(crate) fn hook(&self, tag: &str, object: &str) {
+        self.hook_of("", tag, object);
+    }
+
+    /// Some tags are pushed together; the hook names the push.
+    pub(crate) fn push_tags(&self, push: &str, tags: &[(&str, String)]) {
+        for (tag, object) in tags {
+            self.hook_of(push, tag, object);
+            self.move_ref(tag, object);
+        }
+    }
+
+    fn hook_of(&self, push: &str, tag: &str, object: &str) {
+        let reference = format!("refs/tags/{tag}");
+        let old = self.refs.lock().unwrap().get(&reference).cloned();
+        let old = old.unwrap_or_else(|| object_of('0'));
+        let time = self.clock.now().as_millisecond();
+        self.records.write(&reference, &old, object, time, push);
+        self.ring();
+    }
+
+    /// The agents look into the spool.
+    pub(crate) fn ring(&self) {
+        self.bell.send_modify(|rung| *rung += 1);
+    }
+
+    /// The ref changes on the git server.
+    pub(crate) fn move_ref(&self, tag: &str, object: &str) {
+        let reference = format!("refs/tags/{tag}");
+        let told = self.records.accepted().len();
+        let mut refs = self.refs.lock().unwrap();
+        if refs.get(&reference).is_none_or(|stands| stands != object) {
+            self.moved.lock().unwrap().insert(reference.clone(), told);
+        }
+        if object.bytes().all(|byte| byte == b'0') {
+            refs.remove(&reference);
+        } else {
+            refs.insert(reference, object.to_owned());
+        }
+    }
+
+    /// A tag is made or moved on the git server, and no hook runs.
+    pub(crate) fn make_tag(&self, tag: &str, object: &str) {
+        self.move_ref(tag, object);
+        let made = (format!("refs/tags/{tag}"), object.to_owned());
+        self.made.lock().unwrap().push(made);
+        self.ring();
+    }
+
+    /// A tag exists on the git server, and is proposed for production without the spool.
+    pub(crate) fn push(&self, tag: &str, object: &str, schedule: Schedule) -> u64 {
+        self.move_ref(tag, object);
+        self.propose(&format!("refs/tags/{tag}"), object, schedule)
+    }
+
+    /// The same by a rule with `schedule = "ready"` and `supersede = false`.
+    pub(crate) fn push_kept(&self, tag: &str, object: &str) -> u64 {
+        self.move_ref(tag, object);
+        self.take(Submission {
+            reference: format!("refs/tags/{tag}"),
+            object: object.to_owned(),
+            schedule: Schedule::Ready,
+            origin: of_rule("release-", Supersede::Never),
+            ..pushed()
+        })
+    }
+
+    pub(crate) fn propose(&self, reference: &str, object: &str, schedule: Schedule) -> u64 {
+        self.take(Submission {
+            reference: reference.to_owned(),
+            object: object.to_owned(),
+            schedule,
+            ..pushed()
+        })
+    }
+
+    /// A tag of a rule that supersedes nothing.
+    pub(crate) fn push_lasting(&self, tag: &str, object: &str, schedule: Schedule) -> u64 {
+        self.move_ref(tag, object);
+        self.take(Submission {
+            reference: format!("refs/tags/{tag}"),
+            object: object.to_owned(),
+            schedule,
+            origin: of_rule("release-", Supersede::Never),
+            ..pushed()
+        })
+    }
+
+    /// Of a rule that may refuse older releases, needs no approval and supersedes nothing.
+    pub(crate) fn propose_older(&self, reference: &str, object: &str, refuse_older: bool) -> u64 {
+        self.take(Submission {
+            reference: reference.to_owned(),
+            object: object.to_owned(),
+            schedule: Schedule::Ready,
+            origin: of_rule("release-", Supersede::Never),
+            refuse_older,
+            ..pushed()
+        })
+    }
+
+    fn take(&self, submission: Submission) -> u64 {
+        let submission = Submission {
+            template: "test".to_owned(),
+            ..submission
+        };
+        let store = self.store();
+        let proposal = at_once(store.propose(submission, None, self.clock.now()));
+        proposal.unwrap().id()
+    }
+
+    /// Alice submits a task of no project under a key, and again until it is answered.
+    pub(crate) fn submit(&self, key: &str, host: &str, schedule: Schedule) -> Proposal {
+        let submission = Submission {
+            schedule,
+            hosts: BTreeMap::from([(1, vec![host.to_owned()])]),
+            origin: Origin::Submitted(ManualRequest {
+                idempotency_key: Some(key.to_owned()),
+                ..ManualRequest::default()
+            }),
+            ..by_hand()
+        };
+        let keyed = Keyed {
+            submitter: "alice".to_owned(),
+            key: key.to_owned(),
+            digest: format!("{host} {schedule:?}"),
+        };
+        loop {
+            let (store, now) = (self.store(), self.clock.now());
+            match at_once(store.submit(submission.clone(), Some(&keyed), now, &|_| Commit::new())) {
+                Err(StoreError::Unknown { .. } | StoreError::Kv(_)) => {}
+                answer => {
+                    let answer = answer.unwrap();
+                    let mut submitted = self.submitted.lock().unwrap();
+                    let id = *submitted.entry(key.to_owned()).or_insert(answer.id());
+                    assert_eq!(id, answer.id(), "{key} is two tasks");
+                    return answer;
+                }
+            }
+        }
+    }
+
+    pub(crate) fn ask(
+        &self,
+        id: u64,
+        who: &str,
+        request: &TaskRequest,
+    ) -> Result<Task, RequestError> {
+        let now = self.clock.now();
+        let asked = at_once(request::ask(
+            &self.store(),
+            id,
+            &actor(who),
+            request,
+            &self.calendar,
+            now,
+            &Commit::new(),
+        ));
+        if let (TaskRequest::Approve { plan, .. }, Ok(_)) = (request, &asked) {
+            self.approval(id, who, plan.clone());
+        }
+        asked
+    }
+
+    /// Records who approved what, separate from the store, for comparison with it.
+    fn approval(&self, id: u64, who: &str, plan: PlanDigest) {
+        if who != "alice" {
+            self.witness.approval(id, plan);
+        }
+    }
+
+    pub(crate) fn approve(&self, id: u64) -> Result<Task, RequestError> {
+        self.approve_from(id, "bob", None)
+    }
+
+    pub(crate) fn approve_from(
+        &self,
+        id: u64,
+        who: &str,
+        not_before: Option<Timestamp>,
+    ) -> Result<Task, RequestError> {
+        let landed = self.task(id).landed;
+        let plan = landed.map_or(PlanDigest(String::new()), |landed| landed.terms.plan);
+        let request = TaskRequest::Approve {
+            plan,
+            comment: String::new(),
+            not_before,
+            emergency: None,
+        };
+        self.ask(id, who, &request)
+    }
+
+    /// The configured hosts without the disabled ones.
+    pub(crate) fn enabled(&self, disabled: &[String]) -> BTreeMap<String, PlannedHost> {
+        let mut enabled = self.ground.lock().unwrap().machines.clone();
+        enabled.retain(|name, _| !disabled.contains(name));
+        enabled
+    }
+
+    pub(crate) fn roll_back(&self, back: &RollbackTarget) -> Result<u64, RequestError> {
+        let now = self.clock.now();
+        let disabled = at_once(self.store().disabled_hosts())?;
+        let enabled = self.enabled(&disabled);
+        let task = at_once(request::roll_back(
+            &self.store(),
+            &RollbackRequest {
+                back,
+                seen: None,
+                override_freeze: None,
+                emergency: None,
+                tags: TagsNeed::Approval,
+                calendar: &self.calendar,
+                hosts: PresentHosts {
+                    enabled: &enabled,
+                    disabled: &disabled,
+                },
+            },
+            &actor("bob"),
+            now,
+            &|_| Commit::new(),
+        ))?;
+        self.witness.asked_back(task.id);
+        Ok(task.id)
+    }
+
+    pub(crate) fn task(&self, id: u64) -> Task {
+        Task::clone(&self.witness.task(id))
+    }
+
+    /// What each host of an environment serves: the commit that its `current` leads to.
+    pub(crate) fn served_in(&self, environment: &str) -> BTreeMap<String, Option<String>> {
+        let disks = self.fleet.disks.lock().unwrap();
+        let there = disks.iter().filter(|((place, _), _)| place == environment);
+        there
+            .map(|((_, host), disk)| (host.clone(), self.witness.commit_on(disk)))
+            .collect()
+    }
+
+    pub(crate) fn served(&self) -> BTreeMap<String, Option<String>> {
+        self.served_in("production")
+    }
+
+    /// The disks of an environment.
+    pub(crate) fn disks(&self, environment: &str) -> BTreeMap<String, Disk> {
+        let disks = self.fleet.disks.lock().unwrap();
+        let there = disks.iter().filter(|((place, _), _)| place == environment);
+        there
+            .map(|((_, host), disk)| (host.clone(), disk.clone()))
+            .collect()
+    }
+}
+
+/// What alice submits by hand: it belongs to no project.
+fn by_hand() -> Submission {
+    Submission {
+        origin: Origin::Submitted(ManualRequest::default()),
+        project: String::new(),
+        environment: String::new(),
+        repository: String::new(),
+        reference: String::new(),
+        object: String::new(),
+        template: "tool".to_owned(),
+        ..pushed()
+    }
+}
+
+pub(crate) fn actor(name: &str) -> Actor {
+    let role = match name {
+        "root" => Role::Admin,
+        "viewer" => Role::Viewer,
+        _ => Role::Approver,
+    };
+    Actor::new(name, role)
+}

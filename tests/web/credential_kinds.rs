@@ -1,0 +1,360 @@
+//! Values of one kind (session, half-way login, CODO's `auth_key` and `csrf_key`, API token, CSRF
+//! token) are never accepted as another: each kind at each place that takes a value.
+
+use std::collections::BTreeSet;
+
+use regex::Regex;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::json;
+use tagship::base::secret::ExposeSecret as _;
+use tagship::identity::account::{Account, Role};
+
+use crate::client::{client, form};
+use crate::codo::{Codo, fields, options, said};
+use crate::server::World;
+
+const ACCEPT: &str = "/api/task/v2/task/accept/";
+
+/// What there is to be mistaken. `Theirs`: of another user, who may do the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Session,
+    Halfway,
+    AuthKey,
+    Token,
+    Csrf,
+    TheirCsrf,
+    CsrfKey,
+    TheirCsrfKey,
+}
+
+impl Kind {
+    const ALL: [Self; 8] = [
+        Self::Session,
+        Self::Halfway,
+        Self::AuthKey,
+        Self::Token,
+        Self::Csrf,
+        Self::TheirCsrf,
+        Self::CsrfKey,
+        Self::TheirCsrfKey,
+    ];
+}
+
+/// One user with a value of each kind.
+struct User {
+    /// `NAME=VALUE`.
+    session: String,
+    csrf: String,
+    auth_key: String,
+    account: Account,
+    token: String,
+}
+
+impl User {
+    async fn of(world: &World, name: &str) -> Self {
+        let account = world.account(name, Role::Admin, &[]).await;
+        let (session, csrf) = world.session(&account).await;
+        let auth_key = world.sessions.auth_key(&account).await.unwrap();
+        Self {
+            session,
+            csrf,
+            auth_key: auth_key.value.expose_secret().to_owned(),
+            token: world.token(&account).await,
+            account,
+        }
+    }
+
+    /// A `csrf_key` is spent when it is accepted: always a fresh one.
+    async fn value(&self, world: &World, other: &Self, kind: Kind) -> String {
+        let of_cookie = |cookie: &str| {
+            let value = cookie.split(';').next().unwrap().split_once('=').unwrap().1;
+            value.to_owned()
+        };
+        match kind {
+            Kind::Session => of_cookie(&self.session),
+            Kind::Halfway => {
+                let cookie = world.sessions.halfway(&self.account).await.unwrap();
+                of_cookie(cookie.expose_secret())
+            }
+            Kind::AuthKey => self.auth_key.clone(),
+            Kind::Token => self.token.clone(),
+            Kind::Csrf => self.csrf.clone(),
+            Kind::TheirCsrf => other.csrf.clone(),
+            Kind::CsrfKey => Codo::with(world, &self.auth_key).key().await,
+            Kind::TheirCsrfKey => Codo::with(world, &other.auth_key).key().await,
+        }
+    }
+}
+
+type Send = fn(&World, &User, &str) -> RequestBuilder;
+
+/// A place that takes a value, the kinds that it takes, and the answer to a value that it took.
+struct Place {
+    name: &'static str,
+    takes: &'static [Kind],
+    send: Send,
+    /// Status, and CODO's code where the answer has one.
+    accepted: (u16, Option<i64>),
+}
+
+fn ask(world: &World, method: Method, path: &str) -> RequestBuilder {
+    client().request(method, format!("{}{path}", world.url))
+}
+
+fn task() -> String {
+    fields(&json!({})).to_string()
+}
+
+const PLACES: &[Place] = &[
+    Place {
+        name: "session cookie of a page",
+        takes: &[Kind::Session],
+        send: |world, _, value| {
+            ask(world, Method::GET, "/hosts").header("cookie", format!("tagship_session={value}"))
+        },
+        accepted: (200, None),
+    },
+    Place {
+        name: "session cookie of the API",
+        takes: &[Kind::Session],
+        send: |world, _, value| {
+            ask(world, Method::GET, "/api/v1/hosts")
+                .header("cookie", format!("tagship_session={value}"))
+        },
+        accepted: (200, None),
+    },
+    Place {
+        name: "session cookie of a stream",
+        takes: &[Kind::Session],
+        send: |world, _, value| {
+            ask(world, Method::GET, "/events").header("cookie", format!("tagship_session={value}"))
+        },
+        accepted: (200, None),
+    },
+    Place {
+        name: "half-way cookie, the page",
+        takes: &[Kind::Halfway],
+        send: |world, _, value| {
+            ask(world, Method::GET, "/login/code")
+                .header("cookie", format!("tagship_halfway={value}"))
+        },
+        accepted: (200, None),
+    },
+    Place {
+        name: "half-way cookie, the form",
+        takes: &[Kind::Halfway],
+        send: |world, _, value| {
+            let request = ask(world, Method::POST, "/login/code");
+            let request = request.header("cookie", format!("tagship_halfway={value}"));
+            form(request, &[("code", "000000")])
+        },
+        // It is the code that is refused.
+        accepted: (401, None),
+    },
+    Place {
+        name: "auth_key, the cookie",
+        takes: &[Kind::AuthKey, Kind::Token],
+        send: |world, _, value| {
+            ask(world, Method::GET, ACCEPT).header("cookie", format!("auth_key={value}"))
+        },
+        accepted: (200, Some(0)),
+    },
+    Place {
+        name: "auth_key, the parameter",
+        takes: &[Kind::AuthKey, Kind::Token],
+        send: |world, _, value| ask(world, Method::GET, &format!("{ACCEPT}?auth_key={value}")),
+        accepted: (200, Some(0)),
+    },
+    Place {
+        name: "bearer of CODO's API",
+        takes: &[Kind::Token],
+        send: |world, _, value| ask(world, Method::GET, ACCEPT).bearer_auth(value),
+        accepted: (200, Some(0)),
+    },
+    Place {
+        name: "bearer of the API",
+        takes: &[Kind::Token],
+        send: |world, _, value| ask(world, Method::GET, "/api/v1/hosts").bearer_auth(value),
+        accepted: (200, None),
+    },
+    Place {
+        name: "bearer of a page",
+        takes: &[Kind::Token],
+        send: |world, _, value| ask(world, Method::GET, "/hosts").bearer_auth(value),
+        accepted: (200, None),
+    },
+    Place {
+        name: "csrf of a form",
+        takes: &[Kind::Csrf],
+        send: |world, user, value| {
+            let path = "/users/alice/tokens/none/revoke";
+            let request = ask(world, Method::POST, path).header("cookie", &user.session);
+            form(request, &[("csrf", value)])
+        },
+        // There is no such token.
+        accepted: (404, None),
+    },
+    Place {
+        name: "x-csrf-token of the API",
+        takes: &[Kind::Csrf],
+        send: |world, user, value| {
+            let request = ask(world, Method::DELETE, "/api/v1/users/alice/tokens/none");
+            let request = request.header("cookie", &user.session);
+            request.header("x-csrf-token", value)
+        },
+        accepted: (404, None),
+    },
+    Place {
+        name: "csrf_key, the cookie",
+        takes: &[Kind::CsrfKey],
+        send: |world, user, value| Codo::with(world, &user.auth_key).post(value, task()),
+        accepted: (200, Some(0)),
+    },
+    Place {
+        name: "csrf_key, the parameter",
+        takes: &[Kind::CsrfKey],
+        send: |world, user, value| {
+            let request = ask(world, Method::POST, &format!("{ACCEPT}?csrf_key={value}"));
+            let cookie = format!("auth_key={}", user.auth_key);
+            request.header("cookie", cookie).body(task())
+        },
+        accepted: (200, Some(0)),
+    },
+];
+
+impl Place {
+    async fn accepts(&self, response: Response) -> bool {
+        let (status, code) = self.accepted;
+        if response.status() != StatusCode::from_u16(status).unwrap() {
+            return false;
+        }
+        // A stream has no end, and its status says all.
+        code.is_none() || said(response).await.1["code"].as_i64() == code
+    }
+}
+
+#[tokio::test]
+async fn value_of_one_kind_is_never_accepted_as_another() {
+    let world = World::start_with(options()).await;
+    let alice = User::of(&world, "alice").await;
+    let eve = User::of(&world, "eve").await;
+    for place in PLACES {
+        for kind in Kind::ALL {
+            let value = alice.value(&world, &eve, kind).await;
+            let response = (place.send)(&world, &alice, &value).send().await.unwrap();
+            let status = response.status();
+            assert_eq!(
+                place.accepts(response).await,
+                place.takes.contains(&kind),
+                "{}: {kind:?} is answered with {status}",
+                place.name
+            );
+        }
+    }
+    world.end().await;
+}
+
+/// A logout ends a session, and entering the code ends the half-way login: nothing else does.
+#[tokio::test]
+async fn ending_one_kind_leaves_values_of_another_kind() {
+    let world = World::start().await;
+    let alice = User::of(&world, "alice").await;
+    let halfway = alice.value(&world, &alice, Kind::Halfway).await;
+    let session = alice.value(&world, &alice, Kind::Session).await;
+    for other in [&alice.auth_key, &halfway] {
+        let cookie = format!("tagship_session={other}");
+        world.sessions.end(&cookie).await.unwrap();
+    }
+    for other in [&alice.auth_key, &session] {
+        let cookie = format!("tagship_halfway={other}");
+        world.sessions.end_halfway(&cookie).await.unwrap();
+    }
+    let auth_key = alice.auth_key.as_str().into();
+    let of = world.sessions.of_auth_key(&auth_key);
+    assert!(of.await.unwrap().is_some());
+    assert!(world.sessions.find(&alice.session).await.unwrap().is_some());
+    let cookie = format!("tagship_halfway={halfway}");
+    assert!(world.sessions.is_halfway(&cookie).await.unwrap().is_some());
+    world.end().await;
+}
+
+/// What reads a value that proves something, by file.
+const READERS: &[(&str, &str)] = &[
+    ("codo.rs", ".cookie(\"csrf_key\")"),
+    ("codo.rs", ".parameter(\"csrf_key\")"),
+    ("pages/login.rs", "sessions.end("),
+    ("pages/login.rs", "sessions.end_halfway("),
+    ("pages/login.rs", "sessions.is_halfway("),
+    ("authentication.rs", ".authenticate("),
+    ("authentication.rs", ".check_csrf("),
+    ("authentication.rs", ".cookie(\"auth_key\")"),
+    ("authentication.rs", ".parameter(\"auth_key\")"),
+    ("authentication.rs", "get(CSRF_HEADER)"),
+    ("authentication.rs", "header(header::AUTHORIZATION)"),
+    ("authentication.rs", "sessions.find("),
+    ("authentication.rs", "sessions.of_auth_key("),
+];
+
+/// A new place that takes a value, or a new kind, fails here until [`PLACES`] has it.
+#[test]
+fn every_input_that_accepts_a_value_is_tested() {
+    let reads = r#"\.(cookie|parameter)\("\w+"\)|\.(authenticate|check_csrf)\(|get\(CSRF_HEADER\)|header\(header::AUTHORIZATION\)|sessions\.\w+\("#;
+    let (reads, spaces) = (Regex::new(reads).unwrap(), Regex::new(r"\s+").unwrap());
+    let gives = ["begin", "halfway", "auth_key"].map(|name| format!("sessions.{name}("));
+    let mut found = BTreeSet::new();
+    for (file, text) in sources("src/server") {
+        let text = spaces.replace_all(&text, "");
+        let all = reads.find_iter(&text).map(|one| one.as_str().to_owned());
+        let all = all.filter(|one| !gives.contains(one));
+        found.extend(all.map(|one| (file.clone(), one)));
+    }
+    let known = READERS.iter();
+    let known = known.map(|(file, one)| ((*file).to_owned(), (*one).to_owned()));
+    assert_eq!(
+        found,
+        known.collect(),
+        "add what is new to PLACES, then here"
+    );
+    let text = include_str!("../../src/identity/session.rs");
+    let kinds = text
+        .split_once("enum SecretKind {")
+        .unwrap()
+        .1
+        .split_once('}')
+        .unwrap()
+        .0;
+    let kinds: Vec<&str> = kinds
+        .split(',')
+        .map(|one| one.trim().trim_start_matches("#[default]").trim())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["Session", "Halfway", "AuthKey", ""],
+        "add what is new to SecretKind::ALL"
+    );
+}
+
+/// The files below a directory of sources, by their paths within it.
+pub(crate) fn sources(root: &str) -> Vec<(String, String)> {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(root);
+    let mut files = Vec::new();
+    let mut directories = vec![root.clone()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                let name = path
+                    .strip_prefix(&root)
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .to_owned();
+                files.push((name, std::fs::read_to_string(&path).unwrap()));
+            }
+        }
+    }
+    files
+}
