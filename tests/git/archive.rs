@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use tagship::git::checkout::{HOST_LISTING, Manifest, PlanOptions};
 use tagship_tests::git::output_of;
 
-use crate::mirror::{NOW, World};
+use crate::mirror::{Mirrored, NOW};
 
 /// The file at a path, as comparable text.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,10 +46,10 @@ fn standing(dir: &Path) -> BTreeMap<Vec<u8>, Stands> {
 }
 
 /// What the git server would give to `git archive | tar x`.
-fn archived(world: &World, tree: &str, name: &str) -> BTreeMap<Vec<u8>, Stands> {
+fn archived(world: &Mirrored, tree: &str, name: &str) -> BTreeMap<Vec<u8>, Stands> {
     let dir = world.path(name);
     fs::create_dir(&dir).unwrap();
-    let mut archive = world.server.git();
+    let mut archive = world.repo().git();
     archive.args(["archive", "--format=tar", tree]);
     let mut archive = archive.stdout(Stdio::piped()).spawn().unwrap();
     let mut tar = Command::new("tar");
@@ -148,14 +148,14 @@ fn change(root: &Path, seed: &mut Seed) {
 
 #[tokio::test]
 async fn every_release_of_a_long_chain_equals_git_archive() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put("always", "here");
     let mut seed = Seed(0x5eed_1234_5678_9abc);
     let dir = world.path("tree");
     let mut live: Option<Manifest> = None;
     let mut now_s = NOW;
     for number in 0..20 {
-        change(&world.work.path, &mut seed);
+        change(&world.tree().path, &mut seed);
         let commit = world.ship(&format!("v{number}"), number).await;
         let options = PlanOptions::default();
         let next = world
@@ -207,7 +207,7 @@ fn replay(live: &Manifest, next: &Manifest, number: u64) {
 
 #[tokio::test]
 async fn attributes_count_as_they_do_for_git_archive() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put(
         ".gitattributes",
         "/docs export-ignore\nskip/ export-ignore\n*.tmp export-ignore\n*.map dev\n\
@@ -262,7 +262,7 @@ async fn attributes_count_as_they_do_for_git_archive() {
 
 #[tokio::test]
 async fn many_converted_files_equal_git_archive_too() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put(".gitattributes", "* text=auto eol=crlf\n");
     for number in 0..130 {
         world.put(&format!("many/{number}.txt"), format!("{number}\nline\n"));
@@ -276,7 +276,7 @@ async fn many_converted_files_equal_git_archive_too() {
 
 #[tokio::test]
 async fn subdirectory_release_uses_the_root_attributes() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put(
         ".gitattributes",
         "*.tmp export-ignore\n*.bat text eol=crlf\n",
@@ -306,7 +306,7 @@ async fn subdirectory_release_uses_the_root_attributes() {
 
 #[tokio::test]
 async fn user_attributes_and_index_have_no_effect() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put(".gitattributes", "x export-subst\n");
     world.put("x", "$Format:%H$");
     let commit = world.ship("v1", 1).await;

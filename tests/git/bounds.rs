@@ -13,7 +13,7 @@ use tagship::git::landing::{LandingError, Relation};
 use tagship_tests::eventually::until;
 use tagship_tests::git::output_of;
 
-use crate::mirror::{NOW, World, source, tree, wait};
+use crate::mirror::{Mirrored, NOW, source, tree, wait};
 
 const LARGE: &str = "TAGSHIP_TEST_LARGE";
 const LARGE_BYTES: u64 = 200_000_000;
@@ -29,7 +29,7 @@ fn bad_lines(count: usize) -> String {
 
 #[tokio::test]
 async fn thousands_of_bad_attribute_lines_are_read_to_the_end() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put(".gitattributes", bad_lines(5_000));
     world.put("d/.gitattributes", bad_lines(3_000));
     world.put("d/a.txt", "1");
@@ -46,7 +46,7 @@ async fn thousands_of_bad_attribute_lines_are_read_to_the_end() {
 }
 
 /// A plan over which git thinks for minutes.
-async fn slow_plan(world: &World) -> PlanRequest {
+async fn slow_plan(world: &Mirrored) -> PlanRequest {
     let lines = format!("{}z export-ignore\n", "a*".repeat(60)).repeat(60_000);
     let (attributes, empty) = (
         world.object("blob", lines.as_bytes()),
@@ -89,7 +89,7 @@ fn asks_attributes(mirror: &Path) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_ends_git_over_attributes() {
-    let world = World::new();
+    let world = Mirrored::new();
     let request = slow_plan(&world).await;
     let mirror = request.mirror.clone();
     let planning = tokio::spawn(checkout::plan(request));
@@ -101,7 +101,7 @@ async fn a_stop_ends_git_over_attributes() {
 /// The end of the agent is the end of its runtime, which waits for its threads.
 #[test]
 fn agent_shutdown_ends_git_over_attributes() {
-    let world = World::new();
+    let world = Mirrored::new();
     let request = wait(slow_plan(&world));
     let mirror = request.mirror.clone();
     let agent = tokio::runtime::Runtime::new().unwrap();
@@ -113,7 +113,7 @@ fn agent_shutdown_ends_git_over_attributes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn git_over_attributes_times_out() {
-    let world = World::new();
+    let world = Mirrored::new();
     let mut request = slow_plan(&world).await;
     request.limits.git_time = Duration::from_secs(2);
     let (mirror, commit) = (request.mirror.clone(), request.commit.clone());
@@ -129,7 +129,7 @@ async fn git_over_attributes_times_out() {
 
 #[tokio::test]
 async fn every_limit_of_a_release_names_commit_path_and_key() {
-    let mut world = World::new();
+    let mut world = Mirrored::new();
     world.put("a/b/c/deep.txt", "1");
     world.put("large.bin", "x".repeat(1000));
     world.put("other.bin", "x".repeat(900));
@@ -202,11 +202,11 @@ async fn every_limit_of_a_release_names_commit_path_and_key() {
 /// Ten directories in ten directories, and so on: ten thousand million files in eleven objects.
 #[tokio::test]
 async fn a_tree_that_explodes_ends_plan_and_comparison() {
-    let mut world = World::new();
+    let mut world = Mirrored::new();
     let first = world.ship("v1", 1).await;
-    world.work.commit_files("file", &[("x", "1")]);
+    world.tree().commit_files("file", &[("x", "1")]);
     let mut mode = "100644";
-    let mut inner = world.work.resolve("HEAD:x");
+    let mut inner = world.tree().resolve("HEAD:x");
     let mut bomb = String::new();
     for _ in 0..10 {
         let entries = (0..10).map(|name| (mode, name.to_string(), inner.as_str()));
@@ -241,7 +241,7 @@ async fn a_tree_that_explodes_ends_plan_and_comparison() {
 
 #[tokio::test]
 async fn lines_are_counted_only_in_small_comparisons() {
-    let mut world = World::new();
+    let mut world = Mirrored::new();
     world.put("a", "1\n2\n3\n");
     world.put("b", b"\0binary".as_slice());
     let first = world.ship("v1", 1).await;
@@ -289,7 +289,7 @@ async fn lines_are_counted_only_in_small_comparisons() {
 /// Two files of one-letter lines that take minutes to compare line by line.
 #[tokio::test]
 async fn line_comparison_times_out() {
-    let mut world = World::new();
+    let mut world = Mirrored::new();
     let mut seed: u64 = 7;
     let mut letters = || {
         let next = |_| {
@@ -326,7 +326,7 @@ fn unpack(mirror: &Path) {
 
 #[tokio::test]
 async fn content_that_is_not_its_blob_is_not_written() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put("a", "1");
     world.put("b", "2");
     let commit = world.ship("v1", 1).await;
@@ -355,20 +355,20 @@ async fn content_that_is_not_its_blob_is_not_written() {
 /// Its memory is watched from a process of its own, which does nothing else.
 #[tokio::test]
 async fn a_large_file_costs_the_agent_no_memory() {
-    let world = World::new();
-    let first = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let first = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &first);
     let mut file =
-        std::io::BufWriter::new(fs::File::create(world.work.path.join("large")).unwrap());
+        std::io::BufWriter::new(fs::File::create(world.tree().path.join("large")).unwrap());
     for number in 0..LARGE_BYTES / 8 {
         file.write_all(&number.to_le_bytes()).unwrap();
     }
     file.into_inner().unwrap();
-    output_of(world.work.git().args(["config", "core.compression", "1"]));
-    let second = world.work.commit_files("second", &[("large.id", "$Id$")]);
+    output_of(world.tree().git().args(["config", "core.compression", "1"]));
+    let second = world.tree().commit_files("second", &[("large.id", "$Id$")]);
     world.release("v2", &second);
     world.put(".gitattributes", "large* ident\n");
-    let third = world.work.commit_files("third", &[]);
+    let third = world.tree().commit_files("third", &[]);
     world.release("v3", &third);
     let output = Command::new(std::env::current_exe().unwrap())
         .args([
@@ -377,7 +377,7 @@ async fn a_large_file_costs_the_agent_no_memory() {
             "--ignored",
             "--nocapture",
         ])
-        .env(LARGE, world.dir.path())
+        .env(LARGE, world.directory())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -393,11 +393,11 @@ async fn a_large_file_costs_the_agent_no_memory() {
     assert!(grown < 64 * 1024, "grown by {grown} KiB");
     let written = world.path("tree/large");
     assert_eq!(fs::metadata(&written).unwrap().len(), LARGE_BYTES);
-    let mut hash = world.work.git();
+    let mut hash = world.tree().git();
     let id = output_of(hash.args(["hash-object", "--no-filters"]).arg(&written));
     assert_eq!(
         String::from_utf8(id).unwrap(),
-        world.work.resolve("HEAD:large")
+        world.tree().resolve("HEAD:large")
     );
 }
 
@@ -408,11 +408,9 @@ fn releases_a_large_file() {
         return;
     };
     let dir = Path::new(&dir);
-    let server = dir.join("shop.git");
-    let world = World {
-        source: source(&format!("file://{}", server.display()), dir),
-        ..World::new()
-    };
+    let server = dir.join("git/shop.git");
+    let mut world = Mirrored::new();
+    world.source = source(&format!("file://{}", server.display()), dir);
     let resolve = |tag: &str| {
         let mut git = tagship_tests::git::git();
         git.arg("--git-dir").arg(&server).args(["rev-parse", tag]);
@@ -451,10 +449,10 @@ fn noise(count: u32) -> Vec<u8> {
 
 #[tokio::test]
 async fn fetch_of_too_many_bytes_ends_with_the_key() {
-    let mut world = World::new();
+    let mut world = Mirrored::new();
     let first = world.ship("v1", 1).await;
-    fs::write(world.work.path.join("large"), noise(4_000_000)).unwrap();
-    let second = world.work.commit_files("large", &[]);
+    fs::write(world.tree().path.join("large"), noise(4_000_000)).unwrap();
+    let second = world.tree().commit_files("large", &[]);
     world.release("v2", &second);
     world.source.limits.fetch_bytes = 1_000_000;
     let error = world.land("v2", &second, 2).await.unwrap_err();
@@ -493,9 +491,9 @@ fn peak_kib() -> u64 {
 
 #[tokio::test]
 async fn git_that_needs_too_much_memory_ends_with_the_key() {
-    let mut world = World::new();
+    let mut world = Mirrored::new();
     let first = world.ship("v1", 1).await;
-    let tree = world.work.resolve("HEAD^{tree}");
+    let tree = world.tree().resolve("HEAD^{tree}");
     let people = "Alice <alice@example.com> 5 +0000";
     let head = format!("tree {tree}\nparent {first}\nauthor {people}\ncommitter {people}\n");
     let message = "a word\n".repeat(12_000_000);

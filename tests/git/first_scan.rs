@@ -10,14 +10,15 @@ use tagship::engine::reconcile::{LookError, Reconciler, WatchedRepository};
 use tagship::git::landing::SystemGit;
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Store};
+use tagship_tests::world::Settings;
 
-use crate::mirror::World;
+use crate::mirror::Mirrored;
 
 /// Tags of one commit of the store.
 const PIECE: usize = 90;
 
 struct Looking {
-    world: World,
+    world: Mirrored,
     store: Store,
     intake: Intake,
     reconciler: Reconciler,
@@ -25,28 +26,14 @@ struct Looking {
 
 impl Looking {
     async fn new() -> Self {
-        let world = World::new();
-        let dir = world.dir.path().display();
-        let text = format!(
-            r#"
-[agent]
-data_dir = "{dir}/data"
-spool_dir = "{dir}/spool"
-templates_dir = "{dir}/templates"
-[hosts.web1]
-address = "127.0.0.1"
-[groups]
-web = ["web1"]
-[[projects]]
-name = "shop"
-repository = "{dir}/shop.git"
-reconcile = "1s"
-environments.qa = {{ group = "web", deploy_to = "/srv/shop" }}
-rules = [{{ pattern = "v*", environment = "qa" }}]
-"#
-        );
-        let config: Arc<Config> =
-            Arc::new(config::parse("c.toml", &text, world.dir.path()).unwrap());
+        let settings = Settings::default()
+            .project("shop")
+            .project_keys("reconcile = '1s'")
+            .environment("qa", "v*", "deploy_to = '/srv/shop'");
+        let world = Mirrored::of(settings.build());
+        let text = std::fs::read_to_string(world.configure()).unwrap();
+        let config = config::parse("c.toml", &text, world.directory()).unwrap();
+        let config: Arc<Config> = Arc::new(config);
         tagship::engine::spool::setup(&world.path("spool"), None).unwrap();
         let store = Store::open(Arc::new(MemoryKv::new())).await.unwrap();
         let scans: Arc<Scans> = Arc::default();
@@ -80,14 +67,14 @@ rules = [{{ pattern = "v*", environment = "qa" }}]
 
     /// So many tags `vN` on one commit, as git keeps them after `git pack-refs`.
     fn pack(&self, tags: usize) {
-        let commit = self.world.server.resolve("refs/heads/main").unwrap();
+        let commit = self.world.repo().resolve("refs/heads/main").unwrap();
         let mut names: Vec<String> = (0..tags).map(|number| format!("v{number}")).collect();
         names.sort();
         let mut text = "# pack-refs with: peeled fully-peeled sorted \n".to_owned();
         for name in names {
             writeln!(text, "{commit} refs/tags/{name}").unwrap();
         }
-        std::fs::write(self.world.path("shop.git/packed-refs"), text).unwrap();
+        std::fs::write(self.world.repo().path.join("packed-refs"), text).unwrap();
     }
 
     async fn look(&self) -> Result<(), LookError> {
@@ -110,7 +97,7 @@ rules = [{{ pattern = "v*", environment = "qa" }}]
 
     /// The number of the commit with which the last look ended.
     async fn commits(&self) -> u64 {
-        let repository = self.world.path("shop.git").display().to_string();
+        let repository = self.world.repo().path.display().to_string();
         let (_, last) = self.store.looked(&repository).await.unwrap();
         last.unwrap().0
     }
@@ -121,12 +108,17 @@ async fn first_poll_records_many_tags_and_releases_none() {
     for tags in [2_025, 100_000] {
         let looking = Looking::new().await;
         let world = &looking.world;
-        let commit = world.work.commit_files("first", &[]);
-        assert!(world.work.push(["origin", "HEAD:refs/heads/main"]).success);
+        let commit = world.tree().commit_files("first", &[]);
+        assert!(
+            world
+                .tree()
+                .push(["origin", "HEAD:refs/heads/main"])
+                .success
+        );
         looking.pack(tags);
         looking.look().await.unwrap();
         assert_eq!(looking.tasks().await, 0, "{tags} tags");
-        let repository = world.path("shop.git").display().to_string();
+        let repository = world.repo().path.display().to_string();
         let known = looking.store.known_tags(&repository).await.unwrap();
         assert_eq!(known.len(), tags);
         let commits = looking.commits().await;
@@ -147,15 +139,15 @@ async fn first_poll_records_many_tags_and_releases_none() {
 #[tokio::test]
 async fn refused_tag_poll_states_the_reason() {
     let looking = Looking::new().await;
-    let repository = looking.world.path("shop.git").display().to_string();
+    let repository = looking.world.repo().path.display().to_string();
     looking.look().await.unwrap();
     let away = looking.world.path("away.git");
-    std::fs::rename(looking.world.path("shop.git"), &away).unwrap();
+    std::fs::rename(&looking.world.repo().path, &away).unwrap();
     looking.look().await.unwrap_err();
     let failed = looking.store.failed_looks(&repository).await.unwrap();
     let failed = failed.unwrap();
     assert!(failed.cause.contains("shop.git"), "{failed:?}");
-    std::fs::rename(&away, looking.world.path("shop.git")).unwrap();
+    std::fs::rename(&away, &looking.world.repo().path).unwrap();
     looking.look().await.unwrap();
     assert_eq!(looking.store.failed_looks(&repository).await.unwrap(), None);
 }

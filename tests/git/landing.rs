@@ -3,21 +3,22 @@
 use std::sync::Mutex;
 
 use tagship::git::landing::{self, LandingError, Relation, RemoteRef};
-use tagship_tests::git::{Repository, output_of};
+use tagship_tests::git::output_of;
+use tagship_tests::world::Settings;
 
-use crate::mirror::{World, source, wanted};
+use crate::mirror::{Mirrored, wanted};
 
 #[tokio::test]
 async fn one_query_resolves_many_refs() {
-    let world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
-    world.work.annotate("v2", &commit);
-    assert!(world.work.push_tag("v2").success);
+    world.tree().annotate("v2", &commit);
+    assert!(world.tree().push_tag("v2").success);
     // Names that end like what is asked for, and one that a shell would run.
     output_of(
         world
-            .server
+            .repo()
             .git()
             .args(["update-ref", "refs/x/refs/tags/v1", &commit]),
     );
@@ -25,7 +26,7 @@ async fn one_query_resolves_many_refs() {
     let asked = ["v2", "v1", "v3", "v1-$(touch${IFS}p)"].map(|t| format!("refs/tags/{t}"));
     let mut refs = landing::ls_remote(&world.source, &asked).await.unwrap();
     refs.sort_by(|a, b| a.name.cmp(&b.name));
-    let tag = world.server.resolve("refs/tags/v2").unwrap();
+    let tag = world.repo().resolve("refs/tags/v2").unwrap();
     assert_ne!(tag, commit);
     let plain = |name: &str| RemoteRef {
         name: name.to_owned(),
@@ -42,8 +43,8 @@ async fn one_query_resolves_many_refs() {
 
 #[tokio::test]
 async fn many_refs_are_queried_in_several_commands() {
-    let world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     let tags: Vec<String> = (0..1100).map(|n| format!("refs/tags/t{n}")).collect();
     let lines: String = tags
         .iter()
@@ -52,7 +53,7 @@ async fn many_refs_are_queried_in_several_commands() {
     world.release("v1", &commit);
     let file = world.path("refs.txt");
     std::fs::write(&file, lines).unwrap();
-    let mut git = world.server.git();
+    let mut git = world.repo().git();
     git.args(["update-ref", "--stdin"])
         .stdin(std::fs::File::open(file).unwrap());
     output_of(&mut git);
@@ -62,8 +63,8 @@ async fn many_refs_are_queried_in_several_commands() {
 
 #[tokio::test]
 async fn a_landed_object_is_pinned_for_its_task_until_unpinned() {
-    let world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
     world.land("v1", &commit, 7).await.unwrap();
     world.land("v1", &commit, 7).await.unwrap();
@@ -78,16 +79,16 @@ async fn a_landed_object_is_pinned_for_its_task_until_unpinned() {
 
 #[tokio::test]
 async fn second_fetch_transfers_only_new_objects() {
-    let world = World::new();
+    let world = Mirrored::new();
     for number in 0..30 {
         let name = format!("file{number}");
-        world.work.commit_files("more", &[(&name, "x")]);
+        world.tree().commit_files("more", &[(&name, "x")]);
     }
-    let first = world.work.resolve("HEAD");
+    let first = world.tree().resolve("HEAD");
     world.release("v1", &first);
     world.land("v1", &first, 1).await.unwrap();
     landing::unpin(&world.source.mirror, 1).unwrap();
-    let second = world.work.commit_files("one more", &[("new", "y")]);
+    let second = world.tree().commit_files("one more", &[("new", "y")]);
     world.release("v2", &second);
     let lines = Mutex::new(Vec::new());
     let progress = |line: &str| lines.lock().unwrap().push(line.to_owned());
@@ -101,10 +102,10 @@ async fn second_fetch_transfers_only_new_objects() {
 
 #[tokio::test]
 async fn a_tag_that_moved_before_the_fetch_does_not_land() {
-    let world = World::new();
-    let old = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let old = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &old);
-    let new = world.work.commit_files("second", &[("a", "2")]);
+    let new = world.tree().commit_files("second", &[("a", "2")]);
     world.release("v1", &new);
     let error = world.land("v1", &old, 7).await.unwrap_err();
     let LandingError::Moved {
@@ -120,8 +121,8 @@ async fn a_tag_that_moved_before_the_fetch_does_not_land() {
 
 #[tokio::test]
 async fn missing_tag_is_distinguished_from_missing_server() {
-    let mut world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
+    let mut world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
     let error = world.land("v2", &commit, 7).await.unwrap_err();
     assert!(matches!(error, LandingError::RefMissing { .. }), "{error}");
@@ -135,22 +136,19 @@ async fn missing_tag_is_distinguished_from_missing_server() {
 
 #[tokio::test]
 async fn sha256_repository_is_refused_explicitly() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Repository::bare_sha256(dir.path().join("shop.git"));
-    let work = tagship_tests::git::WorkTree::clone(&server, dir.path().join("work"));
-    let commit = work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::of(Settings::default().sha256().build());
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     assert_eq!(commit.len(), 64);
-    work.tag("v1", &commit);
-    assert!(work.push_tag("v1").success);
-    let source = source(&server.url(), dir.path());
+    world.release("v1", &commit);
+    let source = &world.source;
     let refs = ["refs/tags/v1".to_owned()];
-    let error = landing::ls_remote(&source, &refs).await.unwrap_err();
+    let error = landing::ls_remote(source, &refs).await.unwrap_err();
     assert!(
         matches!(error, LandingError::ObjectFormat { .. }),
         "{error}"
     );
     let id = "a".repeat(40);
-    let error = landing::fetch(&source, &wanted("v1", &id, 1), &|_| {}).await;
+    let error = landing::fetch(source, &wanted("v1", &id, 1), &|_| {}).await;
     let error = error.unwrap_err();
     assert!(
         matches!(error, LandingError::ObjectFormat { .. }),
@@ -160,8 +158,10 @@ async fn sha256_repository_is_refused_explicitly() {
 
 #[tokio::test]
 async fn annotated_and_lightweight_tags_are_described() {
-    let world = World::new();
-    let commit = world.work.commit_files("Sell more\n\nbody", &[("a", "1")]);
+    let world = Mirrored::new();
+    let commit = world
+        .tree()
+        .commit_files("Sell more\n\nbody", &[("a", "1")]);
     world.release("light", &commit);
     world.land("light", &commit, 1).await.unwrap();
     let light = world.describe("light", &commit, &[""]);
@@ -171,9 +171,9 @@ async fn annotated_and_lightweight_tags_are_described() {
     assert_eq!(light.author.email, "alice@example.com");
     assert_eq!(light.comparisons[0].relation, Relation::First);
 
-    world.work.annotate("v1", &commit);
-    assert!(world.work.push_tag("v1").success);
-    let object = world.work.resolve("refs/tags/v1");
+    world.tree().annotate("v1", &commit);
+    assert!(world.tree().push_tag("v1").success);
+    let object = world.tree().resolve("refs/tags/v1");
     world.land("v1", &object, 2).await.unwrap();
     let annotated = world.describe("v1", &object, &[]);
     assert_eq!(annotated.commit, commit);
@@ -185,12 +185,12 @@ async fn annotated_and_lightweight_tags_are_described() {
 
 #[tokio::test]
 async fn long_author_names_are_truncated() {
-    let world = World::new();
-    let first = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let first = world.tree().commit_files("first", &[("a", "1")]);
     let long = "x".repeat(300_000);
     let mut tip = first.clone();
     for number in 0..60 {
-        let tree = world.work.resolve("HEAD^{tree}");
+        let tree = world.tree().resolve("HEAD^{tree}");
         let text = format!(
             "tree {tree}\nparent {tip}\nauthor {long} <{long}> {number} +0000\ncommitter {long} <{long}> {number} +0000\n\nmore\n"
         );
@@ -208,10 +208,10 @@ async fn long_author_names_are_truncated() {
 
 #[tokio::test]
 async fn tag_object_with_another_name_is_detected() {
-    let world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
-    world.work.annotate("v1", &commit);
-    let object = world.work.resolve("refs/tags/v1");
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
+    world.tree().annotate("v1", &commit);
+    let object = world.tree().resolve("refs/tags/v1");
     world.release("v9", &object);
     world.land("v9", &object, 1).await.unwrap();
     let tag = world.describe("v9", &object, &[]).tag.unwrap();
@@ -221,17 +221,17 @@ async fn tag_object_with_another_name_is_detected() {
 
 #[tokio::test]
 async fn nested_tag_is_followed_and_blob_or_tree_tag_refused() {
-    let world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     for (name, target) in [
         ("v1", "HEAD"),
         ("v2", "v1"),
         ("blob", "HEAD:a"),
         ("tree", "HEAD:"),
     ] {
-        world.work.annotate(name, target);
-        assert!(world.work.push_tag(name).success);
-        let object = world.work.resolve(&format!("refs/tags/{name}"));
+        world.tree().annotate(name, target);
+        assert!(world.tree().push_tag(name).success);
+        let object = world.tree().resolve(&format!("refs/tags/{name}"));
         world.land(name, &object, 1).await.unwrap();
         let described = world.try_describe(name, &object, &[]);
         if name.starts_with('v') {
@@ -242,7 +242,7 @@ async fn nested_tag_is_followed_and_blob_or_tree_tag_refused() {
         let text = format!("refs/tags/{name} leads to a {name}, not to a commit: tag a commit");
         assert_eq!(error.to_string(), text);
     }
-    let blob = world.work.resolve("HEAD:a");
+    let blob = world.tree().resolve("HEAD:a");
     world.release("light-blob", &blob);
     world.land("light-blob", &blob, 2).await.unwrap();
     let error = world.try_describe("light-blob", &blob, &[]).unwrap_err();
@@ -251,21 +251,21 @@ async fn nested_tag_is_followed_and_blob_or_tree_tag_refused() {
 
 #[tokio::test]
 async fn ahead_back_diverged_and_same_are_named() {
-    let world = World::new();
+    let world = Mirrored::new();
     let one = world
-        .work
+        .tree()
         .commit_files("one", &[("a", "1\n"), ("b", "1\n")]);
-    let two = world.work.commit_files("two", &[("a", "2\n")]);
+    let two = world.tree().commit_files("two", &[("a", "2\n")]);
     let three = world
-        .work
+        .tree()
         .commit_files("three", &[("a", "2\n3\n"), ("c/d", "x\n")]);
     output_of(
         world
-            .work
+            .tree()
             .git()
             .args(["checkout", "--quiet", "-b", "side", &one]),
     );
-    let side = world.work.commit_files("side", &[("side", "s\n")]);
+    let side = world.tree().commit_files("side", &[("side", "s\n")]);
     for (task, commit) in [&three, &side].into_iter().enumerate() {
         world.release(&format!("t{task}"), commit);
         world
@@ -311,10 +311,10 @@ async fn ahead_back_diverged_and_same_are_named() {
 
 #[tokio::test]
 async fn lists_are_bounded_and_carry_their_totals() {
-    let world = World::new();
-    let first = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let first = world.tree().commit_files("first", &[("a", "1")]);
     for number in 0..60 {
-        world.work.commit_files(&format!("commit {number}"), &[]);
+        world.tree().commit_files(&format!("commit {number}"), &[]);
     }
     for number in 0..250 {
         world.put(&format!("many/{number}"), "x\n");

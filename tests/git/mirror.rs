@@ -1,6 +1,7 @@
-//! A git server's repository, a work tree that pushes to it, and the agent's mirror of it.
+//! A world whose repository has a mirror, as the agent keeps one.
 
-use std::path::{Path, PathBuf};
+use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 
 use tagship::domain::plan::PushLimits;
@@ -8,40 +9,39 @@ use tagship::git::checkout::{self, CheckoutError, Manifest, PlanOptions, PlanReq
 use tagship::git::landing::{
     self, DescribeRequest, Description, FetchRequest, GitSource, LandingError, LiveOn, Timeouts,
 };
-use tagship_tests::git::{Repository, WorkTree, output_of};
+use tagship_tests::git::output_of;
+use tagship_tests::world::World;
 
 pub(crate) const NOW: i64 = 1_700_000_000;
 
-pub(crate) struct World {
-    pub(crate) dir: tempfile::TempDir,
-    pub(crate) server: Repository,
-    pub(crate) work: WorkTree,
+pub(crate) struct Mirrored {
+    world: World,
     pub(crate) source: GitSource,
 }
 
-impl World {
+impl Deref for Mirrored {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl Mirrored {
     pub(crate) fn new() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let server = Repository::bare(dir.path().join("shop.git"));
-        let work = WorkTree::clone(&server, dir.path().join("work"));
-        let source = source(&server.url(), dir.path());
-        Self {
-            dir,
-            server,
-            work,
-            source,
-        }
+        Self::of(World::new())
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
+    pub(crate) fn of(world: World) -> Self {
+        let source = source(&world.repo().url(), world.directory());
+        Self { world, source }
     }
 
     /// Tags `target` and pushes the tag; returns the object of the ref.
     pub(crate) fn release(&self, tag: &str, target: &str) -> String {
-        self.work.tag(tag, target);
-        assert!(self.work.push_tag(tag).success);
-        self.server.resolve(format!("refs/tags/{tag}")).unwrap()
+        self.tree().tag(tag, target);
+        assert!(self.tree().push_tag(tag).success);
+        self.repo().resolve(format!("refs/tags/{tag}")).unwrap()
     }
 
     pub(crate) async fn land(
@@ -55,7 +55,7 @@ impl World {
 
     /// Commits the work tree, tags, pushes and fetches it.
     pub(crate) async fn ship(&self, tag: &str, task: u64) -> String {
-        let commit = self.work.commit_files(tag, &[]);
+        let commit = self.tree().commit_files(tag, &[]);
         self.release(tag, &commit);
         self.land(tag, &commit, task).await.unwrap();
         commit
@@ -134,14 +134,14 @@ impl World {
     pub(crate) fn object(&self, kind: &str, content: &[u8]) -> String {
         let file = self.path("object");
         std::fs::write(&file, content).unwrap();
-        let mut git = self.work.git();
+        let mut git = self.tree().git();
         git.args(["hash-object", "-t", kind, "-w", "--literally"]);
         String::from_utf8(output_of(git.arg(&file))).unwrap()
     }
 
     /// Puts a file into the work tree.
     pub(crate) fn put(&self, path: &str, content: impl AsRef<[u8]>) {
-        let path = self.work.path.join(path);
+        let path = self.tree().path.join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, content).unwrap();
     }

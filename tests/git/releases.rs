@@ -10,7 +10,7 @@ use tagship::git::checkout::{
 };
 use tagship_tests::git::{output_of, scrub};
 
-use crate::mirror::{NOW, World};
+use crate::mirror::{Mirrored, NOW};
 
 fn paths(manifest: &Manifest) -> Vec<String> {
     let text = |e: &checkout::ManifestEntry| String::from_utf8_lossy(&e.path).into_owned();
@@ -26,9 +26,9 @@ fn target(manifest: &Manifest, path: &str) -> String {
 
 #[tokio::test]
 async fn rolled_back_files_get_newer_modification_times() {
-    let world = World::new();
+    let world = Mirrored::new();
     world
-        .work
+        .tree()
         .commit_files("one", &[("changed", "1"), ("same", "s")]);
     let one = world.ship("v1", 1).await;
     world.put("changed", "2");
@@ -56,10 +56,10 @@ async fn rolled_back_files_get_newer_modification_times() {
 
 #[tokio::test]
 async fn a_mode_change_alone_is_a_new_file() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put("run", "#!/bin/sh\n");
     let one = world.ship("v1", 1).await;
-    let place = world.work.path.join("run");
+    let place = world.tree().path.join("run");
     fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).unwrap();
     let two = world.ship("v2", 2).await;
     let first = world.plan(&one).unwrap();
@@ -74,7 +74,7 @@ async fn a_mode_change_alone_is_a_new_file() {
 
 #[tokio::test]
 async fn excluded_paths_are_not_in_a_release() {
-    let world = World::new();
+    let world = Mirrored::new();
     for path in [
         "app",
         "app.map",
@@ -99,11 +99,11 @@ async fn excluded_paths_are_not_in_a_release() {
 
 #[tokio::test]
 async fn shared_paths_become_links_out_of_the_release() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put("log/.keep", "");
     world.put("app", "x");
     world.put("public/uploads/demo.png", "x");
-    symlink("log/today", world.work.path.join("today")).unwrap();
+    symlink("log/today", world.tree().path.join("today")).unwrap();
     let commit = world.ship("v1", 1).await;
     let options = |shared: &[&str]| PlanOptions {
         shared: shared.iter().map(|s| (*s).to_owned()).collect(),
@@ -155,18 +155,18 @@ async fn shared_paths_become_links_out_of_the_release() {
 
 #[tokio::test]
 async fn a_submodule_is_refused_or_left_out_with_a_note() {
-    let world = World::new();
-    let inner = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let inner = world.tree().commit_files("first", &[("a", "1")]);
     let cacheinfo = format!("160000,{inner},vendor/lib");
-    let mut git = world.work.git();
+    let mut git = world.tree().git();
     output_of(git.args(["update-index", "--add", "--cacheinfo", &cacheinfo]));
     output_of(
         world
-            .work
+            .tree()
             .git()
             .args(["commit", "--quiet", "-m", "with a submodule"]),
     );
-    let commit = world.work.resolve("HEAD");
+    let commit = world.tree().resolve("HEAD");
     world.release("v1", &commit);
     world.land("v1", &commit, 1).await.unwrap();
     let error = world.plan(&commit).unwrap_err();
@@ -186,7 +186,7 @@ async fn a_submodule_is_refused_or_left_out_with_a_note() {
 
 #[tokio::test]
 async fn lfs_pointers_are_named_unless_excluded() {
-    let world = World::new();
+    let world = Mirrored::new();
     let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
     world.put("app", "x");
     for number in 0..7 {
@@ -217,9 +217,9 @@ async fn links_out_of_the_release_are_refused() {
         ("d/up", "../../x"),
         ("up", "d/../../x"),
     ] {
-        let world = World::new();
+        let world = Mirrored::new();
         world.put("d/file", "x");
-        symlink(target, world.work.path.join(path)).unwrap();
+        symlink(target, world.tree().path.join(path)).unwrap();
         let commit = world.ship("v1", 1).await;
         let error = world.plan(&commit).unwrap_err();
         let expected = CheckoutError::EscapingLink {
@@ -233,8 +233,8 @@ async fn links_out_of_the_release_are_refused() {
 /// Trees that no git command makes, written by hand.
 #[tokio::test]
 async fn hostile_trees_are_refused() {
-    let world = World::new();
-    world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    world.tree().commit_files("first", &[("a", "1")]);
     let first = world.ship("v0", 1).await;
     let repository = git2::Repository::open_bare(&world.source.mirror).unwrap();
     let odb = repository.odb().unwrap();
@@ -280,14 +280,14 @@ async fn hostile_trees_are_refused() {
 
 #[tokio::test]
 async fn only_differing_files_are_written() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put("same", "s");
     world.put("changed", "1");
     world.put("gone/deep/file", "x");
     let one = world.ship("v1", 1).await;
     world.put("changed", "22");
     world.put("new", "n");
-    fs::remove_dir_all(world.work.path.join("gone")).unwrap();
+    fs::remove_dir_all(world.tree().path.join("gone")).unwrap();
     let two = world.ship("v2", 2).await;
     let dir = world.path("data/tree");
     let first = world.plan(&one).unwrap();
@@ -315,9 +315,9 @@ async fn only_differing_files_are_written() {
 
 #[tokio::test]
 async fn types_may_change_into_each_other() {
-    let world = World::new();
+    let world = Mirrored::new();
     let dir = world.path("tree");
-    let place = world.work.path.join("x");
+    let place = world.tree().path.join("x");
     let mut live: Option<Manifest> = None;
     world.put("other", "o");
     for (task, kind) in ["file", "dir", "link", "file", "link", "dir", "file"]
@@ -357,7 +357,7 @@ async fn types_may_change_into_each_other() {
 /// Every state that an interrupted run can leave, and unrelated files.
 #[tokio::test]
 async fn an_interrupted_write_is_repaired() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put("a", "aaa");
     world.put("b", "bbb");
     world.put("d/c", "ccc");
@@ -433,7 +433,7 @@ async fn an_interrupted_write_is_repaired() {
 
 #[tokio::test]
 async fn failed_write_leaves_no_valid_record() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put("a", "1");
     let one = world.ship("v1", 1).await;
     world.put("a", "2");
@@ -460,7 +460,7 @@ async fn failed_write_leaves_no_valid_record() {
 
 #[tokio::test]
 async fn second_writer_of_a_tree_is_refused_as_busy() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put("a", "1");
     let commit = world.ship("v1", 1).await;
     let manifest = world.plan(&commit).unwrap();
@@ -474,7 +474,7 @@ async fn second_writer_of_a_tree_is_refused_as_busy() {
 
 #[tokio::test]
 async fn checkout_trait_behaves_like_the_functions() {
-    let world = World::new();
+    let world = Mirrored::new();
     world.put("a", "1");
     let commit = world.ship("v1", 1).await;
     let request = PlanRequest {
@@ -500,7 +500,7 @@ async fn checkout_trait_behaves_like_the_functions() {
 
 #[tokio::test]
 async fn abandoned_write_lets_the_next_writer_proceed() {
-    let world = World::new();
+    let world = Mirrored::new();
     for number in 0..1_500 {
         world.put(&format!("d/{number}"), "one");
     }
@@ -527,7 +527,7 @@ async fn abandoned_write_lets_the_next_writer_proceed() {
 
 #[tokio::test]
 async fn rsync_hard_links_unchanged_files() {
-    let world = World::new();
+    let world = Mirrored::new();
     for number in 0..20 {
         world.put(&format!("d/{number}"), format!("{number}"));
     }

@@ -3,16 +3,16 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
 use tagship::git::landing::{self, GitSource, LandingError, RemoteFailure, RemoteRef};
 use tagship_tests::git::output_of;
+use tagship_tests::sshd::{Kind, Sshd, make_key};
 use tokio::io::AsyncReadExt;
 
-use crate::mirror::{World, wanted};
+use crate::mirror::{Mirrored, wanted};
 
 /// How many processes show `text` in their arguments.
 fn processes_with(text: &str) -> usize {
@@ -37,7 +37,7 @@ type Call = tokio::task::JoinHandle<Result<Vec<RemoteRef>, LandingError>>;
 
 /// Asks a server that takes connections and says nothing: the running call, and ssh's connection.
 async fn ask_silence(timeout: Duration) -> (Call, tokio::net::TcpStream) {
-    let world = World::new();
+    let world = Mirrored::new();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut source = world.source.clone();
@@ -77,12 +77,12 @@ async fn a_repository_of_another_user_can_be_fetched() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let mut world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
+    let mut world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
     let mut chown = Command::new("chown");
-    output_of(chown.args(["-R", "65534:65534"]).arg(&world.server.path));
-    for url in [world.server.url(), world.server.path.display().to_string()] {
+    output_of(chown.args(["-R", "65534:65534"]).arg(&world.repo().path));
+    for url in [world.repo().url(), world.repo().path.display().to_string()] {
         world.source.git_url = url;
         let found = landing::ls_remote(&world.source, &refs()).await.unwrap();
         assert_eq!(found[0].object, commit);
@@ -92,8 +92,8 @@ async fn a_repository_of_another_user_can_be_fetched() {
 
 #[tokio::test]
 async fn leftovers_of_a_killed_fetch_are_removed() {
-    let world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
     world.land("v1", &commit, 1).await.unwrap();
     let mirror = &world.source.mirror;
@@ -110,7 +110,7 @@ async fn leftovers_of_a_killed_fetch_are_removed() {
         fs::create_dir_all(mirror.join(name).parent().unwrap()).unwrap();
         fs::write(mirror.join(name), "half").unwrap();
     }
-    let second = world.work.commit_files("second", &[("a", "2")]);
+    let second = world.tree().commit_files("second", &[("a", "2")]);
     world.release("v2", &second);
     world.land("v2", &second, 2).await.unwrap();
     for name in left {
@@ -126,8 +126,8 @@ async fn leftovers_of_a_killed_fetch_are_removed() {
 
 #[tokio::test]
 async fn fetches_into_one_mirror_take_turns() {
-    let world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
     let fetches = (0..6).map(|task| world.land("v1", &commit, task));
     for landed in futures::future::join_all(fetches).await {
@@ -141,8 +141,8 @@ async fn fetches_into_one_mirror_take_turns() {
 
 #[tokio::test]
 async fn damaged_mirror_is_reported_and_deleted_one_recreated() {
-    let world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
     world.land("v1", &commit, 1).await.unwrap();
     fs::remove_file(world.source.mirror.join("HEAD")).unwrap();
@@ -181,7 +181,7 @@ fn head_of(stream: &TcpStream) -> String {
 #[tokio::test]
 async fn a_token_travels_in_a_header_and_is_shown_nowhere() {
     const BASIC: &str = "b2F1dGgyOnMzY3JldC10b2tlbg==";
-    let mut world = World::new();
+    let mut world = Mirrored::new();
     let (port, heads) = http_once(BASIC);
     let token = world.path("token");
     fs::write(&token, "s3cret-token\n").unwrap();
@@ -211,7 +211,7 @@ async fn a_token_travels_in_a_header_and_is_shown_nowhere() {
 
 #[tokio::test]
 async fn other_transports_are_refused_before_git_starts() {
-    let mut world = World::new();
+    let mut world = Mirrored::new();
     let mark = world.path("mark");
     for url in [
         format!("ext::touch {}", mark.display()),
@@ -228,82 +228,31 @@ async fn other_transports_are_refused_before_git_starts() {
     assert!(!mark.exists());
 }
 
-/// An OpenSSH server of our own on a free port of the loopback interface.
-struct Sshd {
-    child: Child,
-    port: u16,
-    dir: PathBuf,
-}
-
-impl Sshd {
-    fn start(dir: &Path) -> Self {
-        fs::create_dir_all(dir).unwrap();
-        for name in ["host key", "alice's 100% key", "other"] {
-            let mut keygen = Command::new("ssh-keygen");
-            keygen.args(["-q", "-t", "ed25519", "-N", "", "-f"]);
-            output_of(keygen.arg(dir.join(name)));
-        }
-        fs::copy(dir.join("alice's 100% key.pub"), dir.join("authorized")).unwrap();
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let shown = dir.display();
-        let config = format!(
-            "ListenAddress 127.0.0.1:{port}\nHostKey \"{shown}/host key\"\nPidFile none\n\
-             AuthorizedKeysFile \"{shown}/authorized\"\nStrictModes no\nUsePAM no\n\
-             PasswordAuthentication no\nKbdInteractiveAuthentication no\n"
-        );
-        fs::write(dir.join("config"), config).unwrap();
-        if rustix::process::geteuid().is_root() {
-            fs::create_dir_all("/run/sshd").unwrap();
-        }
-        let mut sshd = Command::new("/usr/sbin/sshd");
-        sshd.args(["-D", "-e", "-f"]).arg(dir.join("config"));
-        sshd.stdin(Stdio::null()).stderr(Stdio::piped());
-        let mut child = sshd.spawn().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let listens = |line: &Result<String, _>| line.as_ref().unwrap().contains("listening on");
-        assert!(lines.any(|line| listens(&line)), "sshd listens");
-        // Whatever else it says must not fill the pipe.
-        std::thread::spawn(move || lines.count());
-        Self {
-            child,
-            port,
-            dir: dir.to_owned(),
-        }
-    }
-
-    fn known_host(&self) -> String {
-        let key = fs::read_to_string(self.dir.join("host key.pub")).unwrap();
-        format!("[127.0.0.1]:{} {key}", self.port)
-    }
-
-    fn source(&self, world: &World) -> GitSource {
-        let user = output_of(Command::new("id").arg("-un"));
-        let user = String::from_utf8(user).unwrap();
-        let path = world.server.path.display();
-        let mut source = world.source.clone();
-        source.git_url = format!("ssh://{user}@127.0.0.1:{}{path}", self.port);
-        source.identity = Some(self.dir.join("alice's 100% key"));
-        source.known_hosts = self.dir.join("known hosts");
-        source
-    }
-}
-
-impl Drop for Sshd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The repository over ssh, with a key and a list of host keys whose names need quotes.
+fn over_ssh(world: &Mirrored, sshd: &Sshd) -> GitSource {
+    let path = world.repo().path.display();
+    let mut source = world.source.clone();
+    source.git_url = format!("ssh://{}@127.0.0.1:{}{path}", sshd.user, sshd.port);
+    source.identity = Some(world.path("ssh d/alice's 100% key"));
+    source.known_hosts = world.path("ssh d/known hosts");
+    source
 }
 
 #[tokio::test]
 async fn ssh_uses_only_configured_keys_and_host_keys() {
-    let world = World::new();
-    let commit = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);
-    let sshd = Sshd::start(&world.path("ssh d"));
-    let mut source = sshd.source(&world);
+    let sshd = Sshd::settings()
+        .line("PasswordAuthentication no")
+        .line("KbdInteractiveAuthentication no")
+        .start();
+    let mut source = over_ssh(&world, &sshd);
+    fs::create_dir(world.path("ssh d")).unwrap();
+    for name in ["alice's 100% key", "other"] {
+        make_key(&world.path("ssh d").join(name), Kind::Ed25519, "");
+    }
+    sshd.authorize(&world.path("ssh d/alice's 100% key.pub"));
     let failure = |error: LandingError| match error {
         LandingError::Remote { failure, .. } => failure,
         other => panic!("{other}"),
@@ -315,13 +264,13 @@ async fn ssh_uses_only_configured_keys_and_host_keys() {
     }
     assert_eq!(failure(error), RemoteFailure::HostKey);
 
-    fs::write(&source.known_hosts, sshd.known_host()).unwrap();
+    fs::copy(sshd.known_hosts(&[]), &source.known_hosts).unwrap();
     let found = landing::ls_remote(&source, &refs()).await.unwrap();
     assert_eq!(found[0].object, commit);
     let wanted = wanted("v1", &commit, 1);
     landing::fetch(&source, &wanted, &|_| {}).await.unwrap();
 
-    source.identity = Some(sshd.dir.join("other"));
+    source.identity = Some(world.path("ssh d/other"));
     let error = landing::ls_remote(&source, &refs()).await.unwrap_err();
     assert!(error.to_string().contains("[git] identity"), "{error}");
     assert_eq!(failure(error), RemoteFailure::Credentials);

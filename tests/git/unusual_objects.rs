@@ -4,13 +4,13 @@ use tagship::git::checkout::CheckoutError;
 use tagship::git::landing::{LandingError, Relation};
 use tagship_tests::git::{Repository, WorkTree, output_of};
 
-use crate::mirror::{World, source, tree};
+use crate::mirror::{Mirrored, source, tree};
 
 const ALICE: &str = "Alice <alice@example.com> 1700000000 +0000";
 
 /// Commits `lines` (author, committer and other header lines) with the tree of `parent`.
-fn commit(world: &World, parent: &str, lines: &[u8], message: &[u8]) -> String {
-    let tree = world.work.resolve(&format!("{parent}^{{tree}}"));
+fn commit(world: &Mirrored, parent: &str, lines: &[u8], message: &[u8]) -> String {
+    let tree = world.tree().resolve(&format!("{parent}^{{tree}}"));
     let mut text = format!("tree {tree}\nparent {parent}\n").into_bytes();
     text.extend_from_slice(lines);
     text.extend_from_slice(b"\n\n");
@@ -19,8 +19,8 @@ fn commit(world: &World, parent: &str, lines: &[u8], message: &[u8]) -> String {
 }
 
 /// What `git log` shows of it in a clone.
-fn shown(world: &World, commit: &str) -> (String, String, String) {
-    let mut git = world.work.git();
+fn shown(world: &Mirrored, commit: &str) -> (String, String, String) {
+    let mut git = world.tree().git();
     git.args(["log", "-1", "--format=%an%x00%ae%x00%s", commit]);
     let text = String::from_utf8(output_of(&mut git)).unwrap();
     let mut fields = text
@@ -32,8 +32,8 @@ fn shown(world: &World, commit: &str) -> (String, String, String) {
 
 #[tokio::test]
 async fn any_author_line_git_log_reads_is_released() {
-    let world = World::new();
-    let first = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let first = world.tree().commit_files("first", &[("a", "1")]);
     let authors = [
         "author Alice <alice\n@example.com> 5 +0000",
         "author Alice <al\nice@example.com\n> 5 +0000",
@@ -93,8 +93,8 @@ async fn any_author_line_git_log_reads_is_released() {
 
 #[tokio::test]
 async fn odd_heads_and_messages_are_released() {
-    let world = World::new();
-    let first = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let first = world.tree().commit_files("first", &[("a", "1")]);
     let people = format!("author {ALICE}\ncommitter {ALICE}");
     for (number, (head, message)) in [
         (format!("{people}\nnote of-another-tool"), &b"more\n"[..]),
@@ -120,8 +120,8 @@ async fn odd_heads_and_messages_are_released() {
 
 #[tokio::test]
 async fn texts_are_decoded_by_the_commits_encoding() {
-    let world = World::new();
-    let first = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let first = world.tree().commit_files("first", &[("a", "1")]);
     for (encoding, bytes, text) in [
         ("GBK", &b"\xd6\xd0\xce\xc4"[..], "\u{4e2d}\u{6587}"),
         ("ISO-8859-1", &b"Zo\xeb"[..], "Zo\u{eb}"),
@@ -153,8 +153,8 @@ async fn texts_are_decoded_by_the_commits_encoding() {
 
 #[tokio::test]
 async fn tags_need_neither_tagger_nor_message() {
-    let world = World::new();
-    let first = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let first = world.tree().commit_files("first", &[("a", "1")]);
     let head = format!("object {first}\ntype commit\ntag v1\n");
     for (number, rest) in [
         "",
@@ -185,25 +185,25 @@ async fn tags_need_neither_tagger_nor_message() {
 
 #[tokio::test]
 async fn a_shallow_server_repository_is_released() {
-    let world = World::new();
-    let old = world.work.commit_files("old", &[("a", "1")]);
+    let world = Mirrored::new();
+    let old = world.tree().commit_files("old", &[("a", "1")]);
     world.release("v1", &old);
-    let second = world.work.commit_files("second", &[("a", "2")]);
+    let second = world.tree().commit_files("second", &[("a", "2")]);
     world.release("v2", &second);
     let path = world.path("shallow.git");
-    let mut clone = world.work.git();
+    let mut clone = world.tree().git();
     clone.args([
         "clone",
         "--quiet",
         "--bare",
         "--depth=1",
         "--branch=v2",
-        &world.server.url(),
+        &world.repo().url(),
     ]);
     output_of(clone.arg(&path));
     let server = Repository { path };
-    let mut shallow = World::new();
-    shallow.source = source(&server.url(), shallow.dir.path());
+    let mut shallow = Mirrored::new();
+    shallow.source = source(&server.url(), shallow.directory());
     shallow.land("v2", &second, 1).await.unwrap();
     let described = shallow.describe("v2", &second, &[&old]);
     assert_eq!(described.comparisons[0].relation, Relation::Unknown);
@@ -227,9 +227,12 @@ async fn a_shallow_server_repository_is_released() {
 
 #[tokio::test]
 async fn old_tools_directories_are_released() {
-    let world = World::new();
-    world.work.commit_files("first", &[("d/a", "1")]);
-    let (directory, file) = (world.work.resolve("HEAD:d"), world.work.resolve("HEAD:d/a"));
+    let world = Mirrored::new();
+    world.tree().commit_files("first", &[("d/a", "1")]);
+    let (directory, file) = (
+        world.tree().resolve("HEAD:d"),
+        world.tree().resolve("HEAD:d/a"),
+    );
     for (number, (mode, id)) in [("040000", directory), ("0100644", file)]
         .iter()
         .enumerate()
@@ -244,9 +247,14 @@ async fn old_tools_directories_are_released() {
 
 #[tokio::test]
 async fn objects_refused_by_fsck_are_named_and_do_not_land() {
-    let world = World::new();
-    world.work.commit_files("first", &[("a", "1"), ("b", "2")]);
-    let (a, b) = (world.work.resolve("HEAD:a"), world.work.resolve("HEAD:b"));
+    let world = Mirrored::new();
+    world
+        .tree()
+        .commit_files("first", &[("a", "1"), ("b", "2")]);
+    let (a, b) = (
+        world.tree().resolve("HEAD:a"),
+        world.tree().resolve("HEAD:b"),
+    );
     let entries = [
         ("100644", "b".to_owned(), b.as_str()),
         ("100644", "a".to_owned(), &a),
@@ -277,14 +285,14 @@ async fn damaged_object_on_the_server_is_named_with_what_to_do() {
         ("HEAD", "garbage"),
         ("HEAD", ""),
     ] {
-        let world = World::new();
-        world.work.commit_files("first", &[("a", "1")]);
+        let world = Mirrored::new();
+        world.tree().commit_files("first", &[("a", "1")]);
         let head = world
-            .work
+            .tree()
             .commit_files("second", &[("a", "2"), ("d/b", "3")]);
-        let object = world.work.resolve(revision);
+        let object = world.tree().resolve(revision);
         world.release("v1", &head);
-        let file = world.server.path.join("objects");
+        let file = world.repo().path.join("objects");
         let file = file.join(&object[..2]).join(&object[2..]);
         std::fs::remove_file(&file).unwrap();
         std::fs::write(&file, damage).unwrap();
@@ -300,11 +308,11 @@ async fn damaged_object_on_the_server_is_named_with_what_to_do() {
 
 #[tokio::test]
 async fn damaged_pack_on_the_server_is_reported() {
-    let world = World::new();
-    let head = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let head = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &head);
-    output_of(world.server.git().args(["gc", "--quiet"]));
-    let packs = std::fs::read_dir(world.server.path.join("objects/pack")).unwrap();
+    output_of(world.repo().git().args(["gc", "--quiet"]));
+    let packs = std::fs::read_dir(world.repo().path.join("objects/pack")).unwrap();
     let packs = packs.map(|entry| entry.unwrap().path());
     let is_pack = |path: &std::path::PathBuf| path.extension().is_some_and(|end| end == "pack");
     let pack = packs.into_iter().find(is_pack).unwrap();
@@ -319,8 +327,8 @@ async fn damaged_pack_on_the_server_is_reported() {
 
 #[tokio::test]
 async fn a_commit_without_its_objects_is_no_damaged_mirror() {
-    let world = World::new();
-    let first = world.work.commit_files("first", &[("a", "1")]);
+    let world = Mirrored::new();
+    let first = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &first);
     world.land("v1", &first, 1).await.unwrap();
     // Written to the mirror by hand: no fetch brings it.

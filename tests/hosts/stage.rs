@@ -1,18 +1,18 @@
-//! A whole installation on one machine: repositories with the hook, an agent, hosts behind an sshd.
+//! A whole installation on one machine: a world with the hook in its repositories, and an agent.
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::fs;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tagship_tests::git::{Repository, WorkTree, tag_ref};
+use tagship_tests::git::tag_ref;
 use tagship_tests::hook::hook_program;
-use tagship_tests::sshd::{Sshd, free_port};
-use tempfile::TempDir;
+use tagship_tests::sshd::free_port;
+use tagship_tests::world::{Settings, World};
 
 use crate::agent::{Agent, Log, Variables, tagship};
 use crate::api::Api;
@@ -32,127 +32,22 @@ hosts = "{group}"
 steps = [{ use = "sync" }]
 "#;
 
-/// What is peculiar to one stage. Texts may hold `{DIR}`, the directory of the stage, and those of the
-/// configuration `{USER}`, who runs the test.
-#[derive(Default)]
-pub(crate) struct Settings {
-    agent: String,
-    more: String,
-    groups: String,
-    projects: Vec<(String, String)>,
-    templates: Vec<(String, String)>,
-    ssh: String,
-    sshd: Vec<String>,
-    ports: Vec<u16>,
-}
-
-impl Settings {
-    /// Lines of `[agent]`.
-    pub(crate) fn agent(mut self, lines: &str) -> Self {
-        self.agent.push_str(lines);
-        self.agent.push('\n');
-        self
-    }
-
-    /// Lines of `[ssh]`.
-    pub(crate) fn ssh(mut self, lines: &str) -> Self {
-        self.ssh.push_str(lines);
-        self.ssh.push('\n');
-        self
-    }
-
-    /// Tables of their own: `[hosts.…]`, `[users.…]`.
-    pub(crate) fn more(mut self, text: &str) -> Self {
-        self.more.push_str(text);
-        self.more.push('\n');
-        self
-    }
-
-    /// A line of `[groups]`, besides `web`, which holds all of [`HOSTS`].
-    pub(crate) fn group(mut self, line: &str) -> Self {
-        self.groups.push_str(line);
-        self.groups.push('\n');
-        self
-    }
-
-    pub(crate) fn sshd(mut self, line: &str) -> Self {
-        self.sshd.push(line.to_owned());
-        self
-    }
-
-    /// The server is also known at this port of its own address.
-    pub(crate) fn port(mut self, port: u16) -> Self {
-        self.ports.push(port);
-        self
-    }
-
-    /// Another project with a repository of its own; the environments that follow are its.
-    pub(crate) fn project(mut self, name: &str) -> Self {
-        self.projects.push((name.to_owned(), String::new()));
-        self
-    }
-
-    /// An environment, and the rule by which tags that begin with `prefix` come there. `more` holds
-    /// further keys of the environment, then a line `--`, then keys of the rule.
-    pub(crate) fn environment(mut self, name: &str, prefix: &str, more: &str) -> Self {
-        if self.projects.is_empty() {
-            self = self.project("shop");
-        }
-        let (project, text) = self.projects.last_mut().unwrap();
-        let (more, rule) = more.split_once("--").unwrap_or((more, ""));
-        let group = match more.contains("group =") {
-            true => "",
-            false => "group = \"web\"",
-        };
-        // Writing to a String never fails.
-        let _ = write!(
-            text,
-            "[projects.environments.{name}]\n{group}\ndeploy_to = '{{DIR}}/hosts/{{HOST}}/{project}/{name}'\n{more}\n\
-             [[projects.rules]]\npattern = '{prefix}'\nenvironment = '{name}'\n{rule}\n"
-        );
-        self
-    }
-
-    /// `NAME.toml` in `templates_dir`, without the line that names it.
-    pub(crate) fn template(mut self, name: &str, text: &str) -> Self {
-        let text = format!("name = \"{name}\"\n{text}");
-        self.templates.push((name.to_owned(), text));
-        self
-    }
-
-    /// `[[params]]` of a template.
-    pub(crate) fn template_params(mut self, name: &str, params: &str) -> Self {
-        let found = self.templates.iter_mut().find(|(other, _)| other == name);
-        found.unwrap().1.push_str(params);
-        self
-    }
-
-    pub(crate) fn start(self) -> Stage {
-        Stage::start(self, |_| {})
-    }
-
-    /// Does something in the stage's directory before the agent starts.
-    pub(crate) fn start_with(self, prepare: impl FnOnce(&Path)) -> Stage {
-        Stage::start(self, prepare)
-    }
-}
-
-/// A project's repository, and a clone that pushes.
-pub(crate) struct Shop {
-    pub(crate) repo: Repository,
-    pub(crate) tree: WorkTree,
-}
-
+/// A world with the hook in each repository and an agent that runs.
 pub(crate) struct Stage {
     agent: Option<Agent>,
     pub(crate) api: Api,
-    pub(crate) sshd: Sshd,
-    pub(crate) shops: Vec<Shop>,
-    names: Vec<String>,
     pub(crate) log: Log,
     variables: Variables,
     port: u16,
-    dir: TempDir,
+    world: World,
+}
+
+impl Deref for Stage {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
 }
 
 /// A stage whose `qa-` tags run at once and whose `release-` tags wait.
@@ -169,54 +64,42 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Stage {
-    fn start(mut settings: Settings, prepare: impl FnOnce(&Path)) -> Self {
-        let dir = directory();
-        let root = dir.path();
-        let fill = |text: &str| text.replace("{DIR}", &root.display().to_string());
-        let mut sshd = Sshd::settings().hosts(3);
-        for line in &settings.sshd {
-            sshd = sshd.line(&fill(line));
-        }
-        let sshd = sshd.start();
+/// A stage of these settings.
+pub(crate) trait Start: Sized {
+    /// Does something in the stage's directory before the agent starts.
+    fn start_with(self, prepare: impl FnOnce(&Path)) -> Stage;
+
+    fn start(self) -> Stage {
+        self.start_with(|_| {})
+    }
+}
+
+impl Start for Settings {
+    fn start_with(self, prepare: impl FnOnce(&Path)) -> Stage {
         let port = free_port();
-        if settings.projects.is_empty() {
-            settings = settings.project("shop");
+        let mut settings = self;
+        let pusher = !settings.tables.contains(USERS);
+        if pusher {
+            // With an unknown pusher, one more approval would be needed.
+            settings = settings.more(&format!("{USERS}{PUSHER}]\ngitlab = '{{USER}}'"));
         }
-        fs::create_dir(root.join("templates")).unwrap();
-        for (name, text) in &settings.templates {
-            fs::write(root.join(format!("templates/{name}.toml")), fill(text)).unwrap();
-        }
-        fs::write(
-            root.join("config.toml"),
-            fill(&configuration(&settings, &sshd, port)).replace("{USER}", &sshd.user),
-        )
-        .unwrap();
-        fs::copy(sshd.known_hosts(&settings.ports), root.join("known_hosts")).unwrap();
-        fs::copy(sshd.identity(), root.join("key")).unwrap();
-        prepare(root);
-        let pusher = !settings.more.contains(USERS);
-        let names: Vec<String> = settings
-            .projects
-            .into_iter()
-            .map(|(name, _)| name)
-            .collect();
-        let shops = names.iter().map(|name| shop(root, name)).collect();
-        let stage = Self {
+        let agent = format!("listen = '127.0.0.1:{port}'\ngit_user = '{{USER}}'");
+        let hosts = u8::try_from(HOSTS.len()).unwrap();
+        let settings = settings.agent(&agent).hosts(hosts).with_sshd().in_memory();
+        let world = settings.build();
+        fs::create_dir_all(world.path("templates")).unwrap();
+        prepare(world.directory());
+        let mut stage = Stage {
             agent: None,
-            api: Api::local(root.join("data/agent.sock")),
-            sshd,
-            shops,
-            names,
+            api: Api::local(world.path("data/agent.sock")),
             log: Log::default(),
             variables: Vec::new(),
             port,
-            dir,
+            world,
         };
-        for name in &stage.names {
-            stage.install(name);
+        for project in &stage.projects {
+            stage.install(&project.name);
         }
-        let mut stage = stage;
         stage.start_agent();
         if pusher {
             let account = json!({ "name": PUSHER, "role": "none" });
@@ -224,13 +107,15 @@ impl Stage {
         }
         stage
     }
+}
 
+impl Stage {
     /// The command line, asked as the agent's own user: what it printed.
     pub(crate) fn command(&self, arguments: &[&str]) -> Vec<u8> {
-        let asked = tagship(self.path())
+        let asked = tagship(self.directory())
             .args(arguments)
             .arg("--config")
-            .arg(self.path().join("config.toml"))
+            .arg(self.path("config.toml"))
             .output()
             .unwrap();
         let told = String::from_utf8_lossy(&asked.stderr);
@@ -239,9 +124,9 @@ impl Stage {
     }
 
     fn install(&self, project: &str) {
-        let installed = tagship(self.path())
+        let installed = tagship(self.directory())
             .args(["install", "--project", project, "--config"])
-            .arg(self.path().join("config.toml"))
+            .arg(self.path("config.toml"))
             .arg("--hook")
             .arg(hook_program())
             .output()
@@ -250,14 +135,10 @@ impl Stage {
         assert!(installed.status.success(), "install: {told}");
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
     pub(crate) fn start_agent(&mut self) {
         assert!(self.agent.is_none(), "an agent is running");
-        let config = self.path().join("config.toml");
-        let agent = Agent::start(&config, self.path(), &self.log, &self.variables);
+        let config = self.path("config.toml");
+        let agent = Agent::start(&config, self.directory(), &self.log, &self.variables);
         self.agent = Some(agent);
     }
 
@@ -269,8 +150,8 @@ impl Stage {
     /// Starts an agent that may end at once.
     pub(crate) fn spawn_agent(&mut self) {
         assert!(self.agent.is_none(), "an agent is running");
-        let config = self.path().join("config.toml");
-        let agent = Agent::spawn(&config, self.path(), &self.log, &self.variables);
+        let config = self.path("config.toml");
+        let agent = Agent::spawn(&config, self.directory(), &self.log, &self.variables);
         self.agent = Some(agent);
     }
 
@@ -299,14 +180,6 @@ impl Stage {
     /// The most memory that the agent ever had, in KiB.
     pub(crate) fn memory_peak_kib(&self) -> u64 {
         self.agent.as_ref().unwrap().memory_peak_kib()
-    }
-
-    pub(crate) fn repo(&self) -> &Repository {
-        &self.shops[0].repo
-    }
-
-    pub(crate) fn tree(&self) -> &WorkTree {
-        &self.shops[0].tree
     }
 
     /// A user with a role, as an HTTP client.
@@ -360,11 +233,11 @@ impl Stage {
 
     /// Where an environment of the first project lives on a host.
     pub(crate) fn place(&self, host: &str, environment: &str) -> PathBuf {
-        self.place_of(&self.names[0], host, environment)
+        self.place_of(&self.projects[0].name, host, environment)
     }
 
     pub(crate) fn place_of(&self, project: &str, host: &str, environment: &str) -> PathBuf {
-        let hosts = self.path().join("hosts").join(host);
+        let hosts = self.path("hosts").join(host);
         hosts.join(project).join(environment)
     }
 
@@ -435,48 +308,3 @@ pub(crate) fn half_done(place: &Path) -> Vec<String> {
 /// The pusher, unless a stage's settings name another one.
 const PUSHER: &str = "pusher";
 const USERS: &str = "[users.";
-
-/// In memory, where there is room: every release syncs the file system that it is on, and a disk that
-/// others write to makes that slow.
-fn directory() -> TempDir {
-    tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
-}
-
-fn shop(root: &Path, name: &str) -> Shop {
-    let repo = Repository::bare(root.join(format!("git/{name}.git")));
-    let tree = WorkTree::clone(&repo, root.join(format!("work/{name}")));
-    Shop { repo, tree }
-}
-
-fn configuration(settings: &Settings, sshd: &Sshd, port: u16) -> String {
-    let Settings {
-        agent,
-        more,
-        groups,
-        ssh,
-        ..
-    } = settings;
-    let (ssh_port, user) = (sshd.port, &sshd.user);
-    let mut text = format!(
-        "[agent]\nlisten = '127.0.0.1:{port}'\ndata_dir = 'data'\nspool_dir = 'spool'\n\
-         templates_dir = 'templates'\ngit_user = '{user}'\n{agent}\n\
-         [ssh]\nuser = '{user}'\nport = {ssh_port}\nidentity = 'key'\nknown_hosts = 'known_hosts'\n{ssh}\n\
-         {more}\n[groups]\nweb = {HOSTS:?}\n{groups}\n"
-    );
-    if !more.contains(USERS) {
-        // With an unknown pusher, one more approval would be needed.
-        let _ = writeln!(text, "{USERS}{PUSHER}]\ngitlab = '{user}'");
-    }
-    for (number, host) in HOSTS.iter().enumerate() {
-        let address = format!("127.0.1.{}", number + 1);
-        let _ = writeln!(text, "[hosts.{host}]\naddress = '{address}'");
-    }
-    for (project, environments) in &settings.projects {
-        let repository = format!("{{DIR}}/git/{project}.git");
-        let _ = writeln!(
-            text,
-            "[[projects]]\nname = '{project}'\nrepository = '{repository}'\n{environments}"
-        );
-    }
-    text
-}

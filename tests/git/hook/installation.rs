@@ -23,22 +23,22 @@ fn listing(directory: &Path) -> Vec<String> {
 #[test]
 fn existing_hook_still_runs_with_arguments_and_input() {
     let shop = Shop::without_hook();
-    let hooks = shop.repo.path.join("hooks");
+    let hooks = shop.repo().path.join("hooks");
     script(
         &hooks.join("update"),
         "#!/bin/sh\necho old \"$#\" \"$1\"\ncat\n",
     );
     let report = shop.installation().run().unwrap();
     assert_eq!(report.kept, Some(hooks.join("update.before-tagship")));
-    shop.tree.tag("release-1", "HEAD");
-    let pushed = shop.tree.push_tag("release-1");
+    shop.tree().tag("release-1", "HEAD");
+    let pushed = shop.tree().push_tag("release-1");
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(pushed.remote_lines()[0], "old 3 refs/tags/release-1");
     assert!(pushed.remote_lines()[1].starts_with("tagship: release-1 → "));
     assert_eq!(shop.records().len(), 1);
 
     // Outside a push there may be input; the old hook is given it.
-    let input = shop.dir.path().join("input");
+    let input = shop.directory().join("input");
     std::fs::write(&input, "words\n").unwrap();
     let output = Command::new(hooks.join("update"))
         .args(["refs/heads/main", "a", "b"])
@@ -52,16 +52,16 @@ fn existing_hook_still_runs_with_arguments_and_input() {
 fn existing_hooks_refusal_wins_and_writes_no_record() {
     let shop = Shop::without_hook();
     script(
-        &shop.repo.path.join("hooks/update"),
+        &shop.repo().path.join("hooks/update"),
         "#!/bin/sh\necho no\nexit 7\n",
     );
     shop.install();
-    shop.tree.tag("release-1", "HEAD");
-    let pushed = shop.tree.push_tag("release-1");
+    shop.tree().tag("release-1", "HEAD");
+    let pushed = shop.tree().push_tag("release-1");
     assert!(!pushed.success);
     assert_eq!(pushed.remote_lines()[0], "no");
     assert_eq!(shop.records(), []);
-    let code = Command::new(shop.repo.path.join("hooks/update"))
+    let code = Command::new(shop.repo().path.join("hooks/update"))
         .args(["refs/tags/x", "a", "b"])
         .stdout(Stdio::null())
         .status()
@@ -72,18 +72,18 @@ fn existing_hooks_refusal_wins_and_writes_no_record() {
 #[test]
 fn a_hook_that_git_skipped_is_kept_and_still_skipped() {
     let shop = Shop::without_hook();
-    let hook = shop.repo.path.join("hooks/update");
+    let hook = shop.repo().path.join("hooks/update");
     script(&hook, "#!/bin/sh\nexit 1\n");
     std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o644)).unwrap();
     shop.install();
-    shop.tree.tag("release-1", "HEAD");
-    assert!(shop.tree.push_tag("release-1").success);
+    shop.tree().tag("release-1", "HEAD");
+    assert!(shop.tree().push_tag("release-1").success);
 }
 
 #[test]
 fn installing_twice_changes_nothing() {
     let shop = Shop::without_hook();
-    let hooks = shop.repo.path.join("hooks");
+    let hooks = shop.repo().path.join("hooks");
     script(&hooks.join("update"), "#!/bin/sh\necho old\n");
     shop.install();
     let once = listing(&hooks);
@@ -91,8 +91,8 @@ fn installing_twice_changes_nothing() {
     shop.install();
     assert_eq!(listing(&hooks), once);
     assert_eq!(std::fs::read(hooks.join("update")).unwrap(), chain);
-    shop.tree.tag("release-1", "HEAD");
-    let pushed = shop.tree.push_tag("release-1");
+    shop.tree().tag("release-1", "HEAD");
+    let pushed = shop.tree().push_tag("release-1");
     let old = pushed
         .remote_lines()
         .iter()
@@ -104,22 +104,22 @@ fn installing_twice_changes_nothing() {
 #[test]
 fn uninstall_restores_the_existing_hook() {
     let shop = Shop::without_hook();
-    let hooks = shop.repo.path.join("hooks");
+    let hooks = shop.repo().path.join("hooks");
     // A link, as many keep their hooks: it must come back as one.
-    script(&shop.dir.path().join("policy"), "#!/bin/sh\necho old\n");
+    script(&shop.directory().join("policy"), "#!/bin/sh\necho old\n");
     symlink("../../policy", hooks.join("update")).unwrap();
     let before = listing(&hooks);
     shop.install();
-    shop.tree.tag("release-1", "HEAD");
-    assert_eq!(shop.tree.push_tag("release-1").remote_lines()[0], "old");
-    let removed = install::uninstall(&shop.repo.path, GitServerKind::Bare).unwrap();
+    shop.tree().tag("release-1", "HEAD");
+    assert_eq!(shop.tree().push_tag("release-1").remote_lines()[0], "old");
+    let removed = install::uninstall(&shop.repo().path, GitServerKind::Bare).unwrap();
     assert_eq!(removed.restored, Some(hooks.join("update")));
     assert_eq!(listing(&hooks), before);
     assert_eq!(
         std::fs::read_link(hooks.join("update")).unwrap(),
         Path::new("../../policy")
     );
-    let again = install::uninstall(&shop.repo.path, GitServerKind::Bare).unwrap();
+    let again = install::uninstall(&shop.repo().path, GitServerKind::Bare).unwrap();
     assert_eq!((again.files.len(), again.restored), (0, None));
     assert_eq!(listing(&hooks), before);
 }
@@ -128,34 +128,34 @@ fn uninstall_restores_the_existing_hook() {
 fn uninstall_without_an_existing_hook_leaves_no_trace() {
     for kind in [GitServerKind::Bare, GitServerKind::GitLab] {
         let shop = Shop::without_hook();
-        let before = listing(&shop.repo.path);
-        let hooks = listing(&shop.repo.path.join("hooks"));
+        let before = listing(&shop.repo().path);
+        let hooks = listing(&shop.repo().path.join("hooks"));
         InstallRequest {
             kind,
             ..shop.installation()
         }
         .run()
         .unwrap();
-        install::uninstall(&shop.repo.path, kind).unwrap();
-        assert_eq!(listing(&shop.repo.path), before);
-        assert_eq!(listing(&shop.repo.path.join("hooks")), hooks);
+        install::uninstall(&shop.repo().path, kind).unwrap();
+        assert_eq!(listing(&shop.repo().path), before);
+        assert_eq!(listing(&shop.repo().path.join("hooks")), hooks);
     }
 }
 
 #[test]
 fn uninstall_keeps_a_hook_added_later() {
     let shop = Shop::new();
-    let hook = shop.repo.path.join("hooks/update");
+    let hook = shop.repo().path.join("hooks/update");
     std::fs::remove_file(&hook).unwrap();
     script(&hook, "#!/bin/sh\necho theirs\n");
-    install::uninstall(&shop.repo.path, GitServerKind::Bare).unwrap();
+    install::uninstall(&shop.repo().path, GitServerKind::Bare).unwrap();
     assert_eq!(std::fs::read(&hook).unwrap(), b"#!/bin/sh\necho theirs\n");
 }
 
 #[test]
 fn two_existing_hooks_require_a_manual_decision() {
     let shop = Shop::without_hook();
-    let hook = shop.repo.path.join("hooks/update");
+    let hook = shop.repo().path.join("hooks/update");
     script(&hook, "#!/bin/sh\necho first\n");
     shop.install();
     script(&hook, "#!/bin/sh\necho second\n");
@@ -167,7 +167,7 @@ fn two_existing_hooks_require_a_manual_decision() {
 #[test]
 fn installed_files_are_writable_only_by_their_owner() {
     let shop = Shop::without_hook();
-    let hooks = shop.repo.path.join("hooks");
+    let hooks = shop.repo().path.join("hooks");
     script(&hooks.join("update"), "#!/bin/sh\n");
     shop.install();
     for (name, mode) in [
@@ -183,11 +183,11 @@ fn installed_files_are_writable_only_by_their_owner() {
 #[test]
 fn a_hook_that_runs_is_replaced_without_disturbing_it() {
     let shop = Shop::new();
-    let settings = shop.repo.path.join("hooks/update.tagship.toml");
+    let settings = shop.repo().path.join("hooks/update.tagship.toml");
     std::fs::remove_file(&settings).unwrap();
     output_of(Command::new("mkfifo").arg(&settings));
     let mut running = Command::new("hooks/update")
-        .current_dir(&shop.repo.path)
+        .current_dir(&shop.repo().path)
         .env_clear()
         .args(["refs/tags/qa-1", &"0".repeat(40), &"a".repeat(40)])
         .spawn()
@@ -208,9 +208,9 @@ fn a_hook_that_runs_is_replaced_without_disturbing_it() {
 #[test]
 fn foreign_program_is_never_installed_as_the_hook() {
     let shop = Shop::new();
-    let hooks = shop.repo.path.join("hooks");
+    let hooks = shop.repo().path.join("hooks");
     let before = listing(&hooks);
-    let wrong = shop.dir.path().join("wrong");
+    let wrong = shop.directory().join("wrong");
     script(&wrong, "#!/bin/sh\necho something else\n");
     let install = InstallRequest {
         hook_program: wrong,
@@ -222,15 +222,15 @@ fn foreign_program_is_never_installed_as_the_hook() {
         "{error}"
     );
     assert_eq!(listing(&hooks), before);
-    shop.tree.tag("qa-1", "HEAD");
-    assert!(shop.tree.push_tag("qa-1").success);
+    shop.tree().tag("qa-1", "HEAD");
+    assert!(shop.tree().push_tag("qa-1").success);
     assert_eq!(shop.records().len(), 1);
 }
 
 #[test]
 fn install_errors_name_the_cause_and_a_remedy() {
     let shop = Shop::without_hook();
-    let dir = shop.dir.path();
+    let dir = shop.directory();
     let good = || shop.installation();
     let cases = [
         (
@@ -266,8 +266,8 @@ fn install_errors_name_the_cause_and_a_remedy() {
         let error = install.run().unwrap_err().to_string();
         assert!(error.contains(wanted), "{error}");
     }
-    std::fs::remove_dir_all(shop.repo.path.join("hooks")).unwrap();
-    std::fs::write(shop.repo.path.join("hooks"), "").unwrap();
+    std::fs::remove_dir_all(shop.repo().path.join("hooks")).unwrap();
+    std::fs::write(shop.repo().path.join("hooks"), "").unwrap();
     let error = good().run().unwrap_err().to_string();
     assert!(error.starts_with("cannot write "), "{error}");
 }
@@ -276,7 +276,7 @@ fn install_errors_name_the_cause_and_a_remedy() {
 fn repository_with_another_hooks_path_is_refused() {
     let shop = Shop::without_hook();
     output_of(
-        shop.repo
+        shop.repo()
             .git()
             .args(["config", "core.hooksPath", "/srv/hooks"]),
     );
@@ -285,7 +285,7 @@ fn repository_with_another_hooks_path_is_refused() {
         matches!(&error, InstallError::HooksElsewhere { hooks_path, .. } if hooks_path == Path::new("/srv/hooks")),
         "{error}"
     );
-    let config = std::fs::canonicalize(&shop.repo.path)
+    let config = std::fs::canonicalize(&shop.repo().path)
         .unwrap()
         .join("config");
     let named = format!("(core.hooksPath in {})", config.display());
@@ -295,13 +295,13 @@ fn repository_with_another_hooks_path_is_refused() {
 #[test]
 fn manually_installed_hook_is_valid() {
     let shop = Shop::new();
-    let there = shop.dir.path().join("hooks-of-all");
+    let there = shop.directory().join("hooks-of-all");
     std::fs::create_dir(&there).unwrap();
-    let hooks = shop.repo.path.join("hooks");
+    let hooks = shop.repo().path.join("hooks");
     let copy = |from: &str, to: &str| program::copy(&hooks.join(from), &there.join(to));
     copy("update.tagship", "update");
     output_of(
-        shop.repo
+        shop.repo()
             .git()
             .args(["config", "core.hooksPath"])
             .arg(&there),
@@ -321,7 +321,7 @@ fn a_repository_of_gitolite_is_refused() {
     let shop = Shop::without_hook();
     symlink(
         "/home/git/.gitolite/hooks/common/update",
-        shop.repo.path.join("hooks/update"),
+        shop.repo().path.join("hooks/update"),
     )
     .unwrap();
     let error = shop.installation().run().unwrap_err();
@@ -331,7 +331,7 @@ fn a_repository_of_gitolite_is_refused() {
 #[test]
 fn server_kind_is_detected_from_the_repository() {
     let shop = Shop::without_hook();
-    let path = &shop.repo.path;
+    let path = &shop.repo().path;
     assert_eq!(GitServerKind::detect(path).unwrap(), GitServerKind::Bare);
     std::fs::create_dir(path.join("hooks/update.d")).unwrap();
     assert_eq!(
@@ -345,22 +345,22 @@ fn server_kind_is_detected_from_the_repository() {
     );
     assert_eq!(GitServerKind::detect(path).unwrap(), GitServerKind::Gitea);
     output_of(
-        shop.repo
+        shop.repo()
             .git()
             .args(["config", "gitlab.fullpath", "alice/shop"]),
     );
     assert_eq!(GitServerKind::detect(path).unwrap(), GitServerKind::GitLab);
-    assert!(GitServerKind::detect(shop.dir.path()).is_err());
+    assert!(GitServerKind::detect(shop.directory()).is_err());
     assert!(
-        GitServerKind::detect(&shop.tree.path).is_ok(),
+        GitServerKind::detect(&shop.tree().path).is_ok(),
         "a work tree has a repository"
     );
     for storage in ["@hashed", "@cluster"] {
         let shop = Shop::without_hook();
-        let parent = shop.dir.path().join(storage);
+        let parent = shop.directory().join(storage);
         std::fs::create_dir(&parent).unwrap();
         let moved = parent.join("b17e.git");
-        std::fs::rename(&shop.repo.path, &moved).unwrap();
+        std::fs::rename(&shop.repo().path, &moved).unwrap();
         assert_eq!(
             GitServerKind::detect(&moved).unwrap(),
             GitServerKind::GitLab
@@ -409,12 +409,12 @@ fn every_fault_of_an_installation_is_found() {
             .unwrap();
         }),
         ("cannot hand over: tagship: cannot reach", |shop, _| {
-            std::fs::remove_dir_all(&shop.spool).unwrap();
+            std::fs::remove_dir_all(&shop.spool()).unwrap();
         }),
     ];
     for (wanted, damage) in damage {
         let shop = Shop::new();
-        damage(&shop, &shop.repo.path.join("hooks"));
+        damage(&shop, &shop.repo().path.join("hooks"));
         let findings = install::verify(&shop.installation());
         assert!(
             findings.iter().any(|finding| finding.what.contains(wanted)),

@@ -19,10 +19,10 @@ const NEW: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 fn traced(shop: &Shop, options: &[&str]) -> ExitStatus {
     let status = Command::new("strace")
         .args(["-f", "-o"])
-        .arg(shop.dir.path().join("trace"))
+        .arg(shop.directory().join("trace"))
         .args(options)
         .args(["hooks/update", "refs/tags/qa-1", ZERO, NEW])
-        .current_dir(&shop.repo.path)
+        .current_dir(&shop.repo().path)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -34,7 +34,7 @@ fn traced(shop: &Shop, options: &[&str]) -> ExitStatus {
 fn calls(shop: &Shop) -> BTreeMap<String, usize> {
     assert!(traced(shop, &[]).success());
     let mut calls = BTreeMap::new();
-    let trace = fs::read_to_string(shop.dir.path().join("trace")).unwrap();
+    let trace = fs::read_to_string(shop.directory().join("trace")).unwrap();
     for line in trace.lines() {
         let name = line
             .split_whitespace()
@@ -51,7 +51,7 @@ fn calls(shop: &Shop) -> BTreeMap<String, usize> {
 
 fn empty(shop: &Shop) {
     for part in ["tmp", "new"] {
-        for entry in fs::read_dir(shop.spool.join(part)).unwrap() {
+        for entry in fs::read_dir(shop.spool().join(part)).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
         }
     }
@@ -72,13 +72,13 @@ fn hook_killed_at_any_syscall_leaves_no_partial_record() {
                 status.signal() == Some(9) || status.success(),
                 "{call} {time}: {status}"
             );
-            let waiting = spool::waiting(&shop.spool).unwrap();
+            let waiting = spool::waiting(&shop.spool()).unwrap();
             for record in &waiting {
-                let read = spool::read(&shop.spool, record);
+                let read = spool::read(&shop.spool(), record);
                 let read = read.unwrap_or_else(|error| panic!("{call} {time}: {error}"));
                 assert_eq!(read.record.reference, "refs/tags/qa-1");
             }
-            let unfinished = fs::read_dir(shop.spool.join("tmp")).unwrap().count();
+            let unfinished = fs::read_dir(shop.spool().join("tmp")).unwrap().count();
             assert!(waiting.len() <= 1 && unfinished <= 1, "{call} {time}");
             assert!(!status.success() || waiting.len() == 1, "{call} {time}");
             match (waiting.len(), unfinished) {
@@ -88,7 +88,7 @@ fn hook_killed_at_any_syscall_leaves_no_partial_record() {
             }
             // An hour later the agent sweeps what was never handed over.
             let later = Duration::from_secs(1 << 40);
-            let swept = spool::sweep(&shop.spool, later, Duration::ZERO).unwrap();
+            let swept = spool::sweep(&shop.spool(), later, Duration::ZERO).unwrap();
             assert_eq!(swept, unfinished, "{call} {time}");
             empty(&shop);
         }
@@ -103,10 +103,10 @@ fn hook_killed_at_any_syscall_leaves_no_partial_record() {
 #[test]
 fn killed_hook_refuses_its_push_but_not_the_next() {
     let shop = Shop::new();
-    let update = shop.repo.path.join("hooks/update");
-    let program = shop.repo.path.join("hooks/update.program");
+    let update = shop.repo().path.join("hooks/update");
+    let program = shop.repo().path.join("hooks/update.program");
     fs::rename(&update, &program).unwrap();
-    for entry in fs::read_dir(shop.repo.path.join("hooks")).unwrap() {
+    for entry in fs::read_dir(shop.repo().path.join("hooks")).unwrap() {
         // Settings are beside the program and have its name.
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -133,23 +133,23 @@ fn killed_hook_refuses_its_push_but_not_the_next() {
     .enumerate()
     {
         let tag = format!("qa-{number}");
-        let commit = shop.tree.commit_files(&tag, &[("index.html", &tag)]);
-        shop.tree.tag(&tag, &commit);
+        let commit = shop.tree().commit_files(&tag, &[("index.html", &tag)]);
+        shop.tree().tag(&tag, &commit);
         script(
             &update,
             &format!(
                 "#!/bin/sh\nexec strace -f -o /dev/null -e inject={call}:signal=KILL:when={time} hooks/update.program \"$@\"\n"
             ),
         );
-        let pushed = shop.tree.push_tag(&tag);
+        let pushed = shop.tree().push_tag(&tag);
         assert!(!pushed.success, "{call} {time}: {}", pushed.text);
         let reference: OsString = format!("refs/tags/{tag}").into();
-        assert_eq!(shop.repo.resolve(&reference), None, "{call} {time}");
+        assert_eq!(shop.repo().resolve(&reference), None, "{call} {time}");
         let hints = shop.records().len();
         script(&update, "#!/bin/sh\nexec hooks/update.program \"$@\"\n");
-        let pushed = shop.tree.push_tag(&tag);
+        let pushed = shop.tree().push_tag(&tag);
         assert!(pushed.success, "{}", pushed.text);
-        assert_eq!(shop.repo.resolve(&reference), Some(commit));
+        assert_eq!(shop.repo().resolve(&reference), Some(commit));
         assert_eq!(shop.records().len(), hints + 1, "{call} {time}");
     }
 }

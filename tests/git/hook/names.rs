@@ -21,14 +21,14 @@ fn hostile_names_are_recorded_unchanged_and_run_nothing() {
         "release-#=]",
     ];
     for name in names {
-        shop.tree.tag(name, "HEAD");
-        let pushed = shop.tree.push_tag(name);
+        shop.tree().tag(name, "HEAD");
+        let pushed = shop.tree().push_tag(name);
         assert!(pushed.success, "{name}: {}", pushed.text);
     }
     let references: Vec<_> = shop.records().into_iter().map(|r| r.reference).collect();
     let wanted: Vec<_> = names.iter().map(|n| format!("refs/tags/{n}")).collect();
     assert_eq!(references, wanted);
-    for place in [&shop.repo.path, &shop.spool, &shop.tree.path] {
+    for place in [&shop.repo().path, &shop.spool(), &shop.tree().path] {
         assert!(!place.join("p").exists());
     }
 }
@@ -37,8 +37,8 @@ fn hostile_names_are_recorded_unchanged_and_run_nothing() {
 fn bidirectional_text_in_a_name_is_escaped() {
     let shop = Shop::new();
     let name = "release-\u{202e}31m";
-    shop.tree.tag(name, "HEAD");
-    let pushed = shop.tree.push_tag(name);
+    shop.tree().tag(name, "HEAD");
+    let pushed = shop.tree().push_tag(name);
     assert!(pushed.success, "{}", pushed.text);
     assert!(
         pushed.remote_lines()[0].starts_with("tagship: release-\\u{202e}31m → shop"),
@@ -52,8 +52,8 @@ fn bidirectional_text_in_a_name_is_escaped() {
 fn name_with_terminal_controls_is_never_released() {
     let shop = Shop::new();
     let name = "release-\u{9b}31m";
-    shop.tree.tag(name, "HEAD");
-    let pushed = shop.tree.push_tag(name);
+    shop.tree().tag(name, "HEAD");
+    let pushed = shop.tree().push_tag(name);
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(
         pushed.remote_lines(),
@@ -69,8 +69,8 @@ fn a_name_that_is_not_utf8_passes_and_is_never_released() {
     file.projects[0].rules = vec![rule(".*", "production", Schedule::Ready)];
     shop.publish(file);
     let name = OsStr::from_bytes(b"release-\xff\xfe");
-    shop.tree.tag(name, "HEAD");
-    let pushed = shop.tree.push_tag(name);
+    shop.tree().tag(name, "HEAD");
+    let pushed = shop.tree().push_tag(name);
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(
         pushed.remote_lines(),
@@ -91,7 +91,11 @@ fn name_cannot_escape_the_spool() {
         "%2e",
         "a\0b",
     ] {
-        let path = tagship::engine::spool::rules_path(&shop.spool, key).unwrap();
-        assert_eq!(path.parent().unwrap(), shop.spool.join("rules"), "{key:?}");
+        let path = tagship::engine::spool::rules_path(&shop.spool(), key).unwrap();
+        assert_eq!(
+            path.parent().unwrap(),
+            shop.spool().join("rules"),
+            "{key:?}"
+        );
     }
 }

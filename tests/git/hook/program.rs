@@ -16,7 +16,7 @@ const NEW: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 fn hook(shop: &Shop) -> Command {
     let mut command = Command::new("hooks/update");
     command
-        .current_dir(&shop.repo.path)
+        .current_dir(&shop.repo().path)
         .env_clear()
         .stdin(Stdio::null());
     command
@@ -184,7 +184,7 @@ fn fill(writer: &mut std::io::PipeWriter) {
 fn a_disk_that_does_not_answer_ends_the_hook_with_a_refusal() {
     let shop = Shop::new();
     // Opening a named pipe without a writer waits for ever, as a dead network disk does.
-    let settings = shop.repo.path.join("hooks/update.tagship.toml");
+    let settings = shop.repo().path.join("hooks/update.tagship.toml");
     pipe_instead_of(&settings);
     let output = hook(&shop)
         .env("GL_REPOSITORY", "project-7")
@@ -205,7 +205,7 @@ fn a_disk_that_does_not_answer_ends_the_hook_with_a_refusal() {
 #[test]
 fn pipe_in_place_of_the_rules_is_named_at_once() {
     let shop = Shop::new();
-    let rules = tagship::engine::spool::rules_path(&shop.spool, "shop").unwrap();
+    let rules = tagship::engine::spool::rules_path(&shop.spool(), "shop").unwrap();
     pipe_instead_of(&rules);
     let output = hook(&shop)
         .args(["refs/tags/qa-1", ZERO, NEW])
@@ -227,7 +227,7 @@ fn pipe_instead_of(path: &std::path::Path) {
 #[test]
 fn the_record_is_durable_before_the_exit() {
     let shop = Shop::new();
-    let trace = shop.dir.path().join("trace");
+    let trace = shop.directory().join("trace");
     let traced = Command::new("strace")
         .args([
             "-f",
@@ -238,7 +238,7 @@ fn the_record_is_durable_before_the_exit() {
         .arg(&trace)
         .arg("hooks/update")
         .args(["refs/tags/qa-1", ZERO, NEW])
-        .current_dir(&shop.repo.path)
+        .current_dir(&shop.repo().path)
         .stderr(Stdio::null())
         .status();
     let Ok(status) = traced else {

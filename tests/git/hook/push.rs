@@ -13,9 +13,9 @@ const ZERO: &str = "0000000000000000000000000000000000000000";
 #[test]
 fn a_branch_is_silent_and_starts_nothing() {
     let shop = Shop::new();
-    shop.tree.commit_files("second", &[("a", "b")]);
+    shop.tree().commit_files("second", &[("a", "b")]);
     let pushed = shop
-        .tree
+        .tree()
         .push(["origin", "HEAD:main", "HEAD:refs/heads/release-1.0"]);
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(pushed.remote_lines(), [""; 0]);
@@ -25,9 +25,9 @@ fn a_branch_is_silent_and_starts_nothing() {
 #[test]
 fn branch_passes_without_a_spool() {
     let shop = Shop::new();
-    std::fs::remove_dir_all(&shop.spool).unwrap();
-    shop.tree.commit_files("second", &[("a", "b")]);
-    let pushed = shop.tree.push(["origin", "HEAD:main"]);
+    std::fs::remove_dir_all(&shop.spool()).unwrap();
+    shop.tree().commit_files("second", &[("a", "b")]);
+    let pushed = shop.tree().push(["origin", "HEAD:main"]);
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(pushed.remote_lines(), [""; 0]);
 }
@@ -35,8 +35,8 @@ fn branch_passes_without_a_spool() {
 #[test]
 fn a_tag_that_no_rule_matches_gets_one_line_and_no_record() {
     let shop = Shop::new();
-    shop.tree.tag("v9", "HEAD");
-    let pushed = shop.tree.push_tag("v9");
+    shop.tree().tag("v9", "HEAD");
+    let pushed = shop.tree().push_tag("v9");
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(
         pushed.remote_lines(),
@@ -67,8 +67,8 @@ fn unmatched_tag_message_lists_only_a_few_patterns() {
         });
     }
     shop.publish(published);
-    shop.tree.tag("v9", "HEAD");
-    let pushed = shop.tree.push_tag("v9");
+    shop.tree().tag("v9", "HEAD");
+    let pushed = shop.tree().push_tag("v9");
     let line = format!(
         "tagship: v9: no rule matches; nothing will be released \
          (shop has qa1-, qa2-, qa3-, qa4-, qa5- and 2 more; cart has c{}…, r\\u{{202e}}-; \
@@ -82,8 +82,8 @@ fn unmatched_tag_message_lists_only_a_few_patterns() {
 fn a_repository_without_rules_is_left_alone() {
     let shop = Shop::new();
     shop.publish(rules("another", OnSpoolError::Reject));
-    shop.tree.tag("qa-1", "HEAD");
-    let pushed = shop.tree.push_tag("qa-1");
+    shop.tree().tag("qa-1", "HEAD");
+    let pushed = shop.tree().push_tag("qa-1");
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(pushed.remote_lines(), [""; 0]);
     assert_eq!(shop.records(), []);
@@ -92,8 +92,8 @@ fn a_repository_without_rules_is_left_alone() {
 #[test]
 fn a_tag_that_a_rule_matches_waits_for_the_agent() {
     let shop = Shop::new();
-    shop.tree.tag("release-1.0", "HEAD");
-    let pushed = shop.tree.push_tag("release-1.0");
+    shop.tree().tag("release-1.0", "HEAD");
+    let pushed = shop.tree().push_tag("release-1.0");
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(
         pushed.remote_lines(),
@@ -107,7 +107,7 @@ fn a_tag_that_a_rule_matches_waits_for_the_agent() {
     assert_eq!(record.repository, "shop");
     assert_eq!(record.reference, "refs/tags/release-1.0");
     assert_eq!(record.old, ZERO);
-    assert_eq!(record.new, shop.tree.resolve("release-1.0"));
+    assert_eq!(record.new, shop.tree().resolve("release-1.0"));
     assert!(record.pusher.starts_with("uid:"), "{record:?}");
 }
 
@@ -158,8 +158,8 @@ fn pusher_sees_the_required_approvals() {
         file.pushers = Some(pushers);
         file.projects[0].rules[1].self_approval = self_approval;
         shop.publish(file);
-        shop.tree.tag(tag, "HEAD");
-        let pushed = shop.tree.push_tag(tag);
+        shop.tree().tag(tag, "HEAD");
+        let pushed = shop.tree().push_tag(tag);
         assert!(pushed.remote_lines()[0].contains(words), "{}", pushed.text);
     }
 }
@@ -168,7 +168,7 @@ fn pusher_sees_the_required_approvals() {
 fn key_that_logged_in_is_recorded_and_its_account_named() {
     let shop = Shop::new();
     let key = "ssh-ed25519 AAAA+/==";
-    let login = shop.dir.path().join("login");
+    let login = shop.directory().join("login");
     std::fs::write(&login, format!("publickey {key}\n")).unwrap();
     let mut file = rules("shop", OnSpoolError::Reject);
     file.pushers = Some(Pushers {
@@ -177,9 +177,9 @@ fn key_that_logged_in_is_recorded_and_its_account_named() {
         ..Pushers::default()
     });
     shop.publish(file);
-    shop.tree.tag("release-1", "HEAD");
+    shop.tree().tag("release-1", "HEAD");
     let push = |to: &str| {
-        let mut push = shop.tree.push_command(["origin", to]);
+        let mut push = shop.tree().push_command(["origin", to]);
         Pushed::from(push.env("SSH_USER_AUTH", &login).output().unwrap())
     };
     let pushed = push("refs/tags/release-1");
@@ -211,8 +211,8 @@ fn each_schedule_message_states_the_next_step() {
             "tagship: watch-1 → shop production (rule 3); is only observed, nothing is done; ",
         ),
     ] {
-        shop.tree.tag(tag, "HEAD");
-        let pushed = shop.tree.push_tag(tag);
+        shop.tree().tag(tag, "HEAD");
+        let pushed = shop.tree().push_tag(tag);
         assert!(
             pushed.remote_lines()[0].starts_with(words),
             "{}",
@@ -225,20 +225,20 @@ fn each_schedule_message_states_the_next_step() {
 #[test]
 fn annotated_lightweight_and_blob_tags_are_recorded_alike() {
     let shop = Shop::new();
-    shop.tree.tag("qa-light", "HEAD");
-    shop.tree.annotate("qa-heavy", "HEAD");
-    let blob = shop.tree.resolve("HEAD:index.html");
-    shop.tree.tag("qa-blob", &blob);
+    shop.tree().tag("qa-light", "HEAD");
+    shop.tree().annotate("qa-heavy", "HEAD");
+    let blob = shop.tree().resolve("HEAD:index.html");
+    shop.tree().tag("qa-blob", &blob);
     for tag in ["qa-light", "qa-heavy", "qa-blob"] {
-        assert!(shop.tree.push_tag(tag).success);
+        assert!(shop.tree().push_tag(tag).success);
     }
     // The agent checks what the tag points to; the hook records what git passed to it.
     let new: Vec<_> = shop.records().into_iter().map(|r| r.new).collect();
     assert_eq!(
         new,
         [
-            shop.tree.resolve("HEAD"),
-            shop.tree.resolve("refs/tags/qa-heavy"),
+            shop.tree().resolve("HEAD"),
+            shop.tree().resolve("refs/tags/qa-heavy"),
             blob
         ]
     );
@@ -248,22 +248,22 @@ fn annotated_lightweight_and_blob_tags_are_recorded_alike() {
 #[test]
 fn sha256_repository_records_64_digits() {
     let shop = Shop::sha256();
-    shop.tree.tag("qa-1", "HEAD");
-    assert!(shop.tree.push_tag("qa-1").success);
+    shop.tree().tag("qa-1", "HEAD");
+    assert!(shop.tree().push_tag("qa-1").success);
     let records = shop.records();
     assert_eq!(records[0].old, "0".repeat(64));
-    assert_eq!(records[0].new, shop.tree.resolve("HEAD"));
+    assert_eq!(records[0].new, shop.tree().resolve("HEAD"));
 }
 
 #[test]
 fn moved_tag_is_recorded_with_its_old_object() {
     let shop = Shop::new();
-    let first = shop.tree.resolve("HEAD");
-    shop.tree.tag("release-1", "HEAD");
-    assert!(shop.tree.push_tag("release-1").success);
-    let second = shop.tree.commit_files("second", &[("a", "b")]);
-    shop.tree.tag("release-1", "HEAD");
-    let pushed = shop.tree.push_tag("release-1");
+    let first = shop.tree().resolve("HEAD");
+    shop.tree().tag("release-1", "HEAD");
+    assert!(shop.tree().push_tag("release-1").success);
+    let second = shop.tree().commit_files("second", &[("a", "b")]);
+    shop.tree().tag("release-1", "HEAD");
+    let pushed = shop.tree().push_tag("release-1");
     assert!(pushed.success, "{}", pushed.text);
     let moved = format!(
         "tagship: release-1 moved from {} to {}",
@@ -282,10 +282,10 @@ fn moved_tag_is_recorded_with_its_old_object() {
 #[test]
 fn deleted_tag_is_recorded_as_a_hint() {
     let shop = Shop::new();
-    let commit = shop.tree.resolve("HEAD");
-    shop.tree.tag("release-1", "HEAD");
-    assert!(shop.tree.push_tag("release-1").success);
-    let pushed = shop.tree.push_deletion("release-1");
+    let commit = shop.tree().resolve("HEAD");
+    shop.tree().tag("release-1", "HEAD");
+    assert!(shop.tree().push_tag("release-1").success);
+    let pushed = shop.tree().push_deletion("release-1");
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(
         pushed.remote_lines(),
@@ -298,9 +298,9 @@ fn deleted_tag_is_recorded_as_a_hint() {
 #[test]
 fn a_deleted_tag_that_no_rule_matches_is_silent() {
     let shop = Shop::new();
-    shop.tree.tag("v9", "HEAD");
-    shop.tree.push_tag("v9");
-    let pushed = shop.tree.push_deletion("v9");
+    shop.tree().tag("v9", "HEAD");
+    shop.tree().push_tag("v9");
+    let pushed = shop.tree().push_deletion("v9");
     assert!(pushed.success, "{}", pushed.text);
     assert_eq!(pushed.remote_lines(), [""; 0]);
     assert_eq!(shop.records(), []);
@@ -309,8 +309,8 @@ fn a_deleted_tag_that_no_rule_matches_is_silent() {
 #[test]
 fn tag_and_branch_of_the_same_name_make_one_record() {
     let shop = Shop::new();
-    shop.tree.tag("release-1", "HEAD");
-    let pushed = shop.tree.push([
+    shop.tree().tag("release-1", "HEAD");
+    let pushed = shop.tree().push([
         "origin",
         "HEAD:refs/heads/release-1",
         "refs/tags/release-1:refs/tags/release-1",
@@ -326,15 +326,15 @@ fn an_atomic_push_whose_other_ref_is_refused_leaves_only_a_hint() {
     let shop = Shop::new();
     // The old hook refuses one branch; ours is only asked where the old one agrees.
     shop.installation_after_old_hook("#!/bin/sh\ncase $1 in *locked) exit 1;; esac\n");
-    shop.tree.tag("release-1", "HEAD");
-    let pushed = shop.tree.push([
+    shop.tree().tag("release-1", "HEAD");
+    let pushed = shop.tree().push([
         "--atomic",
         "origin",
         "refs/tags/release-1:refs/tags/release-1",
         "HEAD:refs/heads/zz-locked",
     ]);
     assert!(!pushed.success, "{}", pushed.text);
-    assert_eq!(shop.repo.resolve("refs/tags/release-1"), None);
+    assert_eq!(shop.repo().resolve("refs/tags/release-1"), None);
     // A zero exit is no promise: the agent asks the git server whether the tag landed.
     let records = shop.records();
     assert!(records.len() <= 1, "{records:?}");
@@ -345,16 +345,16 @@ fn an_atomic_push_whose_other_ref_is_refused_leaves_only_a_hint() {
 fn thousand_tags_in_one_push_make_a_thousand_records() {
     let shop = Shop::new();
     for number in 0..1000 {
-        shop.tree.tag(format!("qa-{number:04}"), "HEAD");
+        shop.tree().tag(format!("qa-{number:04}"), "HEAD");
     }
-    let pushed = shop.tree.push(["origin", "refs/tags/*:refs/tags/*"]);
+    let pushed = shop.tree().push(["origin", "refs/tags/*:refs/tags/*"]);
     assert!(pushed.success, "{}", pushed.text);
     let mut names: Vec<_> = shop.records().into_iter().map(|r| r.reference).collect();
     names.sort();
     let wanted: Vec<_> = (0..1000).map(|n| format!("refs/tags/qa-{n:04}")).collect();
     assert_eq!(names, wanted);
     assert_eq!(
-        std::fs::read_dir(shop.spool.join("tmp")).unwrap().count(),
+        std::fs::read_dir(shop.spool().join("tmp")).unwrap().count(),
         0
     );
 }
@@ -363,9 +363,9 @@ fn thousand_tags_in_one_push_make_a_thousand_records() {
 fn broken_spool_refuses_only_the_tag() {
     let shop = Shop::new();
     shop.break_spool();
-    shop.tree.tag("release-1", "HEAD");
-    shop.tree.tag("v9", "HEAD");
-    let pushed = shop.tree.push_tag("release-1");
+    shop.tree().tag("release-1", "HEAD");
+    shop.tree().tag("v9", "HEAD");
+    let pushed = shop.tree().push_tag("release-1");
     assert!(!pushed.success);
     let lines = pushed.remote_lines();
     assert!(
@@ -382,12 +382,12 @@ fn broken_spool_refuses_only_the_tag() {
         pushed.text
     );
     assert!(!pushed.text.contains("GL-HOOK-ERR"), "{}", pushed.text);
-    assert_eq!(shop.repo.resolve("refs/tags/release-1"), None);
+    assert_eq!(shop.repo().resolve("refs/tags/release-1"), None);
     assert!(
-        shop.tree.push_tag("v9").success,
+        shop.tree().push_tag("v9").success,
         "no rule, no record, no harm"
     );
-    assert!(shop.tree.push(["origin", "HEAD:more"]).success);
+    assert!(shop.tree().push(["origin", "HEAD:more"]).success);
 }
 
 #[test]
@@ -395,8 +395,8 @@ fn broken_spool_passes_the_tag_if_the_policy_allows() {
     let shop = Shop::new();
     shop.publish(rules("shop", OnSpoolError::Accept));
     shop.break_spool();
-    shop.tree.tag("release-1", "HEAD");
-    let pushed = shop.tree.push_tag("release-1");
+    shop.tree().tag("release-1", "HEAD");
+    let pushed = shop.tree().push_tag("release-1");
     assert!(pushed.success, "{}", pushed.text);
     let lines = pushed.remote_lines();
     assert!(lines[0].contains("could not be handed over"), "{lines:?}");
@@ -404,15 +404,15 @@ fn broken_spool_passes_the_tag_if_the_policy_allows() {
         lines[1],
         "tagship: release-1 is accepted, and nothing will be released unless a user runs: tagship submit"
     );
-    assert!(shop.repo.resolve("refs/tags/release-1").is_some());
+    assert!(shop.repo().resolve("refs/tags/release-1").is_some());
 }
 
 #[test]
 fn missing_spool_is_not_a_repository_without_rules() {
     let shop = Shop::new();
-    std::fs::remove_dir_all(&shop.spool).unwrap();
-    shop.tree.tag("release-1", "HEAD");
-    let pushed = shop.tree.push_tag("release-1");
+    std::fs::remove_dir_all(&shop.spool()).unwrap();
+    shop.tree().tag("release-1", "HEAD");
+    let pushed = shop.tree().push_tag("release-1");
     assert!(!pushed.success, "{}", pushed.text);
     assert!(pushed.text.contains("cannot reach"), "{}", pushed.text);
 }
@@ -423,9 +423,9 @@ fn hook_settings_override_the_agents_policy() {
     let mut install = shop.installation();
     install.on_spool_error = Some(OnSpoolError::Accept);
     install.run().unwrap();
-    std::fs::remove_dir_all(&shop.spool).unwrap();
-    shop.tree.tag("release-1", "HEAD");
-    let pushed = shop.tree.push_tag("release-1");
+    std::fs::remove_dir_all(&shop.spool()).unwrap();
+    shop.tree().tag("release-1", "HEAD");
+    let pushed = shop.tree().push_tag("release-1");
     assert!(pushed.success, "{}", pushed.text);
     assert!(pushed.text.contains("is accepted"), "{}", pushed.text);
 }
@@ -433,7 +433,7 @@ fn hook_settings_override_the_agents_policy() {
 #[test]
 fn rules_that_cannot_be_understood_refuse_the_tag_by_name() {
     let shop = Shop::new();
-    let path = tagship::engine::spool::rules_path(&shop.spool, "shop").unwrap();
+    let path = tagship::engine::spool::rules_path(&shop.spool(), "shop").unwrap();
     for (text, complaint) in [
         ("format = 2\n", "format 2, which is newer"),
         ("format = 1\nrepository = 7\n", "shop.toml"),
@@ -443,8 +443,8 @@ fn rules_that_cannot_be_understood_refuse_the_tag_by_name() {
         ),
     ] {
         std::fs::write(&path, text).unwrap();
-        shop.tree.tag("qa-1", "HEAD");
-        let pushed = shop.tree.push_tag("qa-1");
+        shop.tree().tag("qa-1", "HEAD");
+        let pushed = shop.tree().push_tag("qa-1");
         assert!(!pushed.success, "{}", pushed.text);
         assert!(pushed.text.contains(complaint), "{}", pushed.text);
     }
@@ -453,9 +453,9 @@ fn rules_that_cannot_be_understood_refuse_the_tag_by_name() {
 #[test]
 fn disconnecting_pusher_loses_no_record() {
     let shop = Shop::new();
-    shop.tree.tag("release-1", "HEAD");
+    shop.tree().tag("release-1", "HEAD");
     let mut command = shop
-        .tree
+        .tree()
         .push_command(["origin", "refs/tags/release-1:refs/tags/release-1"]);
     let mut child = command
         .stdout(Stdio::piped())
@@ -466,7 +466,7 @@ fn disconnecting_pusher_loses_no_record() {
     drop(child.stderr.take());
     child.wait().unwrap();
     assert_eq!(shop.records().len(), 1);
-    assert!(shop.repo.resolve("refs/tags/release-1").is_some());
+    assert!(shop.repo().resolve("refs/tags/release-1").is_some());
 }
 
 #[test]
@@ -478,8 +478,8 @@ fn each_project_of_a_repository_applies_its_rules() {
         rules: vec![rule("release-2", "production", Schedule::New)],
     });
     shop.publish(file);
-    shop.tree.tag("release-2", "HEAD");
-    let pushed = shop.tree.push_tag("release-2");
+    shop.tree().tag("release-2", "HEAD");
+    let pushed = shop.tree().push_tag("release-2");
     let lines = pushed.remote_lines();
     assert!(lines[0].contains("→ shop production (rule 2)"), "{lines:?}");
     assert!(
@@ -492,11 +492,11 @@ fn each_project_of_a_repository_applies_its_rules() {
 impl Shop {
     fn installation_after_old_hook(&self, text: &str) {
         tagship::setup::install::uninstall(
-            &self.repo.path,
+            &self.repo().path,
             tagship::setup::install::GitServerKind::Bare,
         )
         .unwrap();
-        script(&self.repo.path.join("hooks/update"), text);
+        script(&self.repo().path.join("hooks/update"), text);
         self.install();
     }
 }

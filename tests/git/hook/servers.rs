@@ -16,7 +16,7 @@ fn gitaly(shop: &Shop, variables: &[(&str, &str)]) {
     for (name, value) in variables {
         environment.push_str(&format!(" {name}='{value}'"));
     }
-    let hooks = shop.dir.path().join("gitaly");
+    let hooks = shop.directory().join("gitaly");
     script(
         &hooks.join("update"),
         &format!(
@@ -39,7 +39,7 @@ exit 0
         ),
     );
     output_of(
-        shop.repo
+        shop.repo()
             .git()
             .args(["config", "core.hooksPath"])
             .arg(&hooks),
@@ -65,7 +65,7 @@ fn with<'a>(name: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
 fn on_gitlab(variables: &[(&str, &str)]) -> Shop {
     let shop = Shop::without_hook();
     shop.publish(rules("alice/shop", OnSpoolError::Reject));
-    std::fs::create_dir(shop.repo.path.join("custom_hooks")).unwrap();
+    std::fs::create_dir(shop.repo().path.join("custom_hooks")).unwrap();
     let report = installation(&shop).run().unwrap();
     assert_eq!(report.findings, []);
     gitaly(&shop, variables);
@@ -74,14 +74,14 @@ fn on_gitlab(variables: &[(&str, &str)]) -> Shop {
 
 fn installation(shop: &Shop) -> InstallRequest {
     InstallRequest {
-        kind: GitServerKind::detect(&shop.repo.path).unwrap(),
+        kind: GitServerKind::detect(&shop.repo().path).unwrap(),
         ..shop.installation()
     }
 }
 
 fn push_tag(shop: &Shop, tag: &str) -> Pushed {
-    shop.tree.tag(tag, "HEAD");
-    shop.tree.push_tag(tag)
+    shop.tree().tag(tag, "HEAD");
+    shop.tree().push_tag(tag)
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn gitlab_shows_the_refusal_on_its_page() {
 #[test]
 fn gitlab_existing_hooks_run_first_and_may_refuse() {
     let shop = on_gitlab(ALICE);
-    let custom = shop.repo.path.join("custom_hooks");
+    let custom = shop.repo().path.join("custom_hooks");
     script(&custom.join("update"), "#!/bin/sh\necho first\n");
     script(
         &custom.join("update.d/10-policy"),
@@ -154,7 +154,7 @@ fn gitlab_existing_hooks_run_first_and_may_refuse() {
 #[test]
 fn gitaly_runs_neither_the_settings_nor_a_half_written_program() {
     let shop = on_gitlab(ALICE);
-    let directory = shop.repo.path.join("custom_hooks/update.d");
+    let directory = shop.repo().path.join("custom_hooks/update.d");
     let mut names: Vec<_> = std::fs::read_dir(&directory)
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -168,14 +168,14 @@ fn gitaly_runs_neither_the_settings_nor_a_half_written_program() {
 #[test]
 fn gitaly_tar_contains_existing_hooks_and_works() {
     let shop = on_gitlab(ALICE);
-    let custom = shop.repo.path.join("custom_hooks");
+    let custom = shop.repo().path.join("custom_hooks");
     script(&custom.join("pre-receive.d/01-mine"), "#!/bin/sh\nexit 0\n");
     std::fs::write(custom.join("update.d/README"), "words").unwrap();
     let mut bytes = Vec::new();
     let install = installation(&shop);
     let write = |bytes: &mut Vec<u8>| {
         tagship::setup::install::archive(
-            Some(&shop.repo.path),
+            Some(&shop.repo().path),
             &install.hook_program,
             &install.settings().unwrap(),
             bytes,
@@ -187,7 +187,7 @@ fn gitaly_tar_contains_existing_hooks_and_works() {
     write(&mut again);
     assert!(bytes == again, "the same hooks give the same tar");
 
-    let tar = shop.dir.path().join("hooks.tar");
+    let tar = shop.directory().join("hooks.tar");
     std::fs::write(&tar, &bytes).unwrap();
     std::fs::remove_dir_all(&custom).unwrap();
     let mut unpack = std::process::Command::new("tar");
@@ -196,7 +196,7 @@ fn gitaly_tar_contains_existing_hooks_and_works() {
             .args(["-xvf"])
             .arg(&tar)
             .arg("-C")
-            .arg(&shop.repo.path),
+            .arg(&shop.repo().path),
     );
     assert_eq!(
         String::from_utf8(listing)
@@ -247,7 +247,7 @@ fn mode(path: &Path) -> u32 {
 fn on_gitea(wiki: &str) -> Shop {
     let shop = Shop::without_hook();
     shop.publish(rules("alice/shop", OnSpoolError::Reject));
-    let hooks = shop.repo.path.join("hooks");
+    let hooks = shop.repo().path.join("hooks");
     script(
         &hooks.join("update"),
         &format!(
@@ -277,10 +277,10 @@ fn gitea_hook_is_installed_beside_giteas_hook() {
     let shop = on_gitea("false");
     let install = installation(&shop);
     assert_eq!(install.kind, GitServerKind::Gitea);
-    let before = std::fs::read(shop.repo.path.join("hooks/update")).unwrap();
+    let before = std::fs::read(shop.repo().path.join("hooks/update")).unwrap();
     install.run().unwrap();
     assert_eq!(
-        std::fs::read(shop.repo.path.join("hooks/update")).unwrap(),
+        std::fs::read(shop.repo().path.join("hooks/update")).unwrap(),
         before
     );
     let pushed = push_tag(&shop, "release-1");
@@ -291,9 +291,9 @@ fn gitea_hook_is_installed_beside_giteas_hook() {
     assert_eq!(records[0].pusher, "bob");
 
     let removed =
-        tagship::setup::install::uninstall(&shop.repo.path, GitServerKind::Gitea).unwrap();
+        tagship::setup::install::uninstall(&shop.repo().path, GitServerKind::Gitea).unwrap();
     assert_eq!(removed.files.len(), 2);
-    assert!(shop.repo.path.join("hooks/update.d/gitea").exists());
+    assert!(shop.repo().path.join("hooks/update.d/gitea").exists());
     assert_eq!(push_tag(&shop, "release-2").remote_lines(), ["gitea"]);
 }
 
@@ -308,17 +308,17 @@ fn on_gitea_a_wiki_is_ignored() {
 #[test]
 fn gitolite_hook_accepts_the_vref_arguments() {
     let shop = Shop::without_hook();
-    spool::publish_rules(&shop.spool, &[rules("shop", OnSpoolError::Reject)]).unwrap();
+    spool::publish_rules(&shop.spool(), &[rules("shop", OnSpoolError::Reject)]).unwrap();
     // As gitolite calls a VREF: REF OLD NEW OLDTREE NEWTREE ACCESS VREF …
-    let vref: PathBuf = shop.dir.path().join("VREF/tagship");
+    let vref: PathBuf = shop.directory().join("VREF/tagship");
     tagship_tests::program::copy(&shop.installation().hook_program, &vref);
     std::fs::write(
         vref.with_file_name("tagship.toml"),
-        format!("spool_dir = {:?}\n", shop.spool),
+        format!("spool_dir = {:?}\n", shop.spool()),
     )
     .unwrap();
     script(
-        &shop.repo.path.join("hooks/update"),
+        &shop.repo().path.join("hooks/update"),
         &format!(
             "#!/bin/sh\nGL_REPO=shop GL_USER=bob exec {} \"$1\" \"$2\" \"$3\" tree tree W VREF/tagship\n",
             vref.display()

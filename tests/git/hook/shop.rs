@@ -1,20 +1,25 @@
 //! A shop's bare repository with the hook installed, a work tree that pushes, and a spool that
 //! no process reads: the agent is down in all of these tests.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
 use tagship::domain::rule::{FORMAT, OnSpoolError, ProjectRules, Rule, RulesFile, Schedule};
 use tagship::engine::spool::{self, Record};
 use tagship::setup::install::{GitServerKind, InstallRequest};
-use tagship_tests::git::{Repository, WorkTree};
 use tagship_tests::hook::hook_program;
-use tempfile::TempDir;
+use tagship_tests::world::{Settings, World};
 
 pub(crate) struct Shop {
-    pub(crate) dir: TempDir,
-    pub(crate) repo: Repository,
-    pub(crate) tree: WorkTree,
-    pub(crate) spool: PathBuf,
+    world: World,
+}
+
+impl Deref for Shop {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
 }
 
 pub(crate) fn rule(pattern: &str, environment: &str, schedule: Schedule) -> Rule {
@@ -60,39 +65,34 @@ impl Shop {
     }
 
     pub(crate) fn without_hook() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let repo = Repository::bare(dir.path().join("shop.git"));
-        Self::around(dir, repo)
+        Self::of(World::new())
     }
 
     pub(crate) fn sha256() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let repo = Repository::bare_sha256(dir.path().join("shop.git"));
-        let shop = Self::around(dir, repo);
+        let shop = Self::of(Settings::default().sha256().build());
         shop.install();
         shop
     }
 
-    fn around(dir: TempDir, repo: Repository) -> Self {
-        let spool = dir.path().join("spool");
-        spool::setup(&spool, None).unwrap();
-        spool::publish_rules(&spool, &[rules("shop", OnSpoolError::Reject)]).unwrap();
-        let tree = WorkTree::clone(&repo, dir.path().join("work"));
+    fn of(world: World) -> Self {
+        let shop = Self { world };
+        spool::setup(&shop.spool(), None).unwrap();
+        shop.publish(rules("shop", OnSpoolError::Reject));
+        let tree = shop.tree();
         tree.commit_files("first", &[("index.html", "hello\n")]);
         assert!(tree.push(["origin", "HEAD:main"]).success);
-        Self {
-            dir,
-            repo,
-            tree,
-            spool,
-        }
+        shop
+    }
+
+    pub(crate) fn spool(&self) -> PathBuf {
+        self.path("spool")
     }
 
     pub(crate) fn installation(&self) -> InstallRequest {
         InstallRequest {
-            repo: self.repo.path.clone(),
+            repo: self.repo().path.clone(),
             kind: GitServerKind::Bare,
-            spool_dir: self.spool.clone(),
+            spool_dir: self.spool(),
             repository: "shop".to_owned(),
             on_spool_error: None,
             hook_program: hook_program(),
@@ -106,18 +106,18 @@ impl Shop {
     }
 
     pub(crate) fn publish(&self, file: RulesFile) {
-        spool::publish_rules(&self.spool, &[file]).unwrap();
+        spool::publish_rules(&self.spool(), &[file]).unwrap();
     }
 
     /// What the agent would find, oldest first.
     pub(crate) fn records(&self) -> Vec<Record> {
-        records(&self.spool)
+        records(&self.spool())
     }
 
     /// Nothing can be written there any more, not even by root: it is a file now.
     pub(crate) fn break_spool(&self) {
         for part in ["tmp", "new"] {
-            let path = self.spool.join(part);
+            let path = self.spool().join(part);
             std::fs::remove_dir_all(&path).unwrap();
             std::fs::write(&path, "").unwrap();
         }

@@ -24,21 +24,21 @@ fn three_users() -> Option<Shop> {
         return None;
     }
     let shop = Shop::without_hook();
-    std::fs::set_permissions(shop.dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    spool::setup(&shop.spool, Some(GIT)).unwrap();
-    spool::publish_rules(&shop.spool, &[]).unwrap();
+    std::fs::set_permissions(shop.directory(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    spool::setup(&shop.spool(), Some(GIT)).unwrap();
+    spool::publish_rules(&shop.spool(), &[]).unwrap();
     shop.publish(rules("shop", OnSpoolError::Reject));
     output_of(
         Command::new("chown")
             .arg("-R")
             .arg(AGENT.to_string())
-            .arg(&shop.spool),
+            .arg(&shop.spool()),
     );
     output_of(
         Command::new("chown")
             .arg("-R")
             .arg(format!("{GIT}:{GIT}"))
-            .arg(&shop.repo.path),
+            .arg(&shop.repo().path),
     );
     Some(shop)
 }
@@ -68,15 +68,15 @@ fn may(uid: u32, text: &str) -> bool {
 
 /// Pushes as anybody; git's own user receives, with git's strict umask.
 fn push_through_git(shop: &Shop, tag: &str) -> Pushed {
-    shop.tree.tag(tag, "HEAD");
-    let receive = shop.dir.path().join("receive");
+    shop.tree().tag(tag, "HEAD");
+    let receive = shop.directory().join("receive");
     script(
         &receive,
         &format!(
             "#!/bin/sh\numask 077\nexec setpriv --reuid={GIT} --regid={GIT} --clear-groups git-receive-pack \"$@\"\n"
         ),
     );
-    shop.tree.push([
+    shop.tree().push([
         format!("--receive-pack={}", receive.display()),
         "origin".to_owned(),
         format!("refs/tags/{tag}"),
@@ -84,8 +84,8 @@ fn push_through_git(shop: &Shop, tag: &str) -> Pushed {
 }
 
 fn record_path(shop: &Shop) -> std::path::PathBuf {
-    let waiting = spool::waiting(&shop.spool).unwrap();
-    shop.spool.join(spool::NEW).join(&waiting[0].name)
+    let waiting = spool::waiting(&shop.spool()).unwrap();
+    shop.spool().join(spool::NEW).join(&waiting[0].name)
 }
 
 #[test]
@@ -111,8 +111,8 @@ fn only_git_and_agent_read_records_and_agent_removes() {
         (data.uid(), data.gid(), data.mode() & 0o7777),
         (GIT, GIT, 0o640)
     );
-    let waiting = spool::waiting(&shop.spool).unwrap();
-    assert_eq!(spool::read(&shop.spool, &waiting[0]).unwrap().owner, GIT);
+    let waiting = spool::waiting(&shop.spool()).unwrap();
+    assert_eq!(spool::read(&shop.spool(), &waiting[0]).unwrap().owner, GIT);
 
     let file = path.display();
     assert!(!may(STRANGER, &format!("cat '{file}'")));
@@ -127,7 +127,8 @@ fn only_git_and_agent_read_records_and_agent_removes() {
 #[test]
 fn others_cannot_write_spool_and_git_cannot_write_rules() {
     let Some(shop) = three_users() else { return };
-    let spool = shop.spool.display();
+    let spool = shop.spool();
+    let spool = spool.display();
     assert!(!may(STRANGER, &format!("echo > '{spool}/new/x'")));
     assert!(!may(STRANGER, &format!("ls '{spool}/new'")));
     assert!(may(GIT, &format!("cat '{spool}/rules/shop.toml'")));
@@ -153,16 +154,16 @@ fn a_forged_record_carries_the_name_of_its_forger() {
     let path = record_path(&shop);
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    let forged = shop.dir.path().join("forged");
+    let forged = shop.directory().join("forged");
     std::fs::write(&forged, text.replace("uid:61001", "alice")).unwrap();
     std::fs::set_permissions(&forged, std::fs::Permissions::from_mode(0o644)).unwrap();
-    let new = shop.spool.join("new");
+    let new = shop.spool().join("new");
     assert!(may(
         COLLEAGUE,
         &format!("cp '{}' '{}/x.toml'", forged.display(), new.display())
     ));
-    let waiting = spool::waiting(&shop.spool).unwrap();
-    let received = spool::read(&shop.spool, &waiting[0]).unwrap();
+    let waiting = spool::waiting(&shop.spool()).unwrap();
+    let received = spool::read(&shop.spool(), &waiting[0]).unwrap();
     assert_eq!(received.record.pusher, "alice");
     assert_eq!(received.owner, COLLEAGUE, "the kernel knows better");
 }
@@ -170,7 +171,7 @@ fn a_forged_record_carries_the_name_of_its_forger() {
 #[test]
 fn git_user_outside_the_spool_group_gets_an_error() {
     let Some(shop) = three_users() else { return };
-    spool::setup(&shop.spool, Some(AGENT)).unwrap();
+    spool::setup(&shop.spool(), Some(AGENT)).unwrap();
     let report = shop.installation().run().unwrap();
     assert!(
         report.findings[0].what.contains("Permission denied"),
@@ -186,15 +187,15 @@ fn git_user_outside_the_spool_group_gets_an_error() {
 #[test]
 fn a_link_or_a_pipe_in_the_spool_is_not_followed() {
     let Some(shop) = three_users() else { return };
-    let new = shop.spool.join("new");
-    let secret = shop.dir.path().join("secret");
+    let new = shop.spool().join("new");
+    let secret = shop.directory().join("secret");
     std::fs::write(&secret, "secret").unwrap();
     chown(&secret, Some(AGENT), Some(AGENT)).unwrap();
     plant(&new, &format!("ln -s '{}' link", secret.display()));
     plant(&new, "mkfifo pipe");
     plant(&new, "mkdir directory");
-    for waiting in spool::waiting(&shop.spool).unwrap() {
-        let error = spool::read(&shop.spool, &waiting).unwrap_err();
+    for waiting in spool::waiting(&shop.spool()).unwrap() {
+        let error = spool::read(&shop.spool(), &waiting).unwrap_err();
         assert!(error.is_bad_file(), "{error}");
         assert!(!error.to_string().contains("malformed"), "{error}");
     }

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Settings, Stage, TEMPLATE, usual};
+use crate::stage::{HOSTS, Stage, Start as _, TEMPLATE, usual};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -155,16 +156,16 @@ fn clock_set_back_during_a_release_keeps_names_in_order() {
         .template("steps", &format!("{TEMPLATE}{SLOW}"))
         .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'steps'")
         .start();
-    let clock = stage.path().join("clock");
+    let clock = stage.path("clock");
     stage.kill_agent();
     stage.variables(vec![("TAGSHIP_CLOCK", clock.display().to_string())]);
     stage.start_agent();
     let mut releases = vec![stage.release("qa-1", &[("index.html", "one\n")])["release"].clone()];
-    fs::write(stage.path().join("hold"), "").unwrap();
+    fs::write(stage.path("hold"), "").unwrap();
     let id = stage.propose("qa-2", &[("index.html", "two\n")]);
     stage.api.until_logged(id, &HOSTS, &["working"]);
     fs::write(&clock, "-86400").unwrap();
-    fs::remove_file(stage.path().join("hold")).unwrap();
+    fs::remove_file(stage.path("hold")).unwrap();
     releases.push(stage.api.until_state(id, "succeeded")["release"].clone());
     stage.assert_live(&HOSTS, "qa", "qa-2");
     // A whole release in the past, and one by an agent that starts there.

@@ -5,10 +5,11 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use tagship_tests::git::{WorkTree, output_of};
+use tagship_tests::world::Settings;
 
 use crate::chance::Chance;
 use crate::chaos::promises::seed;
-use crate::stage::{Settings, Stage};
+use crate::stage::{Stage, Start as _};
 
 const PROJECTS: [&str; 4] = ["shop", "docs", "api", "web"];
 const CLIENTS: usize = 20;
@@ -16,8 +17,8 @@ const PUSHES_OF_A_CLIENT: usize = 25;
 
 /// A client's own clone, with all its tags.
 fn client(stage: &Stage, number: usize) -> WorkTree {
-    let shop = &stage.shops[number % PROJECTS.len()];
-    let path = stage.path().join(format!("clients/{number}"));
+    let shop = &stage.projects[number % PROJECTS.len()];
+    let path = stage.path(format!("clients/{number}"));
     let tree = WorkTree::clone(&shop.repo, path);
     let head = tree.resolve("origin/main");
     for push in 0..PUSHES_OF_A_CLIENT {
@@ -55,7 +56,7 @@ fn each_of_500_pushes_is_one_task_despite_agent_kills() {
                 .environment("watch", "watch-", "--\nschedule = 'observe'");
     }
     let mut stage = settings.start();
-    for shop in &stage.shops {
+    for shop in &stage.projects {
         shop.tree.commit_files("first", &[("index.html", "one\n")]);
         assert!(shop.tree.push(["origin", "HEAD:main"]).success);
         output_of(shop.repo.git().args(["config", "receive.autogc", "false"]));

@@ -11,10 +11,11 @@ use tagship_tests::program::script;
 use tagship_tests::proxy::{Direction, Fault, Proxy};
 use tagship_tests::sshd::free_port;
 use tagship_tests::until;
+use tagship_tests::world::Settings;
 
 use crate::chance::Chance;
 use crate::chaos::promises::seed;
-use crate::stage::{Settings, Stage, TEMPLATE, half_done};
+use crate::stage::{Stage, Start as _, TEMPLATE, half_done};
 
 const STEPS: &str = r#"
 [[stage]]
@@ -48,7 +49,7 @@ fn settings(port: u16) -> Settings {
 
 /// How often each program was started.
 fn started(stage: &Stage, host: &str) -> BTreeMap<String, usize> {
-    let text = fs::read_to_string(stage.path().join(format!("counted.{host}"))).unwrap_or_default();
+    let text = fs::read_to_string(stage.path(format!("counted.{host}"))).unwrap_or_default();
     let mut counts = BTreeMap::new();
     for line in text.lines() {
         *counts.entry(line.to_owned()).or_default() += 1;
@@ -113,7 +114,7 @@ fn cut_or_stalled_connection_releases_or_names_the_host() {
     let port = free_port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let stage = settings(port).start();
-    let server = stage.sshd.socket();
+    let server = stage.sshd().socket();
     let proxy = Proxy::start_at(address, server, Fault::None);
     let first = propose(&stage, "qa-0");
     stage.api.until_state(first, "succeeded");
@@ -159,7 +160,7 @@ fn cut_or_stalled_connection_releases_or_names_the_host() {
 /// Holds whatever runs this program in its place, on every host, until `hold` is gone: says so in
 /// `held`, once it has done its work (`after`) or before it does it.
 fn holding(stage: &Stage, program: &str, what: &str, when: &str) {
-    let root = stage.path().display();
+    let root = stage.directory().display();
     let usual = "PATH=/usr/local/bin:/usr/bin:/bin";
     let wait = format!("echo held >>{root}/held; while [ -e {root}/hold ]; do sleep 0.05; done");
     let act = match when {
@@ -167,7 +168,7 @@ fn holding(stage: &Stage, program: &str, what: &str, when: &str) {
         _ => format!("{wait}; exec {program} \"$@\""),
     };
     script(
-        &stage.path().join("bin").join(program),
+        &stage.path("bin").join(program),
         &format!(
             "#!/bin/sh\n{usual}\ncase \"$*\" in\n*{what}*) if [ -e {root}/hold ]; then {act}; fi ;;\nesac\nexec {program} \"$@\"\n"
         ),
@@ -176,13 +177,13 @@ fn holding(stage: &Stage, program: &str, what: &str, when: &str) {
 
 /// Releases; when a host has come to the place, the servers of all connections are killed.
 fn released_over_killed_servers(stage: &Stage, tag: &str) -> Value {
-    fs::write(stage.path().join("hold"), "").unwrap();
-    let _ = fs::remove_file(stage.path().join("held"));
+    fs::write(stage.path("hold"), "").unwrap();
+    let _ = fs::remove_file(stage.path("held"));
     let id = propose(stage, tag);
-    let held = stage.path().join("held");
+    let held = stage.path("held");
     assert!(until(|| held.exists()), "{tag}: nothing was held");
-    stage.sshd.kill_sessions();
-    fs::remove_file(stage.path().join("hold")).unwrap();
+    stage.sshd().kill_sessions();
+    fs::remove_file(stage.path("hold")).unwrap();
     let task = stage.api.until_state(id, "succeeded");
     stage.assert_live(&crate::stage::HOSTS, "qa", tag);
     task
@@ -213,7 +214,7 @@ fn server_killed_during_any_operation_fails_no_release() {
     .into_iter()
     .enumerate()
     {
-        let _ = fs::remove_dir_all(stage.path().join("bin"));
+        let _ = fs::remove_dir_all(stage.path("bin"));
         holding(&stage, program, what, when);
         let tag = format!("qa-{}", number + 1);
         eprintln!("{tag}: {program} {what} {when}");
@@ -223,7 +224,7 @@ fn server_killed_during_any_operation_fails_no_release() {
             let before = stage.api.task(task["id"].as_u64().unwrap() - 1);
             assert_eq!(task["live_before"][host], before["release"], "{host}");
         }
-        fs::remove_dir_all(stage.path().join("bin")).unwrap();
+        fs::remove_dir_all(stage.path("bin")).unwrap();
     }
     for host in crate::stage::HOSTS {
         assert!(
@@ -236,16 +237,16 @@ fn server_killed_during_any_operation_fails_no_release() {
 #[test]
 fn killed_server_loses_no_program_output_or_result() {
     let stage = with_held_programs();
-    fs::write(stage.path().join("hold"), "").unwrap();
+    fs::write(stage.path("hold"), "").unwrap();
     let id = propose(&stage, "qa-1");
     stage
         .api
         .until_logged(id, &crate::stage::HOSTS, &["working"]);
-    stage.sshd.kill_sessions();
+    stage.sshd().kill_sessions();
     stage
         .api
         .until_logged(id, &crate::stage::HOSTS, &["connection lost"]);
-    fs::remove_file(stage.path().join("hold")).unwrap();
+    fs::remove_file(stage.path("hold")).unwrap();
     stage.api.until_state(id, "succeeded");
     stage.api.until_logged(id, &crate::stage::HOSTS, &["done"]);
     for host in crate::stage::HOSTS {
@@ -261,12 +262,12 @@ fn stop_on_an_unreachable_host_is_never_assumed_done() {
     let port = free_port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let stage = settings(port).start();
-    let start = || Proxy::start_at(address, stage.sshd.socket(), Fault::None);
+    let start = || Proxy::start_at(address, stage.sshd().socket(), Fault::None);
     let mut proxy = Some(start());
     let first = propose(&stage, "qa-0");
     stage.api.until_state(first, "succeeded");
     for (tag, comes_back) in [("qa-1", "in time"), ("qa-2", "too late")] {
-        fs::write(stage.path().join("hold"), "").unwrap();
+        fs::write(stage.path("hold"), "").unwrap();
         let id = propose(&stage, tag);
         stage.api.until_logged(id, &ODD, &["working"]);
         // It is unreachable, and its program keeps running.
@@ -290,7 +291,7 @@ fn stop_on_an_unreachable_host_is_never_assumed_done() {
         let left = steps_left(&stage, "other");
         // A person's word is enough the second time, but what can be ended is.
         assert_eq!(left == 0, comes_back == "in time", "{left} are left");
-        fs::remove_file(stage.path().join("hold")).unwrap();
+        fs::remove_file(stage.path("hold")).unwrap();
         if proxy.is_none() {
             proxy = Some(start());
         }
@@ -303,7 +304,7 @@ fn host_resetting_connections_is_reported_while_retried() {
     let port = free_port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let stage = settings(port).ssh("patience = '8s'").start();
-    let server = stage.sshd.socket();
+    let server = stage.sshd().socket();
     let resets = || Proxy::start_at(address, server, Fault::CutAfter(Direction::ToServer, 0));
     let passes = || Proxy::start_at(address, server, Fault::None);
     let proxy = passes();

@@ -9,9 +9,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tagship_tests::git::tag_ref;
 use tagship_tests::until;
+use tagship_tests::world::Settings;
 
 use crate::api::Api;
-use crate::stage::{Settings, Stage, TEMPLATE};
+use crate::stage::{Stage, Start as _, TEMPLATE};
 use crate::tree::Tree;
 
 /// Runs on every host before and after the switch, and writes a line for each start. `slow` in the
@@ -280,7 +281,7 @@ impl World {
     /// No program was started twice, and those of a release that succeeded were started everywhere.
     fn programs_ran_once(&self) {
         for host in HOSTS {
-            let path = self.stage.path().join(format!("counted.{host}"));
+            let path = self.stage.path(format!("counted.{host}"));
             let text = fs::read_to_string(path).unwrap_or_default();
             let lines: Vec<&str> = text.lines().collect();
             let distinct: BTreeSet<&str> = lines.iter().copied().collect();
@@ -308,7 +309,7 @@ impl World {
     }
 
     fn spool(&self) -> Vec<String> {
-        let new = self.stage.path().join("spool/new");
+        let new = self.stage.path("spool/new");
         let entries = fs::read_dir(new).unwrap().flatten();
         entries
             .map(|entry| entry.path().display().to_string())
@@ -316,7 +317,7 @@ impl World {
     }
 
     pub(crate) fn spool_directory(&self) -> PathBuf {
-        self.stage.path().join("spool")
+        self.stage.path("spool")
     }
 
     pub(crate) fn kill(&mut self) {
@@ -326,7 +327,7 @@ impl World {
 
     /// Without an agent, nothing that any of them started is left.
     pub(crate) fn leaves_nothing(self) {
-        let root = self.stage.path();
+        let root = self.stage.directory();
         let gone = until(|| processes_of(root).is_empty());
         assert!(gone, "{:#?}", processes_of(root));
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tagship_tests::until;
+use tagship_tests::world::Settings;
 
-use crate::stage::{Settings, Stage, TEMPLATE};
+use crate::stage::{Stage, Start as _, TEMPLATE};
 
 /// Runs the script of its own tag.
 const STEPS: &str = r#"
@@ -107,7 +108,7 @@ fn step(task: &Value) -> Value {
 }
 
 fn stops(stage: &Stage, kind: &str) {
-    let root = stage.path();
+    let root = stage.directory();
     let id = stage.propose(&format!("qa-{kind}"), &[("index.html", kind)]);
     let ready = root.join(format!("ready.qa-{kind}"));
     assert!(until(|| ready.exists()), "{kind} never begins");
@@ -139,11 +140,11 @@ fn stopped_step_ends_and_its_output_is_harmless() {
             "group = 'solo'\n--\nschedule = 'ready'\ntemplate = 'steps'",
         )
         .start();
-    fs::create_dir(stage.path().join("kinds")).unwrap();
+    fs::create_dir(stage.path("kinds")).unwrap();
     for (kind, text) in KINDS {
-        let ready = format!(": >\"{}/ready.$TAG\"", stage.path().display());
+        let ready = format!(": >\"{}/ready.$TAG\"", stage.directory().display());
         let text = text.replace("@READY@", &ready);
-        fs::write(stage.path().join(format!("kinds/qa-{kind}")), text).unwrap();
+        fs::write(stage.path(format!("kinds/qa-{kind}")), text).unwrap();
         stops(&stage, kind);
         eprintln!("{kind}: stopped; memory {} KiB", stage.memory_peak_kib());
     }
@@ -152,7 +153,7 @@ fn stopped_step_ends_and_its_output_is_harmless() {
         "{}",
         stage.memory_peak_kib()
     );
-    let logs = sizes(&stage.path().join("data/logs"), "");
+    let logs = sizes(&stage.path("data/logs"), "");
     let journals = sizes(&stage.place("web1", "qa").join(".tagship/journal"), "out");
     let files = logs.iter().chain(&journals);
     assert!(
@@ -166,7 +167,7 @@ fn stopped_step_ends_and_its_output_is_harmless() {
         "the gigabyte was not printed"
     );
     // And the environment is free for what comes next.
-    fs::write(stage.path().join("kinds/qa-next"), "echo well").unwrap();
+    fs::write(stage.path("kinds/qa-next"), "echo well").unwrap();
     stage.release("qa-next", &[("index.html", "next\n")]);
     stage.assert_live(&["web1"], "qa", "qa-next");
 }
@@ -202,8 +203,7 @@ fn stopped_check_leaves_no_program_of_any_earlier_agent() {
             "group = 'solo'\n--\nschedule = 'ready'\ntemplate = 'check'",
         )
         .start();
-    let lines =
-        |stage: &Stage, file: &str| fs::read(stage.path().join(file)).map_or(0, |text| text.len());
+    let lines = |stage: &Stage, file: &str| fs::read(stage.path(file)).map_or(0, |text| text.len());
     let asked = |stage: &Stage| lines(stage, "asked");
     let stays = |stage: &Stage| lines(stage, "stays");
     for (tag, agents) in [("qa-1", 1), ("qa-2", 2)] {
@@ -214,7 +214,7 @@ fn stopped_check_leaves_no_program_of_any_earlier_agent() {
             "{tag}: it asks again"
         );
         let held = stays(&stage);
-        fs::write(stage.path().join("hold"), "").unwrap();
+        fs::write(stage.path("hold"), "").unwrap();
         assert!(until(|| stays(&stage) > held), "{tag}: one stays");
         if agents > 1 {
             stage.kill_agent();
@@ -224,7 +224,7 @@ fn stopped_check_leaves_no_program_of_any_earlier_agent() {
         }
         stage.api.post(&format!("/tasks/{id}/stop"), &json!({}));
         let task = stage.api.until_state(id, "stopped");
-        assert_eq!(left_behind(stage.path()), [""; 0], "{tag}: {task:#}");
-        fs::remove_file(stage.path().join("hold")).unwrap();
+        assert_eq!(left_behind(stage.directory()), [""; 0], "{tag}: {task:#}");
+        fs::remove_file(stage.path("hold")).unwrap();
     }
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tagship_tests::until;
+use tagship_tests::world::Settings;
 
-use crate::stage::{Settings, Stage, TEMPLATE};
+use crate::stage::{Stage, Start as _, TEMPLATE};
 
 const STEPS: &str = r#"
 [[stage]]
@@ -33,7 +34,7 @@ fn stage() -> Stage {
 }
 
 fn started(stage: &Stage) -> usize {
-    let text = fs::read_to_string(stage.path().join("started")).unwrap_or_default();
+    let text = fs::read_to_string(stage.path("started")).unwrap_or_default();
     text.lines().count()
 }
 
@@ -73,12 +74,12 @@ fn attempt(stage: &Stage) -> PathBuf {
 /// agent again: it asks.
 fn asks_after(happens: impl FnOnce(&Stage)) -> (Stage, u64, Value) {
     let mut stage = stage();
-    fs::write(stage.path().join("hold"), "").unwrap();
+    fs::write(stage.path("hold"), "").unwrap();
     let id = stage.propose("qa-1", &[("index.html", "one\n")]);
     stage.api.until_logged(id, &["web1"], &["working"]);
     stage.kill_agent();
     happens(&stage);
-    fs::remove_file(stage.path().join("hold")).unwrap();
+    fs::remove_file(stage.path("hold")).unwrap();
     stage.start_agent();
     let task = stage.api.until(id, "paused", |task| {
         task["state"] == "paused" || task["at_rest"] == true
@@ -96,7 +97,7 @@ fn asks_after(happens: impl FnOnce(&Stage)) -> (Stage, u64, Value) {
 
 #[test]
 fn killed_runner_pauses_its_task_until_a_person_retries() {
-    let (stage, id, _) = asks_after(|stage| power_cut(stage.path()));
+    let (stage, id, _) = asks_after(|stage| power_cut(stage.directory()));
     stage.api.post(&format!("/tasks/{id}/retry"), &json!({}));
     stage.api.until_state(id, "succeeded");
     assert_eq!(started(&stage), 2);
@@ -106,7 +107,7 @@ fn killed_runner_pauses_its_task_until_a_person_retries() {
 #[test]
 fn rebooted_host_pauses_its_task_and_a_stop_succeeds() {
     let (stage, id, _) = asks_after(|stage| {
-        power_cut(stage.path());
+        power_cut(stage.directory());
         // The number of its process may be another's by now: only the boot tells.
         let own = format!(
             "{} 1 00000000-0000-0000-0000-000000000000\n",
@@ -135,11 +136,11 @@ fn deleted_journal_pauses_its_task_and_a_stop_ends_it() {
 #[test]
 fn program_is_followed_to_its_end_after_agent_downtime() {
     let mut stage = stage();
-    fs::write(stage.path().join("hold"), "").unwrap();
+    fs::write(stage.path("hold"), "").unwrap();
     let id = stage.propose("qa-1", &[("index.html", "one\n")]);
     stage.api.until_logged(id, &["web1"], &["working"]);
     stage.kill_agent();
-    fs::remove_file(stage.path().join("hold")).unwrap();
+    fs::remove_file(stage.path("hold")).unwrap();
     let end = attempt(&stage).join("end");
     assert!(until(|| end.exists()));
     stage.start_agent();

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 use tagship::base::clock::{Clock as _, SystemClock};
 use tagship::base::secret::SecretString;
 use tagship::identity::account::code_at;
+use tagship_tests::world::Settings;
 
 use crate::codo::script::{Script, Task};
-use crate::stage::{Settings, Stage, alone};
+use crate::stage::{Stage, Start as _, alone};
 
 /// Number 1: says what it was given.
 const SAYS: &str = r#"
@@ -202,10 +203,10 @@ fn published_codo_flow_runs_as_named_steps() {
     let _alone = alone();
     let stage = stage();
     let script = Script::new(&stage.url(), &stage.token("alice", "approver"));
-    fs::create_dir(stage.path().join("flow")).unwrap();
+    fs::create_dir(stage.path("flow")).unwrap();
     fs::remove_file(stage.repo().path.join("hooks/update")).unwrap();
     for (round, tag) in ["release-dbtt-1", "release-dbtt-2"].into_iter().enumerate() {
-        let _ = fs::remove_dir_all(stage.path().join("flow/DBTT"));
+        let _ = fs::remove_dir_all(stage.path("flow/DBTT"));
         stage.commit(tag, &[("README.md", tag)]);
         assert!(
             stage
@@ -247,10 +248,10 @@ fn published_codo_flow_runs_as_named_steps() {
             "{steps:?}"
         );
         for host in ["web2", "web3"] {
-            let live = stage.path().join(format!("flow/{host}/README.md"));
+            let live = stage.path(format!("flow/{host}/README.md"));
             let read = fs::read_to_string(live).unwrap();
             assert_eq!(read, tag);
-            let kept = stage.path().join(format!("flow/{host}.{id}"));
+            let kept = stage.path(format!("flow/{host}.{id}"));
             assert_eq!(kept.exists(), round == 1, "the backup of round {round}");
         }
     }

@@ -4,9 +4,10 @@ use std::fs;
 use std::process::ExitCode;
 
 use tagship_tests::program::script;
+use tagship_tests::world::Settings;
 
 use crate::codo::script::{Script, Task};
-use crate::stage::{Settings, Stage};
+use crate::stage::{Stage, Start as _};
 
 /// The template with the number that is written in the hook: a release to the environment's hosts.
 const RELEASE: &str = r#"

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tagship::store::kv::all_rows;
 use tagship::store::sled::SledKv;
+use tagship_tests::world::Settings;
 
 use crate::codo::script::Script;
-use crate::stage::{Settings, Stage, alone};
+use crate::stage::{Stage, Start as _, alone};
 
 /// A step outputs the secret under another name, and another secret; a check and a program that fails say what they were given.
 const LOCKED: &str = r#"
@@ -59,7 +60,7 @@ fn stage() -> Stage {
         .template("locked", LOCKED)
         .environment("qa", "qa-", &rule)
         .start();
-    fs::create_dir(stage.path().join("out")).unwrap();
+    fs::create_dir(stage.path("out")).unwrap();
     stage
 }
 
@@ -190,7 +191,7 @@ fn secret_is_shown_nowhere_for_any_input_channel() {
     assert_eq!(ids.len(), DOORS.len());
     for (door, id) in DOORS.iter().zip(&ids) {
         for host in ["web1", "web2"] {
-            let got = fs::read_to_string(stage.path().join(format!("out/{host}.{id}"))).unwrap();
+            let got = fs::read_to_string(stage.path(format!("out/{host}.{id}"))).unwrap();
             let (given, turned) = (value(door), format!("turned-{host}-8250"));
             assert_eq!(
                 got,
@@ -238,8 +239,8 @@ fn secret_submitted_before_its_template_loads_stays_secret() {
         .template("locked", &noted)
         .environment("qa", "qa-", &rule)
         .start();
-    fs::create_dir(stage.path().join("out")).unwrap();
-    let file = stage.path().join("templates/locked.toml");
+    fs::create_dir(stage.path("out")).unwrap();
+    let file = stage.path("templates/locked.toml");
     let whole = fs::read_to_string(&file).unwrap();
     fs::write(&file, &whole[..whole.len() / 2]).unwrap();
     let id = stage.propose("qa-1", &[("index.html", "one\n")]);
@@ -283,7 +284,7 @@ fn secret_submitted_before_its_template_loads_stays_secret() {
     assert_eq!(order["secrets"], json!(["KEY"]));
     assert_eq!(order["order"]["params"], json!({ "NOTE": "plain" }));
     for host in ["web1", "web2"] {
-        let got = fs::read_to_string(stage.path().join(format!("out/{host}.{id}"))).unwrap();
+        let got = fs::read_to_string(stage.path(format!("out/{host}.{id}"))).unwrap();
         assert!(got.starts_with(&value("early")), "the steps have it");
     }
     for (place, text) in shown(&stage, &[id]) {
@@ -295,10 +296,10 @@ fn secret_submitted_before_its_template_loads_stays_secret() {
 fn it_lies_on_no_disk_but_in_the_tasks_own_events(stage: &mut Stage, ids: &[u64]) {
     assert!(!holds(stage.log.text().as_bytes()), "the agent's own log");
     stage.stop_agent();
-    let data = stage.path().join("data");
+    let data = stage.path("data");
     let mut found = Vec::new();
     files(&data, &mut found);
-    files(&stage.path().join("spool"), &mut found);
+    files(&stage.path("spool"), &mut found);
     assert!(found.iter().any(|file| file.starts_with(data.join("logs"))));
     let store = data.join("store");
     for file in found.iter().filter(|file| !file.starts_with(&store)) {

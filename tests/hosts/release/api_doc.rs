@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::stage::usual;
+use crate::stage::{Start as _, usual};
 
 const PAGE: &str = include_str!("../../../docs/api.md");
 
@@ -86,7 +86,7 @@ fn every_api_page_example_answers_as_shown() {
         examples.len()
     );
     for Example { shell, shown } in examples {
-        let printed = run(shell, stage.path(), &variables);
+        let printed = run(shell, stage.directory(), &variables);
         match shown {
             Some(("json", shown)) => {
                 let shown: Value = serde_json::from_str(shown).unwrap();

@@ -13,7 +13,7 @@ use tagship_tests::git::{Repository, git, output_of};
 use tagship_tests::hook::host_triple;
 
 use crate::chance::Chance;
-use crate::stage::{HOSTS, Stage, usual};
+use crate::stage::{HOSTS, Stage, Start as _, usual};
 use crate::tree::{Tree, inode};
 
 const TAGS: usize = 20;
@@ -235,7 +235,7 @@ fn twenty_tags_arrive_exactly_share_files_and_roll_back() {
             Tree::archived(stage.repo(), &format!("refs/tags/qa-{number}")),
         )
     });
-    fs::rename(&stage.repo().path, stage.path().join("away.git")).unwrap();
+    fs::rename(&stage.repo().path, stage.path("away.git")).unwrap();
     for (number, tree) in trees {
         let asked = stage
             .api

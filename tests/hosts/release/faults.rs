@@ -9,8 +9,9 @@ use std::process::Command;
 use tagship_tests::program::script;
 use tagship_tests::proxy::{Fault, Proxy};
 use tagship_tests::sshd::{Kind, free_port, make_key};
+use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Settings, Stage};
+use crate::stage::{HOSTS, Stage, Start as _};
 
 /// An environment whose second host is the one that gets into trouble.
 fn with_host(lines: &str) -> Settings {
@@ -70,7 +71,7 @@ fn a_host_that_cannot_be_reached_is_named_and_retried() {
     let stage = with_host(&format!("address = '127.0.0.1'\nport = {port}"))
         .port(port)
         .start();
-    let mut proxy = Some(Proxy::start_at(address, stage.sshd.socket(), Fault::None));
+    let mut proxy = Some(Proxy::start_at(address, stage.sshd().socket(), Fault::None));
     let mut again = None;
     let words = ["other", "cannot reach", "check that the host is up"];
     survives(
@@ -78,7 +79,7 @@ fn a_host_that_cannot_be_reached_is_named_and_retried() {
         &ODD,
         &words,
         || drop(proxy.take()),
-        || again = Some(Proxy::start_at(address, stage.sshd.socket(), Fault::None)),
+        || again = Some(Proxy::start_at(address, stage.sshd().socket(), Fault::None)),
     );
     drop(again);
 }
@@ -88,7 +89,7 @@ fn a_key_file_that_is_missing_is_named_and_retried() {
     let stage = with_host("address = '127.0.1.2'\nidentity = 'key2'").start_with(|root| {
         fs::copy(root.join("key"), root.join("key2")).unwrap();
     });
-    let (key, away) = (stage.path().join("key2"), stage.path().join("away"));
+    let (key, away) = (stage.path("key2"), stage.path("away"));
     let words = ["other", "key2", "there is no key"];
     survives(
         &stage,
@@ -102,12 +103,12 @@ fn a_key_file_that_is_missing_is_named_and_retried() {
 #[test]
 fn changed_host_key_stops_the_task_before_sending() {
     let stage = with_three().start();
-    let file = stage.path().join("known_hosts");
+    let file = stage.path("known_hosts");
     let good = fs::read_to_string(&file).unwrap();
-    let other = stage.path().join("other_key");
+    let other = stage.path("other_key");
     make_key(&other, Kind::Ed25519, "");
     let public = fs::read_to_string(other.with_extension("pub")).unwrap();
-    let of_web2 = format!("[127.0.1.2]:{}", stage.sshd.port);
+    let of_web2 = format!("[127.0.1.2]:{}", stage.sshd().port);
     let changed: String = good
         .lines()
         .map(|line| match line.starts_with(&of_web2) {
@@ -130,9 +131,9 @@ fn partial_rsync_is_never_published() {
     let stage = with_three()
         .sshd("SetEnv PATH={DIR}/bin:/usr/local/bin:/usr/bin:/bin")
         .start();
-    let broken = stage.path().join("broken");
+    let broken = stage.path("broken");
     script(
-        &stage.path().join("bin/rsync"),
+        &stage.path("bin/rsync"),
         &format!(
             "#!/bin/sh\nPATH=/usr/local/bin:/usr/bin:/bin\ncase $SSH_CONNECTION in\n\
              *' 127.0.1.2 '*) if [ -e {0} ]; then rsync \"$@\"; exit 23; fi ;;\nesac\nexec rsync \"$@\"\n",
@@ -153,7 +154,7 @@ fn partial_rsync_is_never_published() {
 fn a_real_directory_at_current_is_left_alone_and_named() {
     let stage = with_three().start();
     let current = stage.place("web2", "qa").join("current");
-    let away = stage.path().join("away");
+    let away = stage.path("away");
     let words = ["web2", "current", "let deploy_to name another directory"];
     survives(
         &stage,
@@ -196,7 +197,7 @@ fn mount(arguments: &[&str], path: &Path) -> bool {
 
 /// The disk of web2; `None` (said aloud) where this user may not mount.
 fn disk_of_web2(stage: &Stage) -> Option<Disk> {
-    let disk = Disk::at(&stage.path().join("hosts/web2"));
+    let disk = Disk::at(&stage.path("hosts/web2"));
     if disk.is_none() {
         eprintln!("SKIPPED: this user may not mount a file system");
     }

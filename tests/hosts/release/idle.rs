@@ -2,11 +2,11 @@
 
 use tagship_tests::until;
 
-use crate::stage::{HOSTS, Stage, usual};
+use crate::stage::{HOSTS, Stage, Start as _, usual};
 
 /// The number of logins, and of commands that were started for them.
 fn costs(stage: &Stage) -> (usize, usize) {
-    let log = stage.sshd.log();
+    let log = stage.sshd().log();
     let count = |line: &str| log.matches(line).count();
     (
         count("Accepted publickey"),
@@ -30,19 +30,19 @@ fn rollback_after_a_release_needs_no_login_and_no_session() {
         stage.assert_live(&HOSTS, "qa", tag);
     }
     assert_eq!(costs(&stage), (logins, sessions));
-    assert!(!stage.sshd.sessions().is_empty());
+    assert!(!stage.sshd().sessions().is_empty());
     stage.stop_agent();
-    assert!(until(|| stage.sshd.sessions().is_empty()));
+    assert!(until(|| stage.sshd().sessions().is_empty()));
 }
 
 #[test]
 fn task_after_a_restart_of_the_hosts_succeeds() {
     let stage = usual().start();
     stage.release("qa-1", &[("file", "1")]);
-    stage.sshd.kill_sessions();
+    stage.sshd().kill_sessions();
     stage.release("qa-2", &[("file", "2")]);
     stage.assert_live(&HOSTS, "qa", "qa-2");
-    stage.sshd.freeze_sessions();
+    stage.sshd().freeze_sessions();
     stage.release("qa-3", &[("file", "3")]);
     stage.assert_live(&HOSTS, "qa", "qa-3");
     assert_eq!(costs(&stage).0, 3 * HOSTS.len());
@@ -52,7 +52,7 @@ fn task_after_a_restart_of_the_hosts_succeeds() {
 fn agent_that_keeps_no_connection_closes_each() {
     let stage = usual().ssh("idle_connections = 0").start();
     stage.release("qa-1", &[("file", "1")]);
-    assert!(until(|| stage.sshd.sessions().is_empty()));
+    assert!(until(|| stage.sshd().sessions().is_empty()));
 }
 
 /// A release takes several open files for each host.

@@ -4,8 +4,9 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Settings, Stage};
+use crate::stage::{HOSTS, Stage, Start as _};
 
 /// The second host fails in its second step until it was mended.
 const FIRST: &str = r#"
@@ -40,7 +41,7 @@ fn begin(stage: &Stage) -> u64 {
 }
 
 fn trace(stage: &Stage) -> Vec<String> {
-    let text = fs::read_to_string(stage.path().join("trace")).unwrap_or_default();
+    let text = fs::read_to_string(stage.path("trace")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
@@ -78,7 +79,7 @@ fn retry_runs_only_unfinished_steps_of_a_failed_host() {
         paused,
         "the next stage waits for all"
     );
-    fs::write(stage.path().join("mended"), "").unwrap();
+    fs::write(stage.path("mended"), "").unwrap();
     stage.api.retry(id);
     stage.api.until_state(id, "succeeded");
     let done = expected([&[1, 1, 1, 1], &[1, 2, 1, 1], &[1, 1, 1, 1]]);
@@ -98,7 +99,7 @@ fn retry_starts_unstarted_hosts_and_skips_finished_ones() {
     stage.api.until_state(id, "failed");
     let failed = expected([&[1, 1, 1, 0], &[1, 1, 0, 0], &[0, 0, 0, 0]]);
     assert_eq!(counts(&stage, &STEPS), failed);
-    fs::write(stage.path().join("mended"), "").unwrap();
+    fs::write(stage.path("mended"), "").unwrap();
     stage.api.retry(id);
     stage.api.until_state(id, "succeeded");
     let done = expected([&[1, 1, 1, 0], &[1, 2, 1, 0], &[1, 1, 1, 0]]);

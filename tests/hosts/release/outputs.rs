@@ -1,7 +1,8 @@
 //! Outputs of steps for later ones: only declared names, only for the hosts that the template's page names.
+use tagship_tests::world::Settings;
 
 use crate::release::templates::{local_user, open};
-use crate::stage::{HOSTS, Settings, TEMPLATE};
+use crate::stage::{HOSTS, Start as _, TEMPLATE};
 
 const STAGE: &str = "[[stage]]\nname = \"hand\"\n";
 
@@ -45,9 +46,9 @@ run = 'printf "%s %s\n" "$TAG" "$BUILD_ID" >>"{DIR}/after"'
         let detail = task["detail"].as_str().unwrap();
         assert!(detail.contains(name) && detail.contains(remedy), "{detail}");
     }
-    assert!(!stage.path().join("after").exists(), "later steps began");
+    assert!(!stage.path("after").exists(), "later steps began");
     stage.release("qa-9", &[("writes", "BUILD_ID=7 8\n")]);
-    let after = std::fs::read_to_string(stage.path().join("after")).unwrap();
+    let after = std::fs::read_to_string(stage.path("after")).unwrap();
     assert_eq!(after, "qa-9 7 8\n".repeat(HOSTS.len()));
 }
 

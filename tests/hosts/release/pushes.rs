@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use tagship_tests::contract::assert_task;
 use tagship_tests::git::output_of;
 use tagship_tests::program::script;
+use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Settings, Stage, usual};
+use crate::stage::{HOSTS, Stage, Start as _, usual};
 
 fn untouched(stage: &Stage, environment: &str) {
     for host in HOSTS {

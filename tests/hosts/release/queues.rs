@@ -3,8 +3,9 @@
 use std::fs;
 
 use tagship_tests::git::tag_ref;
+use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Settings, TEMPLATE};
+use crate::stage::{HOSTS, Start as _, TEMPLATE};
 use crate::tree::Tree;
 
 const PUBLISH: &str =
@@ -29,7 +30,7 @@ run = 'mkdir -p "{DIR}/met/$PROJECT"; until [ "$(ls "{DIR}/met" | wc -l)" -eq 3 
         );
     }
     let stage = settings.start();
-    for (number, shop) in stage.shops.iter().enumerate() {
+    for (number, shop) in stage.projects.iter().enumerate() {
         let tag = format!("qa-{number}");
         let commit = shop.tree.commit_files("first", &[("index.html", &tag)]);
         shop.tree.tag(&tag, &commit);
@@ -40,7 +41,10 @@ run = 'mkdir -p "{DIR}/met/$PROJECT"; until [ "$(ls "{DIR}/met" | wc -l)" -eq 3 
         let id = stage.api.task_of(&tag);
         let task = stage.api.until_state(id, "succeeded");
         assert_eq!(task["project"], project);
-        let wanted = Tree::archived(&stage.shops[number].repo, tag_ref(&tag).to_str().unwrap());
+        let wanted = Tree::archived(
+            &stage.projects[number].repo,
+            tag_ref(&tag).to_str().unwrap(),
+        );
         for host in HOSTS {
             let current = stage.place_of(project, host, "qa").join("current/");
             assert_eq!(
@@ -84,7 +88,7 @@ run = 'echo "begin $TAG" >>"{DIR}/order"; sleep 0.2; echo "end $TAG" >>"{DIR}/or
         let task = stage.api.until_state(id, "succeeded");
         releases.push(task["release"].as_str().unwrap().to_owned());
     }
-    let order = fs::read_to_string(stage.path().join("order")).unwrap();
+    let order = fs::read_to_string(stage.path("order")).unwrap();
     let wanted: String = tags
         .iter()
         .map(|tag| format!("begin {tag}\nend {tag}\n"))

@@ -12,7 +12,7 @@ use tagship::store::sled::SledKv;
 use tagship_tests::git::WorkTree;
 
 use crate::agent::tagship;
-use crate::stage::{HOSTS, Stage, usual};
+use crate::stage::{HOSTS, Stage, Start as _, usual};
 
 /// `tagship COMMAND …`, which must succeed; what it prints.
 fn run(stage: &Stage, arguments: &[&str]) -> String {
@@ -22,10 +22,10 @@ fn run(stage: &Stage, arguments: &[&str]) -> String {
 }
 
 fn try_run(stage: &Stage, arguments: &[&str]) -> (bool, String) {
-    let output = tagship(stage.path())
+    let output = tagship(stage.directory())
         .args(arguments)
         .arg("--config")
-        .arg(stage.path().join("config.toml"))
+        .arg(stage.path("config.toml"))
         .output()
         .unwrap();
     let told = [output.stdout, output.stderr].concat();
@@ -51,7 +51,7 @@ fn numbers(directory: &Path, prefix: &str) -> BTreeSet<u64> {
 
 /// What the burned machine leaves of an agent: nothing.
 fn burn(stage: &Stage) {
-    fs::remove_dir_all(stage.path().join("data")).unwrap();
+    fs::remove_dir_all(stage.path("data")).unwrap();
 }
 
 fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
@@ -60,7 +60,7 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
     let waiting = stage.propose("release-1", &[("index.html", "first")]);
     stage.api.until_state(waiting, "waiting");
     let alice = stage.person("alice", "approver");
-    let backup = stage.path().join("backup").display().to_string();
+    let backup = stage.path("backup").display().to_string();
     let told = run(&stage, &["backup", &backup]);
     assert!(told.contains(" logs\n"), "{told}");
     let mode = fs::metadata(&backup).unwrap().permissions().mode();
@@ -105,7 +105,7 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
     stage.assert_live(&HOSTS, "production", "release-2");
     stage.assert_live(&HOSTS, "qa", "qa-2");
     // The output of what was done before the backup is there.
-    assert!(stage.path().join("data/logs/1").is_dir());
+    assert!(stage.path("data/logs/1").is_dir());
 
     let id = stage.propose("qa-3", &[("index.html", "three"), ("new", "3")]);
     assert!(id > lost + 1, "{id} may have been given out before");
@@ -147,21 +147,21 @@ fn a_backup_needs_no_agent_and_fits_into_a_pipe() {
     let mut stage = usual().start();
     stage.release("qa-1", &[("index.html", "one")]);
     stage.stop_agent();
-    let there = stage.path().join("there").display().to_string();
+    let there = stage.path("there").display().to_string();
     run(&stage, &["backup", &there, "--without-logs"]);
-    let piped = tagship(stage.path())
+    let piped = tagship(stage.directory())
         .args(["backup", "-", "--without-logs", "--config"])
-        .arg(stage.path().join("config.toml"))
+        .arg(stage.path("config.toml"))
         .output()
         .unwrap();
     assert!(piped.status.success());
-    let piped_to = stage.path().join("piped");
+    let piped_to = stage.path("piped");
     fs::write(&piped_to, piped.stdout).unwrap();
     let to = piped_to.display().to_string();
     let told = run(&stage, &["restore", &to, "--replace"]);
     assert!(told.contains("the previous store is in"), "{told}");
     // A backup without logs leaves the existing ones.
-    assert!(stage.path().join("data/logs/1").is_dir());
+    assert!(stage.path("data/logs/1").is_dir());
     stage.start_agent();
     stage.assert_live(&HOSTS, "qa", "qa-1");
 }
@@ -171,7 +171,7 @@ const PUSHES_OF_A_CLIENT: usize = 12;
 
 /// Pushes tags of its own, one after another, through the hook.
 fn client(stage: &Stage, number: usize) -> std::thread::JoinHandle<()> {
-    let tree = WorkTree::clone(stage.repo(), stage.path().join(format!("clients/{number}")));
+    let tree = WorkTree::clone(stage.repo(), stage.path(format!("clients/{number}")));
     let head = tree.resolve("origin/main");
     std::thread::spawn(move || {
         for push in 0..PUSHES_OF_A_CLIENT {
@@ -214,11 +214,7 @@ fn backups_during_releases_contain_every_finished_task() {
                 )
             })
             .collect();
-        let file = stage
-            .path()
-            .join(format!("backup-{number}"))
-            .display()
-            .to_string();
+        let file = stage.path(format!("backup-{number}")).display().to_string();
         run(&stage, &["backup", &file]);
         backups.push((file, at_rest));
     }
@@ -229,14 +225,14 @@ fn backups_during_releases_contain_every_finished_task() {
     let fences: Vec<u64> = HOSTS.iter().map(|host| fence(&stage, host)).collect();
     stage.stop_agent();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let former = runtime.block_on(opened(&stage.path().join("data")));
-    let config = fs::read_to_string(stage.path().join("config.toml")).unwrap();
+    let former = runtime.block_on(opened(&stage.path("data")));
+    let config = fs::read_to_string(stage.path("config.toml")).unwrap();
     for (number, (file, at_rest)) in backups.iter().enumerate() {
         let place = format!("elsewhere-{number}");
-        let other = stage.path().join(format!("{place}.toml"));
+        let other = stage.path(format!("{place}.toml"));
         let moved = config.replace("data_dir = 'data'", &format!("data_dir = '{place}'"));
         fs::write(&other, moved).unwrap();
-        let restored = tagship(stage.path())
+        let restored = tagship(stage.directory())
             .args(["restore", file, "--config"])
             .arg(&other)
             .output()
@@ -244,7 +240,7 @@ fn backups_during_releases_contain_every_finished_task() {
         let told = String::from_utf8_lossy(&restored.stderr).into_owned();
         assert!(restored.status.success(), "{told}");
         runtime.block_on(async {
-            let store = opened(&stage.path().join(&place)).await;
+            let store = opened(&stage.path(&place)).await;
             for (id, state) in at_rest {
                 assert_eq!(store.head(*id).await.unwrap().state, *state, "task {id}");
                 let (now, then) = (store.events(*id).await, former.events(*id).await);

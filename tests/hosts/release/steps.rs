@@ -6,8 +6,9 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Settings, Stage, TEMPLATE};
+use crate::stage::{HOSTS, Stage, Start as _, TEMPLATE};
 
 /// `qa-` tags run this template, which continues after `use = "publish"`.
 fn with_steps(steps: &str, environment: &str) -> Settings {
@@ -71,12 +72,12 @@ fn values_reach_every_step_and_tag_text_is_never_executed() {
             "[[params]]\nname = \"MODE\"\ndefault = \"slow ' and\"\n",
         )
         .start();
-    fs::create_dir(stage.path().join("out")).unwrap();
+    fs::create_dir(stage.path("out")).unwrap();
     let trap = format!("pwned-{}", std::process::id());
     let tag = format!("qa-$(touch${{IFS}}{trap})`touch${{IFS}}{trap}`;'\"");
     let task = stage.release(&tag, &[("index.html", "one\n")]);
     stage.assert_live(&HOSTS, "qa", &tag);
-    let out = stage.path().join("out");
+    let out = stage.path("out");
     for host in HOSTS {
         let values = read(out.join(format!("{host}.values")));
         let wanted = [
@@ -123,9 +124,9 @@ fn values_reach_every_step_and_tag_text_is_never_executed() {
         );
     }
     assert!(
-        !holds(stage.path(), &trap),
+        !holds(stage.directory(), &trap),
         "executed below {}",
-        stage.path().display()
+        stage.directory().display()
     );
 }
 
@@ -172,7 +173,7 @@ run = 'echo "$HOST $COMMIT" >>"{DIR}/reloads"; if [ -e broken ] && [ "$HOST" = w
             );
         }
     }
-    let reloads = read(stage.path().join("reloads"));
+    let reloads = read(stage.path("reloads"));
     for host in HOSTS {
         let back = format!("{host} {}", first["commit"].as_str().unwrap());
         assert_eq!(
@@ -237,7 +238,7 @@ fn failed_health_check_rolls_back_every_host() {
 
 /// Processes that a step of this stage started and that are still there.
 fn left_behind(stage: &Stage) -> Vec<String> {
-    let root = stage.path().display().to_string();
+    let root = stage.directory().display().to_string();
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let ours = processes.filter_map(|entry| {
         let environment = fs::read(entry.path().join("environ")).ok()?;

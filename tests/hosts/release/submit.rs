@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Settings, Stage, alone, usual};
+use crate::stage::{HOSTS, Stage, Start as _, alone, usual};
 
 const RESTART: &str = r#"
 params = [{ name = "SERVICE", required = true }, { name = "PASSWORD" }]
@@ -41,7 +42,7 @@ fn restart(fields: &Value) -> Value {
 fn stage() -> Stage {
     let settings: Settings = usual().template("restart", RESTART);
     let stage = settings.start();
-    fs::create_dir(stage.path().join("out")).unwrap();
+    fs::create_dir(stage.path("out")).unwrap();
     stage
 }
 
@@ -80,7 +81,7 @@ fn task_without_project_runs_on_its_submitted_hosts() {
         &json!({ "plan": task["plan"] }),
     );
     stage.api.until_state(id, "succeeded");
-    let out = stage.path().join("out");
+    let out = stage.path("out");
     for host in &HOSTS[..2] {
         assert_eq!(
             read(&out.join(host)),
@@ -99,7 +100,7 @@ fn task_without_project_runs_on_its_submitted_hosts() {
         "{log}"
     );
     let secret = b"hunter2-hunter2";
-    for entry in fs::read_dir(stage.path().join(format!("data/logs/{id}/web1"))).unwrap() {
+    for entry in fs::read_dir(stage.path(format!("data/logs/{id}/web1"))).unwrap() {
         let bytes = fs::read(entry.unwrap().path()).unwrap();
         assert!(!bytes.windows(secret.len()).any(|window| window == secret));
     }

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tagship_tests::proxy::{Direction, Fault, Proxy};
 use tagship_tests::sshd::{Kind, free_port, make_key};
+use tagship_tests::world::Settings;
 
-use crate::stage::{Settings, Stage};
+use crate::stage::{Stage, Start as _};
 
 /// The two hosts of the group; others are those that steps name.
 const PAIR: [&str; 2] = ["web1", "web2"];
@@ -118,7 +119,7 @@ struct Played {
 
 impl Played {
     fn file(&self, name: &str) -> String {
-        let path = self.stage.path().join(name);
+        let path = self.stage.path(name);
         let read = fs::read_to_string(&path);
         read.unwrap_or_else(|error| panic!("{}: {error}; {}", path.display(), self.log()))
     }
@@ -171,27 +172,23 @@ fn beside(root: &Path) {
 }
 
 fn lines(stage: &Stage) -> Vec<String> {
-    let trace = fs::read_to_string(stage.path().join("trace")).unwrap_or_default();
+    let trace = fs::read_to_string(stage.path("trace")).unwrap_or_default();
     trace.lines().map(str::to_owned).collect()
 }
 
 fn play() -> Played {
     let port = free_port();
     let stage = settings(port).start_with(beside);
-    stage.sshd.authorize(&stage.path().join("operator_key.pub"));
+    stage.sshd().authorize(&stage.path("operator_key.pub"));
     let proxies = [1, 2].map(|host| {
         let address = SocketAddr::from(([127, 0, 1, host], port));
-        Proxy::start_at(address, stage.sshd.socket(), Fault::None)
+        Proxy::start_at(address, stage.sshd().socket(), Fault::None)
     });
     let bob = stage.person("bob", "approver");
     let id = stage.propose("qa-1", &[("index.html", "one\n")]);
     let plan = stage.api.until_state(id, "waiting")["plan"].clone();
     // The scripts beside the template now differ from the planned ones.
-    fs::write(
-        stage.path().join("templates/arguments.sh"),
-        "#!/bin/sh\nexit 7\n",
-    )
-    .unwrap();
+    fs::write(stage.path("templates/arguments.sh"), "#!/bin/sh\nexit 7\n").unwrap();
     let now: jiff::Timestamp = stage.api.task(id)["updated_at"]
         .as_str()
         .unwrap()
@@ -310,7 +307,7 @@ const ROWS: &[Row] = &[
     ),
     ("execution user: system user, port and key", |p| {
         for (host, through) in PAIR.iter().zip(&p.through) {
-            let (user, home) = (&p.stage.sshd.user, p.stage.path().join("home"));
+            let (user, home) = (&p.stage.sshd().user, p.stage.path("home"));
             assert_eq!(
                 p.file(&format!("user.{host}")),
                 format!("{user} {}\n", home.display())
@@ -393,8 +390,8 @@ const ROWS: &[Row] = &[
     }),
     ("nothing in a value was executed", |p| {
         for place in [
-            p.stage.path().to_owned(),
-            p.stage.path().join("home"),
+            p.stage.directory().to_owned(),
+            p.stage.path("home"),
             "/".into(),
         ] {
             assert!(!place.join("pwned").exists(), "{}", place.display());
@@ -514,7 +511,7 @@ fn without_local_run_no_step_runs_on_the_agents_machine() {
         .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'other'")
         .start_with(beside);
     // The template changes after the agent has looked at it.
-    let file = stage.path().join("templates/other.toml");
+    let file = stage.path("templates/other.toml");
     let text = "name = \"other\"\n[[stage]]\nname = \"s\"\nsteps = [{ run = \"true\", host = \"agent\" }]\n";
     fs::write(file, text).unwrap();
     let id = stage.propose("qa-1", &[("index.html", "one\n")]);

@@ -5,8 +5,9 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Settings, Stage, TEMPLATE};
+use crate::stage::{HOSTS, Stage, Start as _, TEMPLATE};
 use crate::tree::Tree;
 
 const SWITCH: &str = r#"
@@ -54,7 +55,7 @@ fn stage() -> Stage {
 /// Everything that another tool made, and where `current` leads.
 fn others(stage: &Stage) -> Vec<(PathBuf, Tree)> {
     let directories = HOSTS.map(|host| {
-        let (link, _) = of_host(stage.path(), host);
+        let (link, _) = of_host(stage.directory(), host);
         stage.place(host, "qa").join(link)
     });
     let trees = directories.into_iter();
@@ -89,7 +90,7 @@ fn command_rollback_restores_each_hosts_foreign_release() {
     let first = stage.release("qa-1", &[("index.html", "one\n")]);
     let before = others(&stage);
     let built = HOSTS.map(|host| releases(&stage, host));
-    fs::remove_file(stage.path().join("trace")).unwrap();
+    fs::remove_file(stage.path("trace")).unwrap();
 
     let back = [
         "rollback",
@@ -122,9 +123,9 @@ fn command_rollback_restores_each_hosts_foreign_release() {
         "nothing is built"
     );
 
-    let trace = fs::read_to_string(stage.path().join("trace")).unwrap();
+    let trace = fs::read_to_string(stage.path("trace")).unwrap();
     for host in HOSTS {
-        let (_, name) = of_host(stage.path(), host);
+        let (_, name) = of_host(stage.directory(), host);
         let place = stage.place(host, "qa").join("current");
         let directory = place.canonicalize().unwrap();
         let line = format!(
@@ -137,7 +138,7 @@ fn command_rollback_restores_each_hosts_foreign_release() {
     let live = stage.api.get("/live?project=shop&environment=qa");
     for host in HOSTS {
         let live = &live["live"][0]["hosts"][host];
-        let (link, name) = of_host(stage.path(), host);
+        let (link, name) = of_host(stage.directory(), host);
         let directory = stage.place(host, "qa").join(link);
         assert_eq!(live["release"], name, "{live}");
         assert_eq!(live["directory"], directory.to_str().unwrap(), "{live}");
@@ -151,7 +152,7 @@ fn command_rollback_restores_each_hosts_foreign_release() {
     let listed = String::from_utf8(stage.command(&["live"])).unwrap();
     let page = stage.api.page("/hosts");
     for host in HOSTS {
-        let (link, _) = of_host(stage.path(), host);
+        let (link, _) = of_host(stage.directory(), host);
         let directory = stage.place(host, "qa").join(link).display().to_string();
         let line = listed.lines().find(|line| line.contains(host)).unwrap();
         assert!(
@@ -222,7 +223,7 @@ fn api_and_page_rollback_names_releases_and_switches_all() {
     let path = "/rollback?project=shop&environment=qa";
     let page = stage.api.page(path);
     for host in HOSTS {
-        let (_, name) = of_host(stage.path(), host);
+        let (_, name) = of_host(stage.directory(), host);
         assert!(
             page.contains(&format!(
                 "on {host}: <code>{name}</code>, not made by tagship"
@@ -234,7 +235,7 @@ fn api_and_page_rollback_names_releases_and_switches_all() {
     let seen = |web1: &str| {
         let of = |host: &str| match host {
             "web1" => web1.to_owned(),
-            _ => of_host(stage.path(), host).1,
+            _ => of_host(stage.directory(), host).1,
         };
         let hosts = HOSTS.map(|host| (host.to_owned(), Value::from(of(host))));
         Value::Object(hosts.into_iter().collect()).to_string()

@@ -1,5 +1,5 @@
-//! What several test targets share: real git repositories, the hook as it is shipped, sshd, a proxy that
-//! cuts connections. It does not use tagship, so that the tests of the library do not build it twice.
+//! What several test targets share: a world of real git repositories, hosts behind an sshd and an agent's
+//! configuration, the hook as it is shipped, a proxy that cuts connections. It does not use tagship, so that the tests of the library do not build it twice.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 
@@ -10,5 +10,6 @@ pub mod hook;
 pub mod program;
 pub mod proxy;
 pub mod sshd;
+pub mod world;
 
 pub use eventually::until;

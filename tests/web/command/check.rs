@@ -3,108 +3,84 @@
 mod hosts;
 mod users;
 
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
-use tagship_tests::git::{Repository, output_of};
+use tagship_tests::git::output_of;
 use tagship_tests::hook::hook_program;
 use tagship_tests::program::script;
-use tagship_tests::sshd::{Kind, Sshd, make_key};
+use tagship_tests::sshd::{Kind, Sshd, chmod, make_key};
+use tagship_tests::world::{Settings, World};
 
 use crate::command::program::{Said, Test};
 
-/// A git server, a host, and a configuration that fits them.
-pub(crate) struct World {
-    test: Test,
-    sshd: Sshd,
-    pub(crate) repository: Repository,
-    /// More lines of `[ssh]`.
-    ssh: String,
-    template: &'static str,
-    /// More tables.
-    pub(crate) more: String,
+/// A world and the programs that `tagship check` finds in it.
+pub(crate) struct Checked {
+    world: World,
     /// In front of where programs are found.
     programs: Option<PathBuf>,
 }
 
-impl World {
+impl Deref for Checked {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl DerefMut for Checked {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+}
+
+/// One host, and one rule, which names this template.
+fn settings(template: &str) -> Settings {
+    let keys = "deploy_to = '{DIR}/srv/shop'\n--\nschedule = 'ready'";
+    Settings::default()
+        .agent("listen = '127.0.0.1:0'")
+        .ssh("connect_timeout = '5s'")
+        .with_sshd()
+        .environment("qa", "qa-*", &format!("{keys}\ntemplate = '{template}'"))
+}
+
+impl Checked {
     fn new() -> Self {
-        let test = Test::new();
-        let sshd = Sshd::settings().start();
-        sshd.known_hosts(&[]);
-        let repository = Repository::bare(test.path("shop.git"));
         Self {
-            test,
-            sshd,
-            repository,
-            ssh: String::new(),
-            template: "git-release",
-            more: String::new(),
+            world: settings("git-release").build(),
             programs: None,
         }
     }
 
     /// The same, with the hook in place.
     pub(crate) fn installed() -> Self {
-        let world = Self::new();
-        let hook = hook_program().display().to_string();
-        let said = world.run(&["install", "--project", "shop", "--hook", &hook]);
-        assert_eq!(said.status, Some(0), "{said}");
-        world
+        let checked = Self::new();
+        checked.install();
+        checked
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.test.path(name)
+    #[track_caller]
+    fn install(&self) {
+        let hook = hook_program().display().to_string();
+        let said = self.run(&["install", "--project", "shop", "--hook", &hook]);
+        assert_eq!(said.status, Some(0), "{said}");
+    }
+
+    /// The same, with another sshd for the host.
+    fn served_by(mut self, sshd: Sshd) -> Self {
+        self.world.serve(sshd);
+        self
     }
 
     pub(crate) fn deploy_to(&self) -> PathBuf {
         self.path("srv/shop")
     }
 
-    fn configuration(&self) -> String {
-        let Self {
-            sshd,
-            ssh,
-            template,
-            more,
-            ..
-        } = self;
-        let dir = self.test.directory().display();
-        let (user, port) = (&sshd.user, sshd.port);
-        let identity = sshd.identity().display().to_string();
-        let known_hosts = sshd.directory().join("known_hosts").display().to_string();
-        format!(
-            r#"
-[agent]
-listen = "127.0.0.1:0"
-data_dir = "{dir}/data"
-spool_dir = "{dir}/spool"
-templates_dir = "{dir}/templates"
-[ssh]
-user = "{user}"
-identity = "{identity}"
-known_hosts = "{known_hosts}"
-connect_timeout = "5s"
-{ssh}
-[hosts.web1]
-address = "127.0.0.1"
-port = {port}
-[groups]
-web = ["web1"]
-[[projects]]
-name = "shop"
-repository = "{dir}/shop.git"
-environments.qa = {{ group = "web", deploy_to = "{dir}/srv/shop" }}
-rules = [{{ pattern = "qa-*", environment = "qa", schedule = "ready", template = "{template}" }}]
-{more}
-"#
-        )
-    }
-
     pub(crate) fn run(&self, arguments: &[&str]) -> Said {
-        std::fs::write(self.path("config.toml"), self.configuration()).unwrap();
-        let config = self.path("config.toml").display().to_string();
+        let config = self.configure().display().to_string();
         let mut path = std::env::var("PATH").unwrap();
         if let Some(programs) = &self.programs {
             path = format!("{}:{path}", programs.display());
@@ -130,7 +106,7 @@ rules = [{{ pattern = "qa-*", environment = "qa", schedule = "ready", template =
         let open = |path: &std::path::Path, mode| {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
         };
-        open(self.test.directory(), 0o755);
+        open(self.directory(), 0o755);
         open(&file, 0o644);
         self.programs = Some(programs);
     }
@@ -140,6 +116,7 @@ rules = [{{ pattern = "qa-*", environment = "qa", schedule = "ready", template =
     }
 
     /// Checks, and finds exactly one failure that names all of `words`.
+    #[track_caller]
     fn fails_by(&self, words: &[&str]) {
         let said = self.check();
         let failures: Vec<&str> = said
@@ -158,7 +135,7 @@ rules = [{{ pattern = "qa-*", environment = "qa", schedule = "ready", template =
 
 #[test]
 fn healthy_setup_has_no_failure() {
-    let world = World::installed();
+    let world = Checked::installed();
     let said = world.check();
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""), "{said}");
     assert!(
@@ -185,7 +162,7 @@ fn healthy_setup_has_no_failure() {
 
 #[test]
 fn hooks_path_of_the_git_user_is_found_through_an_include() {
-    let mut world = World::installed();
+    let mut world = Checked::installed();
     let (hooks, more) = (world.path("hooks-of-all"), world.path("more"));
     std::fs::write(&more, format!("[core]\nhooksPath = {}\n", hooks.display())).unwrap();
     let include = format!("[include]\npath = {}\n", more.display());
@@ -202,7 +179,7 @@ fn hooks_path_of_the_git_user_is_found_through_an_include() {
 
 #[test]
 fn unreadable_git_configuration_is_a_failure() {
-    let mut world = World::installed();
+    let mut world = Checked::installed();
     world.git_configuration("[core\n");
     let said = world.check();
     let line = "-    project shop: git does not say what core.hooksPath is: ";
@@ -211,7 +188,7 @@ fn unreadable_git_configuration_is_a_failure() {
 
 #[test]
 fn programs_get_findings_as_json() {
-    let world = World::installed();
+    let world = Checked::installed();
     std::fs::create_dir_all(world.deploy_to().join("current")).unwrap();
     let said = world.run(&["check", "--json"]);
     assert_eq!(said.status, Some(1), "{said}");
@@ -230,40 +207,40 @@ fn programs_get_findings_as_json() {
 
 #[test]
 fn a_host_that_does_not_answer() {
-    let mut world = World::installed();
-    world.sshd.port = tagship_tests::sshd::free_port();
+    let mut world = Checked::installed();
+    world.misplace_sshd();
     world.fails_by(&["host web1: cannot reach web1", "check that the host is up"]);
 }
 
 #[test]
 fn a_host_whose_key_is_not_known() {
-    let world = World::installed();
-    std::fs::write(world.sshd.directory().join("known_hosts"), "").unwrap();
+    let world = Checked::installed();
+    std::fs::write(world.path("known_hosts"), "").unwrap();
     world.fails_by(&["host web1", "is not known", "tagship hosts enroll web1"]);
 }
 
 #[test]
 fn a_host_whose_key_has_changed() {
-    let world = World::installed();
+    let world = Checked::installed();
     make_key(&world.path("other"), Kind::Ed25519, "");
     let other = std::fs::read_to_string(world.path("other.pub")).unwrap();
-    let line = format!("[127.0.0.1]:{} {other}", world.sshd.port);
-    std::fs::write(world.sshd.directory().join("known_hosts"), line).unwrap();
-    world.fails_by(&["host web1", "has CHANGED", &world.sshd.fingerprint()]);
+    let line = format!("[127.0.0.1]:{} {other}", world.sshd().port);
+    std::fs::write(world.path("known_hosts"), line).unwrap();
+    world.fails_by(&["host web1", "has CHANGED", &world.sshd().fingerprint()]);
 }
 
 #[test]
 fn missing_key_finding_shows_the_command_to_create_it() {
-    let mut world = World::installed();
-    world.more = "[git]\nidentity = \"no-key\"\n".to_owned();
-    std::fs::remove_file(world.sshd.identity()).unwrap();
+    let mut world = Checked::installed();
+    world.settings.tables = "[git]\nidentity = \"no-key\"\n".to_owned();
+    std::fs::remove_file(world.path("key")).unwrap();
     world.fails_by(&[
         "host web1: ",
         "there is no key ",
         "ssh-keygen -q -t ed25519 -N '' -f ",
     ]);
     // Only an address that is reached over ssh takes git's key; one that can't be reached says so.
-    let repository = &world.repository.path;
+    let repository = &world.repo().path;
     std::fs::rename(repository, world.path("away.git")).unwrap();
     let said = world.check();
     let line = said
@@ -276,7 +253,7 @@ fn missing_key_finding_shows_the_command_to_create_it() {
         "{said}"
     );
     // The remedy works although the directory is missing.
-    world.more = "[git]\nidentity = \"no/key\"\n".to_owned();
+    world.settings.tables = "[git]\nidentity = \"no/key\"\n".to_owned();
     let key = world.path("no/key");
     let directory = key.parent().unwrap().display();
     let remedy = format!(
@@ -305,15 +282,15 @@ fn rsync_that_cannot_be_reached_through_the_login_is_found() {
 
 #[test]
 fn a_host_that_refuses_the_key() {
-    let world = World::installed();
-    std::fs::write(world.sshd.directory().join("authorized_keys"), "").unwrap();
+    let world = Checked::installed();
+    std::fs::write(world.sshd().directory().join("authorized_keys"), "").unwrap();
     world.fails_by(&["host web1", "refused the key", "authorized_keys"]);
 }
 
 /// A host on which only these programs of the system are found, and these scripts.
-fn with_programs(leave_out: &[&str], own: &[(&str, &str)]) -> World {
-    let test = Test::new();
-    let bin = test.path("bin");
+fn with_programs(leave_out: &[&str], own: &[(&str, &str)]) -> Checked {
+    let checked = Checked::new();
+    let bin = checked.path("bin");
     std::fs::create_dir(&bin).unwrap();
     for name in PROGRAMS.iter().filter(|name| !leave_out.contains(name)) {
         let real = ["/usr/bin", "/bin", "/usr/local/bin"]
@@ -329,21 +306,9 @@ fn with_programs(leave_out: &[&str], own: &[(&str, &str)]) -> World {
     let sshd = Sshd::settings()
         .line(&format!("SetEnv PATH={}", bin.display()))
         .start();
-    sshd.known_hosts(&[]);
-    let repository = Repository::bare(test.path("shop.git"));
-    let world = World {
-        test,
-        sshd,
-        repository,
-        ssh: String::new(),
-        template: "git-release",
-        more: String::new(),
-        programs: None,
-    };
-    let hook = hook_program().display().to_string();
-    let said = world.run(&["install", "--project", "shop", "--hook", &hook]);
-    assert_eq!(said.status, Some(0), "{said}");
-    world
+    let checked = checked.served_by(sshd);
+    checked.install();
+    checked
 }
 
 const PROGRAMS: [&str; 22] = [
@@ -398,19 +363,14 @@ fn a_host_with_an_old_rsync() {
 
 #[test]
 fn a_host_whose_login_runs_no_shell() {
-    let test = World::installed();
     let forced = Sshd::settings().line("ForceCommand echo no").start();
-    forced.known_hosts(&[]);
-    let world = World {
-        sshd: forced,
-        ..test
-    };
+    let world = Checked::installed().served_by(forced);
     world.fails_by(&["host web1", "ran no shell script", "ForceCommand"]);
 }
 
 #[test]
 fn a_real_directory_where_the_link_should_be() {
-    let world = World::installed();
+    let world = Checked::installed();
     std::fs::create_dir_all(world.deploy_to().join("current")).unwrap();
     world.fails_by(&[
         "host web1",
@@ -421,7 +381,7 @@ fn a_real_directory_where_the_link_should_be() {
 
 #[test]
 fn a_dangling_current_link() {
-    let world = World::installed();
+    let world = Checked::installed();
     std::fs::create_dir_all(world.deploy_to()).unwrap();
     std::os::unix::fs::symlink("releases/gone", world.deploy_to().join("current")).unwrap();
     world.fails_by(&["host web1", "leads to what is not there"]);
@@ -429,29 +389,23 @@ fn a_dangling_current_link() {
 
 #[test]
 fn a_file_where_the_directory_should_be() {
-    let world = World::installed();
+    let world = Checked::installed();
     std::fs::write(world.path("srv"), "").unwrap();
     world.fails_by(&["host web1", "srv is no directory"]);
 }
 
 #[test]
 fn a_target_that_the_login_user_cannot_write() {
-    let mut world = World::installed();
+    let mut world = Checked::installed();
     let above = world.path("srv");
     std::fs::create_dir(&above).unwrap();
     std::fs::set_permissions(&above, std::fs::Permissions::from_mode(0o555)).unwrap();
     if rustix::process::geteuid().is_root() {
         // Everything is writable for root: on the host we switch to the user `nobody`.
         let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups sh -s";
-        world.sshd = Sshd::settings()
-            .line(&format!("ForceCommand {nobody}"))
-            .start();
-        world.sshd.known_hosts(&[]);
-        std::fs::set_permissions(
-            world.test.directory(),
-            std::fs::Permissions::from_mode(0o755),
-        )
-        .unwrap();
+        let sshd = Sshd::settings().line(&format!("ForceCommand {nobody}"));
+        world = world.served_by(sshd.start());
+        chmod(world.directory(), 0o755);
     }
     world.fails_by(&[
         "host web1: ",
@@ -461,9 +415,9 @@ fn a_target_that_the_login_user_cannot_write() {
 
 #[test]
 fn a_repository_that_cannot_be_fetched() {
-    let world = World::installed();
+    let world = Checked::installed();
     let away = world.path("away.git");
-    std::fs::rename(&world.repository.path, &away).unwrap();
+    std::fs::rename(&world.repo().path, &away).unwrap();
     let said = world.check();
     assert!(said.stdout.contains("FAIL project shop: "), "{said}");
     assert!(said.stdout.contains("shop.git: git ls-remote"), "{said}");
@@ -473,7 +427,7 @@ fn a_repository_that_cannot_be_fetched() {
 
 #[test]
 fn a_hook_that_is_missing() {
-    let world = World::new();
+    let world = Checked::new();
     // The rules are there, the hook is not.
     let hook = hook_program().display().to_string();
     world.run(&["install", "--project", "shop", "--hook", &hook]);
@@ -490,16 +444,16 @@ fn a_hook_that_is_missing() {
 
 #[test]
 fn a_hook_that_is_not_executable() {
-    let world = World::installed();
-    let program = world.repository.path.join("hooks/update.tagship");
+    let world = Checked::installed();
+    let program = world.repo().path.join("hooks/update.tagship");
     std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o644)).unwrap();
     world.fails_by(&["project shop", "is not executable"]);
 }
 
 #[test]
 fn a_hook_of_another_version() {
-    let world = World::installed();
-    let program = world.repository.path.join("hooks/update.tagship");
+    let world = Checked::installed();
+    let program = world.repo().path.join("hooks/update.tagship");
     std::fs::remove_file(&program).unwrap();
     let old = "#!/bin/sh\n[ \"$1\" != --version ] || echo 'tagship-hook 0.0.1'\n";
     script(&program, old);
@@ -508,7 +462,7 @@ fn a_hook_of_another_version() {
 
 #[test]
 fn a_template_that_does_not_parse() {
-    let world = World::installed();
+    let world = Checked::installed();
     std::fs::create_dir(world.path("templates")).unwrap();
     let text = "name = \"own\"\n[[stage]]\nname = \"x\"\nstep = []\n";
     std::fs::write(world.path("templates/own.toml"), text).unwrap();
@@ -520,10 +474,8 @@ fn a_template_that_does_not_parse() {
 
 #[test]
 fn a_missing_template() {
-    let world = World {
-        template: "git-relaese",
-        ..World::installed()
-    };
+    let mut world = Checked::installed();
+    world.settings = settings("git-relaese");
     let said = world.check();
     assert!(
         said.stdout.contains("did you mean `git-release`?"),
@@ -534,7 +486,7 @@ fn a_missing_template() {
 
 #[test]
 fn a_spool_that_is_missing() {
-    let world = World::installed();
+    let world = Checked::installed();
     std::fs::remove_dir_all(world.path("spool")).unwrap();
     let said = world.check();
     assert!(said.stdout.contains("FAIL agent: the spool "), "{said}");
@@ -549,7 +501,7 @@ fn a_spool_that_is_missing() {
 
 #[test]
 fn a_spool_that_others_may_read() {
-    let world = World::installed();
+    let world = Checked::installed();
     let spool = world.path("spool");
     std::fs::set_permissions(spool, std::fs::Permissions::from_mode(0o777)).unwrap();
     world.fails_by(&[
@@ -561,8 +513,8 @@ fn a_spool_that_others_may_read() {
 
 #[test]
 fn rules_that_the_agent_has_not_published() {
-    let mut world = World::installed();
-    world.template = "other";
+    let mut world = Checked::installed();
+    world.settings = settings("other");
     let said = world.check();
     assert!(
         said.stdout.contains("older than the configuration"),
@@ -573,7 +525,7 @@ fn rules_that_the_agent_has_not_published() {
 
 #[test]
 fn single_project_is_checked_alone() {
-    let world = World::installed();
+    let world = Checked::installed();
     let said = world.run(&["check", "--project", "shoe"]);
     assert_eq!(
         said.stderr,

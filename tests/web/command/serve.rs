@@ -4,9 +4,8 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
-use tagship_tests::git::WorkTree;
 
-use crate::command::check::World;
+use crate::command::check::Checked;
 use crate::command::program::Test;
 
 /// A running agent; ended when it is dropped.
@@ -137,8 +136,8 @@ fn only_serve_uses_the_local_configuration() {
 
 #[test]
 fn pushed_tag_is_released_and_shown_by_the_cli() {
-    let mut world = World::installed();
-    let work = WorkTree::clone(&world.repository, world.path("work"));
+    let mut world = Checked::installed();
+    let work = world.tree();
     let commit = work.commit_files("first", &[("index.html", "shop")]);
     let config = world.path("config.toml").display().to_string();
     let serving = Test::new().arguments(["--config", &config]);
@@ -178,7 +177,7 @@ fn pushed_tag_is_released_and_shown_by_the_cli() {
     );
 
     // The agent reads the configuration only when it starts.
-    world.more = r#"
+    world.settings.tables = r#"
 [[projects]]
 name = "docs"
 repository = "/srv/git/docs.git"

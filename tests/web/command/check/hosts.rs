@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tagship_tests::sshd::Sshd;
 
-use super::World;
+use super::Checked;
 
 /// One prints fast, one slowly, and one starts a shell that never runs the script.
 #[test]
@@ -17,21 +17,16 @@ fn login_that_never_comes_to_the_script_is_named_soon() {
             "no command ran within 30 s",
         ),
     ] {
-        let test = World::installed();
         let forced = Sshd::settings().line(&format!("ForceCommand {login}"));
         let forced = forced.start();
-        forced.known_hosts(&[]);
-        let world = World {
-            sshd: forced,
-            ..test
-        };
+        let world = Checked::installed().served_by(forced);
         world.fails_by(&["host web1", words, "startup file"]);
     }
 }
 
 #[test]
 fn releases_on_another_file_system_are_found() {
-    let world = World::installed();
+    let world = Checked::installed();
     std::fs::create_dir_all(world.deploy_to()).unwrap();
     let other = tempfile::tempdir_in("/dev/shm").unwrap();
     let device = |path: &Path| path.metadata().unwrap().dev();

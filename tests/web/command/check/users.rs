@@ -3,18 +3,18 @@
 use super::*;
 
 /// A world whose template has a step of an execution user, who has a key of their own.
-fn with_operator(port: Option<u16>) -> World {
-    let mut world = World::installed();
+fn with_operator(port: Option<u16>) -> Checked {
+    let mut world = Checked::installed();
     make_key(&world.path("operator_key"), Kind::Ed25519, "");
-    world.sshd.authorize(&world.path("operator_key.pub"));
+    world.sshd().authorize(&world.path("operator_key.pub"));
     std::fs::create_dir(world.path("templates")).unwrap();
     let text = "name = \"restart\"\n[[stage]]\nname = \"all\"\nhosts = \"web\"\n\
                 steps = [{ run = \"true\", user = \"operator\" }]\n";
     std::fs::write(world.path("templates/restart.toml"), text).unwrap();
     let port = port.map(|port| format!("port = {port}\n"));
-    world.more = format!(
+    world.settings.tables = format!(
         "[execution_users.operator]\nuser = '{}'\nidentity = '{}'\n{}",
-        world.sshd.user,
+        world.sshd().user,
         world.path("operator_key").display(),
         port.unwrap_or_default(),
     );
@@ -78,9 +78,8 @@ fn an_execution_user_without_a_home() {
     let sshd = Sshd::settings()
         .line(&format!("SetEnv HOME={}", file.display()))
         .start();
-    sshd.known_hosts(&[]);
     sshd.authorize(&world.path("operator_key.pub"));
-    let world = World { sshd, ..world };
+    let world = world.served_by(sshd);
     world.fails_by(&[
         "host web1: execution user operator: tasks are kept in the home directory ",
         "a-file, which cannot be written; make it",
