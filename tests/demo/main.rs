@@ -67,6 +67,7 @@ impl Place {
     }
 
     /// Nothing runs or listens any more, and all written files are below `var/`.
+    #[track_caller]
     fn assert_clean(&self, said: &str) {
         assert_eq!(children(), Vec::<String>::new());
         for address in addresses(said) {

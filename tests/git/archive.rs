@@ -177,6 +177,7 @@ async fn every_release_of_a_long_chain_equals_git_archive() {
 }
 
 /// Unchanged files keep their time; changed ones are newer than everything before.
+#[track_caller]
 fn assert_only_changes_are_newer(next: &Manifest, live: &Manifest) {
     let newest = live.newest_s().unwrap();
     for entry in next.entries() {

@@ -38,6 +38,7 @@ impl Mirrored {
     }
 
     /// Tags `target` and pushes the tag; returns the object of the ref.
+    #[track_caller]
     pub(crate) fn release(&self, tag: &str, target: &str) -> String {
         self.tree().tag(tag, target);
         assert!(self.tree().push_tag(tag).success);
@@ -60,6 +61,8 @@ impl Mirrored {
         self.land(tag, &commit, task).await.unwrap();
         commit
     }
+
+    #[track_caller]
 
     pub(crate) fn describe(&self, tag: &str, object: &str, live: &[&str]) -> Description {
         self.try_describe(tag, object, live).unwrap()

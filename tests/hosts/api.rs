@@ -72,6 +72,7 @@ impl Api {
     }
 
     /// `GET /api/v1…`, which must succeed.
+    #[track_caller]
     pub(crate) fn get(&self, path: &str) -> Value {
         self.runtime.block_on(self.read(path))
     }
@@ -84,6 +85,7 @@ impl Api {
     }
 
     /// `POST /api/v1…`, which must succeed.
+    #[track_caller]
     pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
         let (status, value) = self.try_post(path, body);
         assert!(
@@ -102,6 +104,7 @@ impl Api {
     }
 
     /// A page as its reader gets it.
+    #[track_caller]
     pub(crate) fn page(&self, path: &str) -> String {
         let request = self.request(reqwest::Method::GET, path);
         let (status, page) = self.runtime.block_on(Self::answer(request));
@@ -110,6 +113,7 @@ impl Api {
     }
 
     /// The resource at an address, as text.
+    #[track_caller]
     pub(crate) fn text(&self, path: &str) -> String {
         let request = self.request(reqwest::Method::GET, path);
         let (status, text) = self.runtime.block_on(async {
@@ -177,6 +181,7 @@ impl Api {
     }
 
     /// Waits until there is a task with this number.
+    #[track_caller]
     pub(crate) fn until_task(&self, id: u64) {
         self.wait("/events", &format!("task {id}"), async |api: &Self| {
             let list = api.read(&format!("/tasks?limit=1&before={}", id + 1)).await;
@@ -205,6 +210,7 @@ impl Api {
     }
 
     /// Waits until a task is in this state; it must not settle in another.
+    #[track_caller]
     pub(crate) fn until_state(&self, id: u64, state: &str) -> Value {
         let task = self.until_state_or_rest(id, state);
         assert_eq!(task["state"], state, "{}: {}", task["detail"], self.log(id));
@@ -259,6 +265,8 @@ impl Api {
         let plan = self.task(id)["plan"].clone();
         self.try_post(&format!("/tasks/{id}/approve"), &json!({ "plan": plan }))
     }
+
+    #[track_caller]
 
     pub(crate) fn retry(&self, id: u64) -> Value {
         self.post(&format!("/tasks/{id}/retry"), &json!({}))

@@ -111,6 +111,7 @@ impl Start for Settings {
 
 impl Stage {
     /// The command line, asked as the agent's own user: what it printed.
+    #[track_caller]
     pub(crate) fn command(&self, arguments: &[&str]) -> Vec<u8> {
         let asked = tagship(self.directory())
             .args(arguments)
@@ -122,6 +123,8 @@ impl Stage {
         assert!(asked.status.success(), "{arguments:?}: {told}");
         asked.stdout
     }
+
+    #[track_caller]
 
     fn install(&self, project: &str) {
         let installed = tagship(self.directory())
@@ -213,12 +216,14 @@ impl Stage {
     }
 
     /// Pushes a tag, which the hook must take.
+    #[track_caller]
     pub(crate) fn push(&self, tag: impl AsRef<OsStr>) {
         let pushed = self.tree().push_tag(tag);
         assert!(pushed.success, "{}", pushed.text);
     }
 
     /// Commits, tags and pushes, and waits for the task.
+    #[track_caller]
     pub(crate) fn propose(&self, tag: &str, files: &[(&str, &str)]) -> u64 {
         self.commit(tag, files);
         self.push(tag);
@@ -226,6 +231,7 @@ impl Stage {
     }
 
     /// The same, and waits until the release is live.
+    #[track_caller]
     pub(crate) fn release(&self, tag: &str, files: &[(&str, &str)]) -> Value {
         let id = self.propose(tag, files);
         self.api.until_state(id, "succeeded")
@@ -248,11 +254,14 @@ impl Stage {
 
     /// The tree that is live on each of these hosts is that of the tag, to the last bit, and nothing
     /// half-written exists there.
+    #[track_caller]
     pub(crate) fn assert_live(&self, hosts: &[&str], environment: &str, tag: &str) {
         let revision = tag_ref(tag).into_string().unwrap();
         let wanted = Tree::archived(self.repo(), &revision);
         self.assert_tree(hosts, environment, &wanted);
     }
+
+    #[track_caller]
 
     pub(crate) fn assert_tree(&self, hosts: &[&str], environment: &str, wanted: &Tree) {
         for host in hosts {

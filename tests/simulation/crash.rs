@@ -55,6 +55,8 @@ fn effects_of_a_release() -> usize {
     second_release(&[]).fate.count() - first_release().fate.count()
 }
 
+#[track_caller]
+
 fn holds(sim: &Sim, blows: &[(usize, Blow)]) {
     let trace = || sim.fate.trace(first_release().fate.count());
     let task = sim.task(2);

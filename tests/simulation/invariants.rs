@@ -21,6 +21,7 @@ use crate::immediate::at_once;
 use crate::witness::{index_of, is_settled};
 
 /// All promises that can be read off a world at rest.
+#[track_caller]
 pub(crate) fn promises_hold(sim: &Sim) {
     let store = sim.store();
     let trace = || sim.fate.trace(0);
@@ -51,6 +52,7 @@ fn of<'t>(environment: &str, tasks: &'t [Arc<Task>]) -> Vec<&'t Task> {
 }
 
 /// What every task of the store promises for itself; returns them.
+#[track_caller]
 fn each_holds(sim: &Sim, store: &Store, trace: &impl Fn() -> String) -> Vec<Arc<Task>> {
     let heads = at_once(store.list(&Filter::default(), None, usize::MAX)).unwrap();
     let ids: Vec<u64> = heads.iter().map(|head| head.id).collect();

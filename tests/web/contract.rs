@@ -16,6 +16,7 @@ pub(crate) static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../src/server/openapi.json")).unwrap());
 
 /// Holds an answer against what is said of its address; other tests hand over all that they get.
+#[track_caller]
 pub(crate) fn keeps(method: &str, path: &str, status: StatusCode, answer: &Value) {
     let path = path.split('?').next().unwrap();
     let Some((described, operation)) = operation(method, path) else {

@@ -192,6 +192,7 @@ impl World {
 
     /// Whatever was killed, and whenever: `current` names one complete release of a commit that
     /// was pushed and approved.
+    #[track_caller]
     pub(crate) fn disks_are_whole(&mut self) {
         for environment in ["qa", "production"] {
             for host in HOSTS {
@@ -225,6 +226,7 @@ impl World {
     }
 
     /// Waits until every task is what it must come to, and looks at everything that was promised.
+    #[track_caller]
     pub(crate) fn comes_to_rest(&mut self) {
         for push in &self.pushes {
             let ids = self.stage.api.tasks_of(&push.tag, 1);
@@ -244,6 +246,8 @@ impl World {
         assert_eq!(self.spool(), [""; 0], "records left in the spool");
     }
 
+    #[track_caller]
+
     fn history_has_grown(&mut self, tasks: &[Value]) {
         for task in tasks {
             let id = task["id"].as_u64().unwrap();
@@ -258,6 +262,7 @@ impl World {
     }
 
     /// Every host serves the newest push that was to succeed.
+    #[track_caller]
     fn hosts_agree(&self) {
         for environment in ["qa", "production"] {
             let pushes = self.pushes.iter().rev();
@@ -279,6 +284,7 @@ impl World {
     }
 
     /// No program was started twice, and those of a release that succeeded were started everywhere.
+    #[track_caller]
     fn programs_ran_once(&self) {
         for host in HOSTS {
             let path = self.stage.path(format!("counted.{host}"));
@@ -326,6 +332,7 @@ impl World {
     }
 
     /// Without an agent, nothing that any of them started is left.
+    #[track_caller]
     pub(crate) fn leaves_nothing(self) {
         let root = self.stage.directory();
         let gone = until(|| processes_of(root).is_empty());

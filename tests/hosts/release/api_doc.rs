@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tagship_tests::assert_text_eq;
 
 use crate::stage::{Start as _, usual};
 
@@ -48,6 +49,8 @@ fn shows(shown: &Value, real: &Value) -> bool {
         _ => shown == real,
     }
 }
+
+#[track_caller]
 
 fn run(shell: &str, home: &Path, variables: &[(&str, &str)]) -> String {
     let output = Command::new("sh")
@@ -97,7 +100,7 @@ fn every_api_page_example_answers_as_shown() {
                     "{shell}\nshown: {shown:#}\nreal: {real:#}"
                 );
             }
-            Some((_, shown)) => assert_eq!(printed, shown, "{shell}"),
+            Some((_, shown)) => assert_text_eq(&printed, shown, shell),
             None => assert!(!printed.is_empty(), "{shell}"),
         }
     }

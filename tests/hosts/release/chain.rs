@@ -179,6 +179,7 @@ fn listing(repository: &Repository, tag: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
 }
 
 /// What did not change between two tags is the same file on the disk; how many those are.
+#[track_caller]
 fn assert_linked(stage: &Stage, host: &str, former: (&str, &Path), latter: &str) -> usize {
     let place = stage.place(host, "qa");
     let (old, new) = (place.join(former.1), place.join("current/"));

@@ -15,6 +15,7 @@ use crate::agent::tagship;
 use crate::stage::{HOSTS, Stage, Start as _, usual};
 
 /// `tagship COMMAND …`, which must succeed; what it prints.
+#[track_caller]
 fn run(stage: &Stage, arguments: &[&str]) -> String {
     let (good, told) = try_run(stage, arguments);
     assert!(good, "tagship {arguments:?}: {told}");

@@ -64,6 +64,8 @@ fn others(stage: &Stage) -> Vec<(PathBuf, Tree)> {
         .collect()
 }
 
+#[track_caller]
+
 fn assert_others_live(stage: &Stage) {
     for host in HOSTS {
         let live = stage.place(host, "qa").join("current/index.html");

@@ -46,6 +46,8 @@ fn make_tree(root: &Path) {
     std::os::unix::fs::symlink("large", root.join("link")).unwrap();
 }
 
+#[track_caller]
+
 fn assert_same(left: &Path, right: &Path) {
     let output = Command::new("diff")
         .arg("-r")

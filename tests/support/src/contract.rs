@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 /// Panics unless the task, as `/api/v1/tasks/ID` gives it, has every field that programs may rely on.
+#[track_caller]
 pub fn assert_task(task: &Value) {
     for field in [
         "id",

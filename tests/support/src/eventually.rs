@@ -8,8 +8,12 @@
 use std::time::{Duration, Instant};
 
 /// Looks until `found` finds something; panics after twenty seconds.
+#[track_caller]
 pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    look(&mut found).unwrap_or_else(|| panic!("in vain: {what}"))
+    match look(&mut found) {
+        Some(found) => found,
+        None => panic!("never came: {what}"),
+    }
 }
 
 /// Whether something comes to hold within twenty seconds.

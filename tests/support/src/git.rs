@@ -33,6 +33,7 @@ pub fn scrub(command: &mut Command) {
 }
 
 /// Runs a command that must succeed; what it printed on stdout, without the last newline, as bytes.
+#[track_caller]
 pub fn output_of(command: &mut Command) -> Vec<u8> {
     let output = command.output().expect("git can be started");
     assert!(
@@ -85,6 +86,7 @@ impl Repository {
     }
 
     /// Returns the object of a full ref name, by `git show-ref`; `None` if it does not exist.
+    #[track_caller]
     pub fn resolve(&self, reference: impl AsRef<OsStr>) -> Option<String> {
         let output = self
             .git()
@@ -164,6 +166,7 @@ impl WorkTree {
     }
 
     /// Writes files (path, content), commits everything that differs, and gives the commit's id.
+    #[track_caller]
     pub fn commit_files(&self, message: &str, files: &[(&str, &str)]) -> String {
         for (name, content) in files {
             let path = self.path.join(name);
@@ -181,6 +184,7 @@ impl WorkTree {
     }
 
     /// The id of whatever `revision` names.
+    #[track_caller]
     pub fn resolve(&self, revision: &str) -> String {
         let bytes = output_of(
             self.git()

@@ -10,6 +10,8 @@ pub mod hook;
 pub mod program;
 pub mod proxy;
 pub mod sshd;
+pub mod text;
 pub mod world;
 
 pub use eventually::until;
+pub use text::assert_text_eq;

@@ -14,6 +14,7 @@ use crate::until;
 
 /// What is peculiar to one server.
 #[derive(Clone, Default)]
+#[must_use]
 pub struct Settings {
     hosts: u8,
     rsa_host_key: Option<()>,

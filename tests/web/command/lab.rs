@@ -124,9 +124,11 @@ pub(crate) fn said(test: Test) -> Said {
     tokio::task::block_in_place(|| test.said())
 }
 
-/// Compares it, and lets the server work meanwhile.
+/// Runs it, lets the server work meanwhile, and compares it.
+#[track_caller]
 pub(crate) fn holds(test: Test) {
-    tokio::task::block_in_place(|| test.run());
+    let output = tokio::task::block_in_place(|| test.output());
+    test.compare(&Said::of(&output));
 }
 
 /// Starts it; what it prints is to be read.

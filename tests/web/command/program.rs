@@ -4,8 +4,11 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use tagship_tests::assert_text_eq;
+
 /// One run. Standard output, standard error and exit code are compared whole; `{dir}` in what is
 /// expected is the test's directory.
+#[must_use]
 pub(crate) struct Test {
     directory: tempfile::TempDir,
     arguments: Vec<String>,
@@ -92,20 +95,23 @@ impl Test {
     }
 
     /// Runs it and compares all three.
+    #[track_caller]
     pub(crate) fn run(self) {
-        let output = self.output();
+        self.compare(&Said::of(&self.output()));
+    }
+
+    /// Compares what it said with what it must say.
+    #[track_caller]
+    pub(crate) fn compare(&self, said: &Said) {
         let told = |text: &str| text.replace("{dir}", &self.directory().display().to_string());
-        let said = Said::of(&output);
         let expected = Said {
             stdout: told(&self.stdout),
             stderr: told(&self.stderr),
             status: Some(self.status),
         };
-        assert!(
-            said == expected,
-            "tagship {:?}\n--- said\n{said}\n--- must say\n{expected}",
-            self.arguments
-        );
+        let what = format!("tagship {:?}", self.arguments);
+        assert_text_eq(&said.to_string(), &expected.to_string(), &what);
+        assert_eq!(*said, expected, "{what}");
     }
 
     /// Runs it and gives what it said, to be looked at.
@@ -113,7 +119,7 @@ impl Test {
         Said::of(&self.output())
     }
 
-    fn output(&self) -> Output {
+    pub(crate) fn output(&self) -> Output {
         let mut child = self
             .command()
             .stdin(Stdio::piped())
@@ -150,7 +156,7 @@ pub(crate) struct Said {
 }
 
 impl Said {
-    fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),

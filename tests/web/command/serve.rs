@@ -190,6 +190,7 @@ environments.qa = { group = "web", deploy_to = "/srv/docs" }
 }
 
 /// Starts an agent that must refuse to, with one message.
+#[track_caller]
 fn refused(test: &Test) -> String {
     let output = test
         .command()
@@ -205,6 +206,8 @@ fn refused(test: &Test) -> String {
     };
     line.strip_prefix("error: ").unwrap().to_owned()
 }
+
+#[track_caller]
 
 fn names(said: &str, words: &[&str]) {
     for word in words {
