@@ -8,7 +8,7 @@ use std::time::Duration;
 use tagship::base::crash::{LABELS, VARIABLE};
 
 use crate::chance::Chance;
-use crate::chaos::promises::{Fate, World, seed};
+use crate::chaos::promises::{Chaos, Fate, seed};
 
 /// No effect may be longer in coming.
 const REACHED_WITHIN: Duration = Duration::from_secs(60);
@@ -21,52 +21,52 @@ struct Moment {
 }
 
 impl Moment {
-    fn arm(&self, world: &mut World) {
+    fn arm(&self, chaos: &mut Chaos) {
         let text = format!("{}:{}:{}", self.label, self.side, self.count);
-        world.stage.variables(vec![(VARIABLE, text)]);
+        chaos.stage.variables(vec![(VARIABLE, text)]);
     }
 
     /// Does what makes the agent come to this moment.
-    fn provoke(&self, world: &mut World) {
+    fn provoke(&self, chaos: &mut Chaos) {
         match self.label {
             "host.kill" => {
-                let tag = world.push(Fate::Stopped, &["slow"]);
-                let id = world.stage.api.task_of(&tag);
+                let tag = chaos.push(Fate::Stopped, &["slow"]);
+                let id = chaos.stage.api.task_of(&tag);
                 let hosts = crate::chaos::promises::HOSTS;
-                world.stage.api.until_logged(id, &hosts, &["waiting"]);
-                world.ask(&tag, "stop");
+                chaos.stage.api.until_logged(id, &hosts, &["waiting"]);
+                chaos.ask(&tag, "stop");
             }
             "git.unpin" => {
-                let tag = world.push(Fate::Withdrawn, &[]);
-                let id = world.stage.api.task_of(&tag);
-                world.stage.api.until_state(id, "waiting");
-                world.ask(&tag, "withdraw");
+                let tag = chaos.push(Fate::Withdrawn, &[]);
+                let id = chaos.stage.api.task_of(&tag);
+                chaos.stage.api.until_state(id, "waiting");
+                chaos.ask(&tag, "withdraw");
             }
             "spool.set_aside" => {
-                let spool = world.spool_directory();
+                let spool = chaos.spool_directory();
                 let name = "0-bad.toml";
                 fs::write(spool.join("tmp").join(name), "no record\n").unwrap();
                 fs::rename(spool.join("tmp").join(name), spool.join("new").join(name)).unwrap();
             }
             _ => {
-                world.push(Fate::Succeeds, &[]);
+                chaos.push(Fate::Succeeds, &[]);
             }
         }
     }
 
-    fn die(&self, world: &mut World) {
+    fn die(&self, chaos: &mut Chaos) {
         let Self { label, side, count } = self;
-        let status = world.stage.agent_ends(REACHED_WITHIN);
+        let status = chaos.stage.agent_ends(REACHED_WITHIN);
         let status = status.unwrap_or_else(|| {
             panic!("{label} is never reached for the {count}. time ({side} it)")
         });
         assert_eq!(status.signal(), Some(9), "{label} {side}: {status}");
-        world.disks_are_whole();
+        chaos.disks_are_whole();
     }
 }
 
 /// Kills the agent at this moment, has another one bring everything to rest, and looks.
-fn killed_at(world: &mut World, moment: &Moment) -> u64 {
+fn killed_at(chaos: &mut Chaos, moment: &Moment) -> u64 {
     let mut kills = 1;
     if moment.label == "host.run_result" {
         // It is asked for only where another agent has begun something.
@@ -74,29 +74,29 @@ fn killed_at(world: &mut World, moment: &Moment) -> u64 {
             label: "host.run",
             ..*moment
         };
-        begun.arm(world);
-        world.stage.start_agent();
-        begun.provoke(world);
-        begun.die(world);
-        moment.arm(world);
-        world.stage.spawn_agent();
-        moment.die(world);
+        begun.arm(chaos);
+        chaos.stage.start_agent();
+        begun.provoke(chaos);
+        begun.die(chaos);
+        moment.arm(chaos);
+        chaos.stage.spawn_agent();
+        moment.die(chaos);
         kills += 1;
     } else if moment.label == "git.tags" {
         // Each start looks for tags that were made while no agent was there.
-        moment.arm(world);
-        world.stage.spawn_agent();
-        moment.die(world);
+        moment.arm(chaos);
+        chaos.stage.spawn_agent();
+        moment.die(chaos);
     } else {
-        moment.arm(world);
-        world.stage.start_agent();
-        moment.provoke(world);
-        moment.die(world);
+        moment.arm(chaos);
+        chaos.stage.start_agent();
+        moment.provoke(chaos);
+        moment.die(chaos);
     }
-    world.stage.variables(Vec::new());
-    world.stage.start_agent();
-    world.comes_to_rest();
-    world.stage.kill_agent();
+    chaos.stage.variables(Vec::new());
+    chaos.stage.start_agent();
+    chaos.comes_to_rest();
+    chaos.stage.kill_agent();
     kills
 }
 
@@ -110,21 +110,21 @@ fn count(label: &str, chance: &mut Chance) -> u64 {
     }
 }
 
-fn all(mut world: World, labels: &[&'static str], seed: u64) -> u64 {
+fn all(mut chaos: Chaos, labels: &[&'static str], seed: u64) -> u64 {
     let mut chance = Chance::of(seed);
-    world.push(Fate::Succeeds, &[]);
-    world.comes_to_rest();
-    world.kill();
+    chaos.push(Fate::Succeeds, &[]);
+    chaos.comes_to_rest();
+    chaos.kill();
     let mut kills = 0;
     for label in labels {
         for side in ["before", "after"] {
             let count = count(label, &mut chance);
             let moment = Moment { label, side, count };
             eprintln!("SEED={seed}: {label} {side}, {count}.");
-            kills += killed_at(&mut world, &moment);
+            kills += killed_at(&mut chaos, &moment);
         }
     }
-    world.leaves_nothing();
+    chaos.leaves_nothing();
     kills
 }
 
@@ -139,7 +139,7 @@ fn agent_dying_at_any_local_effect_loses_nothing() {
         .into_iter()
         .filter(|label| !on_a_host(label))
         .collect();
-    assert!(all(World::plain(), &own, seed()) >= 2 * own.len() as u64);
+    assert!(all(Chaos::plain(), &own, seed()) >= 2 * own.len() as u64);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn agent_dying_at_any_host_effect_loses_nothing() {
         .into_iter()
         .filter(|label| on_a_host(label))
         .collect();
-    assert!(all(World::with_programs(), &hosts, seed()) >= 2 * hosts.len() as u64);
+    assert!(all(Chaos::with_programs(), &hosts, seed()) >= 2 * hosts.len() as u64);
 }
 
 /// The list of effects is complete: it names what the sources do, and nothing else.

@@ -82,7 +82,7 @@ struct Accepted {
     approved: bool,
 }
 
-pub(crate) struct World {
+pub(crate) struct Chaos {
     pub(crate) stage: Stage,
     /// Approves releases to production.
     bob: Api,
@@ -94,7 +94,7 @@ pub(crate) struct World {
     history: BTreeMap<u64, Vec<Value>>,
 }
 
-impl World {
+impl Chaos {
     /// Releases are staged and switched, and nothing more.
     pub(crate) fn plain() -> Self {
         Self::new("plain", &[])

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tagship::base::crash::LABELS;
 
 use crate::chance::Chance;
-use crate::chaos::promises::{Fate, World, kills, random_time, seed};
+use crate::chaos::promises::{Chaos, Fate, kills, random_time, seed};
 
 /// At least so many, however many moments have a name.
 const RANDOM_MIN: u64 = 8;
@@ -20,35 +20,35 @@ fn killed_agent_runs_each_program_once() {
         .saturating_sub(2 * LABELS.len() as u64)
         .max(RANDOM_MIN);
     eprintln!("SEED={seed} KILLS={}: {random} at random moments", kills());
-    let mut world = World::with_programs();
+    let mut chaos = Chaos::with_programs();
     for number in 1..=random {
         if number % KILLS_OF_A_WORLD == 0 {
-            world.comes_to_rest();
-            world = World::with_programs();
+            chaos.comes_to_rest();
+            chaos = Chaos::with_programs();
         }
         match chance.below(4) {
-            0 => drop(world.push(Fate::Waits, &[])),
+            0 => drop(chaos.push(Fate::Waits, &[])),
             1 => {
-                world.push(Fate::Succeeds, &[]);
-                world.push(Fate::Succeeds, &[]);
+                chaos.push(Fate::Succeeds, &[]);
+                chaos.push(Fate::Succeeds, &[]);
             }
             2 => {
-                world.push(Fate::Waits, &[]);
-                world.approve_one();
+                chaos.push(Fate::Waits, &[]);
+                chaos.approve_one();
             }
-            _ => drop(world.push(Fate::Succeeds, &[])),
+            _ => drop(chaos.push(Fate::Succeeds, &[])),
         }
         let moment = Duration::from_millis(chance.below(1_500));
         random_time(moment);
-        world.kill();
+        chaos.kill();
         eprintln!("SEED={seed}: kill {number} after {moment:?}");
-        world.stage.start_agent();
+        chaos.stage.start_agent();
         // Sometimes the next blow falls before this one is healed.
         if chance.below(3) > 0 {
-            world.comes_to_rest();
+            chaos.comes_to_rest();
         }
     }
-    world.comes_to_rest();
-    world.kill();
-    world.leaves_nothing();
+    chaos.comes_to_rest();
+    chaos.kill();
+    chaos.leaves_nothing();
 }
