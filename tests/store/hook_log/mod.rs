@@ -130,7 +130,7 @@ impl Spool for Files {
     }
 }
 
-struct World {
+struct Fixture {
     kv: Arc<MemoryKv>,
     store: Store,
     clock: Arc<ManualClock>,
@@ -151,7 +151,7 @@ fn actor(name: &str, role: Role) -> Actor {
     Actor::new(name, role)
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let kv = Arc::new(MemoryKv::new());
         let start: Timestamp = "2026-11-21T12:00:00Z".parse().unwrap();
@@ -253,62 +253,62 @@ impl World {
 
 #[test]
 fn each_outcome_is_logged_with_the_pushed_ref() {
-    let mut world = World::new();
-    world.push("alice/shop", "release-1", '0', '1');
-    assert_eq!(world.outcome(), HookOutcome::Proposed { task: 1 });
-    let entry = world.all().remove(0);
+    let mut fixture = Fixture::new();
+    fixture.push("alice/shop", "release-1", '0', '1');
+    assert_eq!(fixture.outcome(), HookOutcome::Proposed { task: 1 });
+    let entry = fixture.all().remove(0);
     let push = entry.push.unwrap();
     assert_eq!((push.pusher.as_str(), push.owner), ("alice", GIT_USER));
     assert_eq!((push.tag(), push.new.clone()), ("release-1", object('1')));
-    assert_eq!(push.pushed_at, Some(world.clock.now()));
-    world.push("alice/shop", "release-1", '0', '1');
-    assert_eq!(world.outcome(), HookOutcome::Joined { task: 1 });
-    world.push("alice/shop", "hotfix-1", '0', '1');
-    let HookOutcome::NoRule { reasons } = world.outcome() else {
-        panic!("{:?}", world.outcome());
+    assert_eq!(push.pushed_at, Some(fixture.clock.now()));
+    fixture.push("alice/shop", "release-1", '0', '1');
+    assert_eq!(fixture.outcome(), HookOutcome::Joined { task: 1 });
+    fixture.push("alice/shop", "hotfix-1", '0', '1');
+    let HookOutcome::NoRule { reasons } = fixture.outcome() else {
+        panic!("{:?}", fixture.outcome());
     };
     assert!(
         reasons[0].starts_with("rule 1 (release-): does not match"),
         "{reasons:?}"
     );
-    world.push("alice/shop", "release-1", '1', '0');
-    assert_eq!(world.outcome(), HookOutcome::Deleted);
-    assert_eq!(world.all()[0].became[0].doubted, [1]);
-    world.push("alice/other", "release-1", '0', '1');
-    assert_eq!(world.outcome(), HookOutcome::UnknownRepository);
-    world.write("junk", None);
-    world.take_all().unwrap();
-    assert!(matches!(world.outcome(), HookOutcome::Unreadable { .. }));
-    assert_eq!(*world.files.aside.lock().unwrap(), ["junk"]);
-    assert_eq!(world.all().len(), 6);
+    fixture.push("alice/shop", "release-1", '1', '0');
+    assert_eq!(fixture.outcome(), HookOutcome::Deleted);
+    assert_eq!(fixture.all()[0].became[0].doubted, [1]);
+    fixture.push("alice/other", "release-1", '0', '1');
+    assert_eq!(fixture.outcome(), HookOutcome::UnknownRepository);
+    fixture.write("junk", None);
+    fixture.take_all().unwrap();
+    assert!(matches!(fixture.outcome(), HookOutcome::Unreadable { .. }));
+    assert_eq!(*fixture.files.aside.lock().unwrap(), ["junk"]);
+    assert_eq!(fixture.all().len(), 6);
 }
 
 #[test]
 fn rescanned_record_is_logged_once_a_copy_as_duplicate() {
-    let mut world = World::new();
-    let record = world.record("alice/shop", "release-1", '0', '1');
-    world.write("1.toml", Some(record.clone()));
-    world.write("junk", None);
-    *world.files.stuck.lock().unwrap() = true;
-    world.take_all().unwrap();
-    assert_eq!(world.files.waiting.lock().unwrap().len(), 2, "both stay");
-    *world.files.stuck.lock().unwrap() = false;
-    world.take_all().unwrap();
-    assert_eq!(world.all().len(), 2);
-    assert_eq!(world.all()[1].became.len(), 1);
-    world.write("copy.toml", Some(record));
-    world.take_all().unwrap();
-    assert_eq!(world.outcome(), HookOutcome::Duplicate { task: 1 });
+    let mut fixture = Fixture::new();
+    let record = fixture.record("alice/shop", "release-1", '0', '1');
+    fixture.write("1.toml", Some(record.clone()));
+    fixture.write("junk", None);
+    *fixture.files.stuck.lock().unwrap() = true;
+    fixture.take_all().unwrap();
+    assert_eq!(fixture.files.waiting.lock().unwrap().len(), 2, "both stay");
+    *fixture.files.stuck.lock().unwrap() = false;
+    fixture.take_all().unwrap();
+    assert_eq!(fixture.all().len(), 2);
+    assert_eq!(fixture.all()[1].became.len(), 1);
+    fixture.write("copy.toml", Some(record));
+    fixture.take_all().unwrap();
+    assert_eq!(fixture.outcome(), HookOutcome::Duplicate { task: 1 });
 }
 
 #[test]
 fn unmovable_file_is_logged_once_and_blocks_no_record() {
-    let mut world = World::new();
-    world.write("0-directory", None);
-    *world.files.stuck.lock().unwrap() = true;
-    world.push("alice/shop", "release-1", '0', '1');
-    world.push("alice/shop", "release-2", '0', '2');
-    let outcomes: Vec<HookOutcome> = world
+    let mut fixture = Fixture::new();
+    fixture.write("0-directory", None);
+    *fixture.files.stuck.lock().unwrap() = true;
+    fixture.push("alice/shop", "release-1", '0', '1');
+    fixture.push("alice/shop", "release-2", '0', '2');
+    let outcomes: Vec<HookOutcome> = fixture
         .all()
         .iter()
         .rev()
@@ -329,27 +329,27 @@ fn unmovable_file_is_logged_once_and_blocks_no_record() {
 
 #[test]
 fn record_with_an_unqueryable_name_is_refused() {
-    let mut world = World::new();
-    world.push("alice/shop", "release-1 x", '0', '1');
-    let HookOutcome::Refused { reason } = world.outcome() else {
-        panic!("{:?}", world.outcome());
+    let mut fixture = Fixture::new();
+    fixture.push("alice/shop", "release-1 x", '0', '1');
+    let HookOutcome::Refused { reason } = fixture.outcome() else {
+        panic!("{:?}", fixture.outcome());
     };
     assert!(
         reason.contains("push the commit under another tag"),
         "{reason}"
     );
-    world.push("alice/shop", "release-1\u{85}", '0', '1');
-    assert!(matches!(world.outcome(), HookOutcome::Refused { .. }));
+    fixture.push("alice/shop", "release-1\u{85}", '0', '1');
+    assert!(matches!(fixture.outcome(), HookOutcome::Refused { .. }));
 }
 
 #[test]
 fn record_of_several_projects_has_one_entry_despite_faults() {
     for blow in 0..4 {
-        let mut world = World::new();
-        let record = world.record("alice/mono", "v1", '0', '1');
-        world.write("1.toml", Some(record));
+        let mut fixture = Fixture::new();
+        let record = fixture.record("alice/mono", "v1", '0', '1');
+        fixture.write("1.toml", Some(record));
         let commits = Arc::new(Mutex::new(0));
-        world.kv.on_commit(move |_| {
+        fixture.kv.on_commit(move |_| {
             let mut commits = commits.lock().unwrap();
             *commits += 1;
             match (*commits, blow) {
@@ -358,9 +358,9 @@ fn record_of_several_projects_has_one_entry_despite_faults() {
                 _ => CommitFault::None,
             }
         });
-        assert!(world.take_all().is_err(), "the commit was not confirmed");
-        world.take_all().unwrap();
-        let entries = world.all();
+        assert!(fixture.take_all().is_err(), "the commit was not confirmed");
+        fixture.take_all().unwrap();
+        let entries = fixture.all();
         let [entry] = entries.as_slice() else {
             panic!("{entries:?}");
         };
@@ -375,21 +375,21 @@ fn record_of_several_projects_has_one_entry_despite_faults() {
         );
         assert_eq!(became[1].project.as_deref(), Some("till"));
         assert_eq!(became[1].outcome.name(), "no-rule");
-        assert!(world.files.waiting.lock().unwrap().is_empty());
+        assert!(fixture.files.waiting.lock().unwrap().is_empty());
     }
 }
 
 #[test]
 fn entries_are_found_by_content_in_pages_of_any_size() {
-    let mut world = World::new();
+    let mut fixture = Fixture::new();
     for number in 1..=9 {
         let tag = if number % 3 == 0 { "hotfix" } else { "release" };
-        world.push("alice/shop", &format!("{tag}-{number}"), '0', '1');
-        world.clock.advance(Duration::from_secs(60));
+        fixture.push("alice/shop", &format!("{tag}-{number}"), '0', '1');
+        fixture.clock.advance(Duration::from_secs(60));
     }
-    world.push("alice/mono", "v7", '0', '1');
+    fixture.push("alice/mono", "v7", '0', '1');
     let ids = |filter: HookFilter| -> Vec<u64> {
-        let found = world.entries(&filter);
+        let found = fixture.entries(&filter);
         found.iter().map(|entry| entry.id).collect()
     };
     let text = |text: &str| Some(text.to_owned());
@@ -422,8 +422,8 @@ fn entries_are_found_by_content_in_pages_of_any_size() {
         })),
         [0; 0]
     );
-    let third = world.all()[7].at;
-    let fifth = world.all()[5].at;
+    let third = fixture.all()[7].at;
+    let fifth = fixture.all()[5].at;
     let between = HookFilter {
         since: Some(third),
         until: Some(fifth),
@@ -434,7 +434,7 @@ fn entries_are_found_by_content_in_pages_of_any_size() {
         let mut found = Vec::new();
         let mut before = None;
         loop {
-            let page = at_once(world.store.hooks(&HookFilter::default(), before, size)).unwrap();
+            let page = at_once(fixture.store.hooks(&HookFilter::default(), before, size)).unwrap();
             assert!(page.entries.len() <= size);
             found.extend(page.entries.iter().map(|entry| entry.id));
             before = page.next;
@@ -449,45 +449,45 @@ fn entries_are_found_by_content_in_pages_of_any_size() {
 
 #[test]
 fn replay_repeats_the_push_and_joins_an_unfinished_task() {
-    let mut world = World::new();
-    world.push("alice/shop", "release-1", '0', '1');
-    let entry = world.replay(1, Role::Approver).unwrap();
+    let mut fixture = Fixture::new();
+    fixture.push("alice/shop", "release-1", '0', '1');
+    let entry = fixture.replay(1, Role::Approver).unwrap();
     assert_eq!(entry.replays.len(), 1);
     assert_eq!(entry.replays[0].by, "bob");
     assert_eq!(
         entry.replays[0].became[0].outcome,
         HookOutcome::Joined { task: 1 }
     );
-    world.withdraw(1);
-    world.clock.advance(Duration::from_secs(1));
-    let entry = world.replay(1, Role::Approver).unwrap();
+    fixture.withdraw(1);
+    fixture.clock.advance(Duration::from_secs(1));
+    let entry = fixture.replay(1, Role::Approver).unwrap();
     assert_eq!(
         entry.replays[1].became[0].outcome,
         HookOutcome::Proposed { task: 2 }
     );
-    let task = at_once(world.store.task(2)).unwrap();
+    let task = at_once(fixture.store.task(2)).unwrap();
     assert_eq!(task.submission.object, object('1'));
     assert_eq!(task.submission.submitter.name, "alice");
     let involved: Vec<&String> = task.submission.involved.iter().collect();
     assert_eq!(involved, ["bob"], "who had it replayed may not approve it");
-    world.clock.advance(Duration::from_secs(1));
-    let entry = world.replay(1, Role::Admin).unwrap();
+    fixture.clock.advance(Duration::from_secs(1));
+    let entry = fixture.replay(1, Role::Admin).unwrap();
     assert_eq!(
         entry.replays[2].became[0].outcome,
         HookOutcome::Joined { task: 2 }
     );
     assert_eq!(entry.became.len(), 1, "what became of it at first stays");
-    assert_eq!(world.all().len(), 1, "a replay is no record");
+    assert_eq!(fixture.all().len(), 1, "a replay is no record");
 }
 
 #[test]
 fn replay_follows_the_current_rules() {
-    let mut world = World::new();
-    world.push("alice/shop", "hotfix-1", '0', '1');
-    assert_eq!(world.outcome().name(), "no-rule");
+    let mut fixture = Fixture::new();
+    fixture.push("alice/shop", "hotfix-1", '0', '1');
+    assert_eq!(fixture.outcome().name(), "no-rule");
     let text = CONFIG.replace("\"release-\"", "\"(release|hotfix)-\"");
-    world.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
-    let entry = world.replay(1, Role::Approver).unwrap();
+    fixture.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
+    let entry = fixture.replay(1, Role::Approver).unwrap();
     assert_eq!(
         entry.replays[0].became[0].outcome,
         HookOutcome::Proposed { task: 1 }
@@ -496,51 +496,51 @@ fn replay_follows_the_current_rules() {
 
 #[test]
 fn pointless_or_unauthorized_replay_is_refused() {
-    let mut world = World::new();
-    world.push("alice/shop", "release-1", '1', '0');
-    world.push("alice/other", "release-1", '0', '1');
-    world.write("junk", None);
-    world.take_all().unwrap();
-    world.push("alice/shop", "release-1", '0', '1');
+    let mut fixture = Fixture::new();
+    fixture.push("alice/shop", "release-1", '1', '0');
+    fixture.push("alice/other", "release-1", '0', '1');
+    fixture.write("junk", None);
+    fixture.take_all().unwrap();
+    fixture.push("alice/shop", "release-1", '0', '1');
     assert!(matches!(
-        world.replay(4, Role::Submitter),
+        fixture.replay(4, Role::Submitter),
         Err(ReplayError::Right { .. })
     ));
     assert!(matches!(
-        world.replay(1, Role::Approver),
+        fixture.replay(1, Role::Approver),
         Err(ReplayError::Deletion(1))
     ));
     assert!(matches!(
-        world.replay(2, Role::Approver),
+        fixture.replay(2, Role::Approver),
         Err(ReplayError::NoProject(_))
     ));
     assert!(matches!(
-        world.replay(3, Role::Approver),
+        fixture.replay(3, Role::Approver),
         Err(ReplayError::Unread(3))
     ));
-    let none = world.replay(99, Role::Approver);
+    let none = fixture.replay(99, Role::Approver);
     assert!(matches!(
         none,
         Err(ReplayError::Store(StoreError::NoHook(99)))
     ));
-    assert!(world.all().iter().all(|entry| entry.replays.is_empty()));
+    assert!(fixture.all().iter().all(|entry| entry.replays.is_empty()));
 }
 
 #[test]
 fn old_and_excess_entries_are_deleted_ids_never_reused() {
-    let mut world = World::new();
+    let mut fixture = Fixture::new();
     for number in 1..=100 {
-        world.push("alice/shop", &format!("release-{number}"), '0', '1');
-        world.clock.advance(Duration::from_secs(60));
+        fixture.push("alice/shop", &format!("release-{number}"), '0', '1');
+        fixture.clock.advance(Duration::from_secs(60));
     }
-    let deleted = at_once(world.store.trim_hooks(Timestamp::MIN, 90)).unwrap();
-    assert_eq!((deleted, world.all().len()), (10, 90));
-    let oldest = world.all()[50].at;
-    let deleted = at_once(world.store.trim_hooks(oldest, 1000)).unwrap();
-    assert_eq!((deleted, world.all().len()), (39, 51));
-    at_once(world.store.trim_hooks(Timestamp::MAX, 1000)).unwrap();
-    assert_eq!(world.all().len(), 1, "the newest one stays");
-    world.store = at_once(Store::open(world.kv.clone())).unwrap();
-    world.push("alice/shop", "release-101", '0', '1');
-    assert_eq!(world.all()[0].id, 101);
+    let deleted = at_once(fixture.store.trim_hooks(Timestamp::MIN, 90)).unwrap();
+    assert_eq!((deleted, fixture.all().len()), (10, 90));
+    let oldest = fixture.all()[50].at;
+    let deleted = at_once(fixture.store.trim_hooks(oldest, 1000)).unwrap();
+    assert_eq!((deleted, fixture.all().len()), (39, 51));
+    at_once(fixture.store.trim_hooks(Timestamp::MAX, 1000)).unwrap();
+    assert_eq!(fixture.all().len(), 1, "the newest one stays");
+    fixture.store = at_once(Store::open(fixture.kv.clone())).unwrap();
+    fixture.push("alice/shop", "release-101", '0', '1');
+    assert_eq!(fixture.all()[0].id, 101);
 }

@@ -8,7 +8,7 @@ use tagship::config;
 use tagship::domain::approval::Role;
 use tagship::domain::rule::Pusher;
 
-use super::{CONFIG, GIT_USER, World, at_once};
+use super::{CONFIG, Fixture, GIT_USER, at_once};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh";
@@ -24,44 +24,44 @@ const BIN: u32 = 2;
 
 /// alice is `alice.a` for the git server, the system user daemon, and has a key; bob is `root` for
 /// the git server and the system user bin. The second repository is known by its path.
-fn world() -> World {
+fn fixture() -> Fixture {
     let text = CONFIG.replace("alice/mono", "/srv/git/mono.git");
     let text = format!(
         "{text}[users.alice]\ngitlab = \"alice.a\"\nsystem = \"daemon\"\n\
          ssh_keys = [\"{KEY} alice@example.com\"]\n\
          [users.bob]\ngitlab = \"root\"\nsystem = \"bin\"\n"
     );
-    let mut world = World::new();
-    world.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
-    world
+    let mut fixture = Fixture::new();
+    fixture.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
+    fixture
 }
 
 /// Pushes `v1`: the pusher's name and account.
 fn push(
-    world: &mut World,
+    fixture: &mut Fixture,
     to: &str,
     owner: u32,
     said: &str,
     key: &str,
 ) -> (String, Option<String>) {
     let tag = match to {
-        "alice/shop" => format!("release-{}", world.records),
-        _ => format!("v{}", world.records),
+        "alice/shop" => format!("release-{}", fixture.records),
+        _ => format!("v{}", fixture.records),
     };
-    let mut record = world.record(to, &tag, '0', '1');
+    let mut record = fixture.record(to, &tag, '0', '1');
     said.clone_into(&mut record.pusher);
     key.clone_into(&mut record.ssh_key);
-    *world.files.owner.lock().unwrap() = Some(owner);
+    *fixture.files.owner.lock().unwrap() = Some(owner);
     let pusher = Pusher::from_record(said, key, owner, Some(GIT_USER));
-    let published = world.config.rules_files().into_iter();
+    let published = fixture.config.rules_files().into_iter();
     let mut pushers = published.filter_map(|file| (file.repository == to).then_some(file.pushers));
     let pushers = pushers.next().flatten().unwrap();
     let told = pushers.account(&pusher).map(str::to_owned);
-    world.write(&format!("{}.toml", world.records), Some(record));
-    world.take_all().unwrap();
-    let newest = world.all().remove(0);
+    fixture.write(&format!("{}.toml", fixture.records), Some(record));
+    fixture.take_all().unwrap();
+    let newest = fixture.all().remove(0);
     let task = newest.became[0].outcome.task().unwrap();
-    let task = at_once(world.store.task(task)).unwrap();
+    let task = at_once(fixture.store.task(task)).unwrap();
     let submitter = task.submission.submitter.clone();
     assert_eq!(
         submitter.account, told,
@@ -72,7 +72,7 @@ fn push(
 
 #[test]
 fn pusher_is_identified_by_name_key_or_system_user() {
-    let mut world = world();
+    let mut fixture = fixture();
     let (shop, path) = ("alice/shop", "/srv/git/mono.git");
     for (to, owner, said, key, name, account) in [
         (shop, GIT_USER, "alice.a", "", "alice.a", Some("alice")),
@@ -89,7 +89,7 @@ fn pusher_is_identified_by_name_key_or_system_user() {
         // But where there is no git server that has names.
         (path, ROOT, "", "", "root", Some("bob")),
     ] {
-        let found = push(&mut world, to, owner, said, key);
+        let found = push(&mut fixture, to, owner, said, key);
         let wanted = (name.to_owned(), account.map(str::to_owned));
         assert_eq!(found, wanted, "{to} {owner} {said:?} {key:?}");
     }
@@ -97,15 +97,15 @@ fn pusher_is_identified_by_name_key_or_system_user() {
 
 #[test]
 fn replay_maps_the_key_by_the_current_configuration() {
-    let mut world = world();
-    push(&mut world, "alice/shop", GIT_USER, "uid:1", KEY);
+    let mut fixture = fixture();
+    push(&mut fixture, "alice/shop", GIT_USER, "uid:1", KEY);
     let text = format!("{CONFIG}[users.carol]\nssh_keys = [\"{KEY}\"]\n");
-    world.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
-    let entry = world.all().remove(0);
-    world.withdraw(entry.became[0].outcome.task().unwrap());
-    let replayed = world.replay(entry.id, Role::Approver).unwrap();
+    fixture.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
+    let entry = fixture.all().remove(0);
+    fixture.withdraw(entry.became[0].outcome.task().unwrap());
+    let replayed = fixture.replay(entry.id, Role::Approver).unwrap();
     let task = replayed.replays[0].became[0].outcome.task().unwrap();
-    let task = at_once(world.store.task(task)).unwrap();
+    let task = at_once(fixture.store.task(task)).unwrap();
     let submitter = task.submission.submitter.clone();
     assert_eq!(submitter.account.as_deref(), Some("carol"));
     assert_eq!(
