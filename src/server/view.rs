@@ -71,7 +71,6 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
     let submission = &task.submission;
     let request = submission.request().cloned().unwrap_or_default();
     let (approvals, compared) = compared(events);
-    let landed = task.landed.as_ref();
     let missing = missing(task);
     TaskView {
         id: task.id,
@@ -108,7 +107,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         missing_approvals: missing,
         can_approve: can_approve.to_vec(),
         waits_for_people: waits_for_people(&task.state),
-        plan: landed.map(|landed| landed.terms.plan.clone()),
+        plan: task.landed.as_ref().map(|landed| landed.terms.plan.clone()),
         release: task.work.as_ref().map(|work| work.release.clone()),
         on_failure: plan.map(|plan| plan.on_failure),
         stages: of(plan, |plan| stages(task, plan)),
@@ -119,10 +118,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         goes_back_to: of(plan, |plan| plan.targets.clone()),
         description: description.cloned(),
         compared,
-        events: events
-            .iter()
-            .filter_map(|event| line(event, plan))
-            .collect(),
+        events: events.iter().filter_map(|kept| line(kept, plan)).collect(),
         frozen: frozen(task, calendar, now),
         skipped: skipped(task),
         notes: of(plan, |plan| notes::notes(task, plan, live)),

@@ -116,7 +116,9 @@ fn no_attempt_of_a_stopped_step_begins_late() {
         let Some(mut sim) = amid(silent, OnFailure::Pause) else {
             break;
         };
-        ["a", "b", "c"].map(|host| sim.fleet.wires.silence(host));
+        for host in ["a", "b", "c"] {
+            sim.fleet.wires.silence(host);
+        }
         sim.resume();
         sim.rest();
         if sim.ask(2, "bob", &TaskRequest::Retry).is_err() {

@@ -493,6 +493,7 @@ fn latest_approval_time_schedules_the_task() {
 #[test]
 fn attempts_stay_counted_when_failures_are_forgotten() {
     let mut task = task_in(State::Running, Some(STEP));
+    let time = at(10);
     let failed = StepResult::Failed {
         message: "no".to_owned(),
         exit_code: None,
@@ -510,12 +511,7 @@ fn attempts_stay_counted_when_failures_are_forgotten() {
             by: "bob".to_owned(),
         },
     ] {
-        task = task
-            .apply(&Recorded {
-                time: at(10),
-                event,
-            })
-            .unwrap();
+        task = task.apply(&Recorded { time, event }).unwrap();
     }
     assert_eq!(task.state, State::Queued);
     let work = task.work.unwrap();
