@@ -273,8 +273,7 @@ impl Reconciler {
                     continue;
                 }
                 for project in self.config.projects_of(repository) {
-                    let there = (name.as_str(), told.object.as_str());
-                    if self.store.was_on(&project.name, there, told.at).await? {
+                    if self.store.was_on(&project.name, name, &told).await? {
                         left.push(told);
                         break;
                     }

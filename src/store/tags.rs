@@ -20,6 +20,7 @@ use sha2::{Digest as _, Sha256};
 use super::index::{self, BROUGHT, LOOKED, SEEN_TAGS};
 use super::kv::{self, Commit, Key, KeyVersion, Range, Require};
 use super::{Filter, SeenPush, Store, StoreError};
+use crate::domain::task::{Event, Recorded};
 
 const HEARD: &str = "heard/";
 const UNSEEN: &str = "unseen/";
@@ -170,32 +171,45 @@ impl Store {
         self.write(commit).await
     }
 
-    /// Whether a task created since then has landed on this object: the tag was there.
+    /// Whether a task of this tag has landed on the reported object after the report: the tag was
+    /// there.
     ///
     /// # Errors
     /// [`StoreError::Kv`].
     pub async fn was_on(
         &self,
         project: &str,
-        (reference, object): (&str, &str),
-        since: Timestamp,
+        reference: &str,
+        told: &ReportedTag,
     ) -> Result<bool, StoreError> {
         let filter = Filter {
             project: Some(project.to_owned()),
             tag: reference
                 .strip_prefix(crate::domain::rule::TAGS)
                 .map(str::to_owned),
-            since: Some(since),
+            since: Some(told.at),
             ..Filter::default()
         };
         let heads = self.list(&filter, None, LANDED_MAX).await?;
         for head in heads.iter().filter(|head| head.reference == reference) {
             let task = self.task(head.id).await?;
-            if task.landed.is_some() && task.object() == object {
+            // By the clock alone, one that landed just before the report counts, too.
+            if task.object() == told.object && self.landed_in(head.id).await? >= Some(told.version)
+            {
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Returns the version of the event with which a task landed last.
+    async fn landed_in(&self, id: u64) -> Result<Option<KeyVersion>, StoreError> {
+        let rows = kv::all_rows(self.kv.as_ref(), &index::events_prefix(id)).await?;
+        let landed = rows.iter().rfind(|row| {
+            let recorded = serde_json::from_slice::<Recorded>(&row.value);
+            matches!(recorded, Ok(kept) if matches!(kept.event, Event::Landed(_)))
+        });
+        Ok(landed.map(|row| row.version))
     }
 
     /// If two agents share a store, the one with the outdated scan changes nothing.
