@@ -184,8 +184,12 @@ impl Sim {
             now,
             &Commit::new(),
         ));
-        if let (TaskRequest::Approve { plan, .. }, Ok(_)) = (request, &asked) {
-            self.approval(id, who, plan.clone());
+        match request {
+            TaskRequest::Approve { plan, .. } if asked.is_ok() => {
+                self.approval(id, who, plan.clone());
+            }
+            TaskRequest::Retry if asked.is_ok() => self.witness.retried(id),
+            _ => {}
         }
         asked
     }

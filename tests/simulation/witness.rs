@@ -31,6 +31,8 @@ struct Seen {
     approved: BTreeSet<(u64, PlanDigest)>,
     /// The rollbacks that an authorized user requested.
     asked_back: BTreeSet<u64>,
+    /// How often a user asked to retry a task; a restored store may not know it.
+    retries: BTreeMap<u64, u32>,
 }
 
 /// A task, as far as its log was read.
@@ -65,12 +67,26 @@ impl Witness {
     }
 
     pub(crate) fn knows_trees_of(&self, other: &Self) {
-        let trees = other.seen.lock().unwrap().trees.clone();
-        self.seen.lock().unwrap().trees.extend(trees);
+        let (trees, retries) = {
+            let other = other.seen.lock().unwrap();
+            (other.trees.clone(), other.retries.clone())
+        };
+        let mut seen = self.seen.lock().unwrap();
+        seen.trees.extend(trees);
+        seen.retries.extend(retries);
     }
 
     pub(crate) fn approval(&self, task: u64, plan: PlanDigest) {
         self.seen.lock().unwrap().approved.insert((task, plan));
+    }
+
+    pub(crate) fn retried(&self, task: u64) {
+        *self.seen.lock().unwrap().retries.entry(task).or_default() += 1;
+    }
+
+    pub(crate) fn retries(&self, task: u64) -> u32 {
+        let seen = self.seen.lock().unwrap();
+        seen.retries.get(&task).copied().unwrap_or_default()
     }
 
     pub(crate) fn asked_back(&self, task: u64) {
