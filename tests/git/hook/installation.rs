@@ -107,7 +107,7 @@ fn uninstall_restores_the_existing_hook() {
     let hooks = shop.repo().path.join("hooks");
     // A link, as many keep their hooks: it must come back as one.
     script(&shop.directory().join("policy"), "#!/bin/sh\necho old\n");
-    symlink("../../policy", hooks.join("update")).unwrap();
+    symlink("../../../policy", hooks.join("update")).unwrap();
     let before = listing(&hooks);
     shop.install();
     shop.tree().tag("release-1", "HEAD");
@@ -117,7 +117,7 @@ fn uninstall_restores_the_existing_hook() {
     assert_eq!(listing(&hooks), before);
     assert_eq!(
         std::fs::read_link(hooks.join("update")).unwrap(),
-        Path::new("../../policy")
+        Path::new("../../../policy")
     );
     let again = install::uninstall(&shop.repo().path, GitServerKind::Bare).unwrap();
     assert_eq!((again.files.len(), again.restored), (0, None));
