@@ -63,7 +63,6 @@ impl Mirrored {
     }
 
     #[track_caller]
-
     pub(crate) fn describe(&self, tag: &str, object: &str, live: &[&str]) -> Description {
         self.try_describe(tag, object, live).unwrap()
     }

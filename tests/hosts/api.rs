@@ -267,7 +267,6 @@ impl Api {
     }
 
     #[track_caller]
-
     pub(crate) fn retry(&self, id: u64) -> Value {
         self.post(&format!("/tasks/{id}/retry"), &json!({}))
     }

@@ -125,7 +125,6 @@ impl Stage {
     }
 
     #[track_caller]
-
     fn install(&self, project: &str) {
         let installed = tagship(self.directory())
             .args(["install", "--project", project, "--config"])
@@ -262,7 +261,6 @@ impl Stage {
     }
 
     #[track_caller]
-
     pub(crate) fn assert_tree(&self, hosts: &[&str], environment: &str, wanted: &Tree) {
         for host in hosts {
             let place = self.place(host, environment);

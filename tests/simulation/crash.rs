@@ -56,7 +56,6 @@ fn effects_of_a_release() -> usize {
 }
 
 #[track_caller]
-
 fn holds(sim: &Sim, blows: &[(usize, Blow)]) {
     let trace = || sim.fate.trace(first_release().fate.count());
     let task = sim.task(2);

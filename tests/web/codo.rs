@@ -251,7 +251,6 @@ async fn csrf_key_and_submission_require_a_valid_auth_key() {
 }
 
 #[track_caller]
-
 fn assert_csrf(answer: &(StatusCode, Value)) {
     assert_eq!(answer.0, StatusCode::PAYMENT_REQUIRED, "{}", answer.1);
     assert_eq!(answer.1["code"], 402);

@@ -409,7 +409,7 @@ fn every_fault_of_an_installation_is_found() {
             .unwrap();
         }),
         ("cannot hand over: tagship: cannot reach", |shop, _| {
-            std::fs::remove_dir_all(&shop.spool()).unwrap();
+            std::fs::remove_dir_all(shop.spool()).unwrap();
         }),
     ];
     for (wanted, damage) in damage {

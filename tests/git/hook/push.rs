@@ -25,7 +25,7 @@ fn a_branch_is_silent_and_starts_nothing() {
 #[test]
 fn branch_passes_without_a_spool() {
     let shop = Shop::new();
-    std::fs::remove_dir_all(&shop.spool()).unwrap();
+    std::fs::remove_dir_all(shop.spool()).unwrap();
     shop.tree().commit_files("second", &[("a", "b")]);
     let pushed = shop.tree().push(["origin", "HEAD:main"]);
     assert!(pushed.success, "{}", pushed.text);
@@ -410,7 +410,7 @@ fn broken_spool_passes_the_tag_if_the_policy_allows() {
 #[test]
 fn missing_spool_is_not_a_repository_without_rules() {
     let shop = Shop::new();
-    std::fs::remove_dir_all(&shop.spool()).unwrap();
+    std::fs::remove_dir_all(shop.spool()).unwrap();
     shop.tree().tag("release-1", "HEAD");
     let pushed = shop.tree().push_tag("release-1");
     assert!(!pushed.success, "{}", pushed.text);
@@ -423,7 +423,7 @@ fn hook_settings_override_the_agents_policy() {
     let mut install = shop.installation();
     install.on_spool_error = Some(OnSpoolError::Accept);
     install.run().unwrap();
-    std::fs::remove_dir_all(&shop.spool()).unwrap();
+    std::fs::remove_dir_all(shop.spool()).unwrap();
     shop.tree().tag("release-1", "HEAD");
     let pushed = shop.tree().push_tag("release-1");
     assert!(pushed.success, "{}", pushed.text);

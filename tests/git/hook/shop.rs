@@ -101,7 +101,6 @@ impl Shop {
     }
 
     #[track_caller]
-
     pub(crate) fn install(&self) {
         let report = self.installation().run().unwrap();
         assert_eq!(report.findings, [], "a good installation has no findings");

@@ -32,7 +32,7 @@ fn three_users() -> Option<Shop> {
         Command::new("chown")
             .arg("-R")
             .arg(AGENT.to_string())
-            .arg(&shop.spool()),
+            .arg(shop.spool()),
     );
     output_of(
         Command::new("chown")

@@ -247,7 +247,6 @@ impl Chaos {
     }
 
     #[track_caller]
-
     fn history_has_grown(&mut self, tasks: &[Value]) {
         for task in tasks {
             let id = task["id"].as_u64().unwrap();

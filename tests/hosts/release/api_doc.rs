@@ -51,7 +51,6 @@ fn shows(shown: &Value, real: &Value) -> bool {
 }
 
 #[track_caller]
-
 fn run(shell: &str, home: &Path, variables: &[(&str, &str)]) -> String {
     let output = Command::new("sh")
         .args(["-euc", shell])

@@ -65,7 +65,6 @@ fn others(stage: &Stage) -> Vec<(PathBuf, Tree)> {
 }
 
 #[track_caller]
-
 fn assert_others_live(stage: &Stage) {
     for host in HOSTS {
         let live = stage.place(host, "qa").join("current/index.html");

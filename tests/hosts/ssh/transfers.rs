@@ -47,7 +47,6 @@ fn make_tree(root: &Path) {
 }
 
 #[track_caller]
-
 fn assert_same(left: &Path, right: &Path) {
     let output = Command::new("diff")
         .arg("-r")

@@ -208,7 +208,6 @@ fn refused(test: &Test) -> String {
 }
 
 #[track_caller]
-
 fn names(said: &str, words: &[&str]) {
     for word in words {
         assert!(said.contains(word), "{word:?}: {said}");
