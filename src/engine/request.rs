@@ -1,7 +1,7 @@
 //! Requests on a task: approve, reject, withdraw, stop, retry, resume, roll back.
 //!
 //! [`decide`] is pure: it checks the request against the requester's permissions and the task's
-//! state. It returns the events that follow, or the missing permission. [`ask`] appends them;
+//! state. It returns the events that follow, or the missing permission. [`ask()`] appends them;
 //! [`roll_back`] makes a task of its own. Called by the web, for pages, API and command line alike.
 //! Performs nothing: the executor sees the events.
 

@@ -2,8 +2,8 @@
 //!
 //! Hooks and scripts written for CODO (OpenDevOps) keep working with another URL and another token;
 //! `docs/codo.md` lists the differences. A GET returns a `csrf_key` ([`csrf`]), a POST spends it.
-//! The body is parsed ([`asked`], [`literal`]), checked against the template ([`mod@order`]) and passed
-//! to [`submit()`], which knows nothing of CODO. Responses use CODO's codes ([`refusal`]). Nothing is
+//! The body is parsed ([`mod@request`], [`literal`]), checked against the template ([`mod@order`]) and
+//! passed to [`submit()`], which knows nothing of CODO. Responses use CODO's codes ([`refusal`]). Nothing is
 //! executed here; [`api`](super::api) calls it.
 
 mod csrf;

@@ -138,7 +138,7 @@ impl fmt::Display for State {
 }
 
 impl State {
-    /// Whether the state of this name is [at rest](State::at_rest).
+    /// Whether the state of this name is [settled](State::is_settled).
     #[must_use]
     pub fn is_settled_name(name: &str) -> bool {
         !matches!(
