@@ -192,7 +192,7 @@ impl<'s> Advised<'s> {
             self.task.id,
             self.task.state,
             self.who,
-            self.sim.fate.trace(0)
+            self.sim.faults.trace(0)
         );
     }
 

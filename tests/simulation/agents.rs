@@ -35,8 +35,8 @@ fn suspended_agent_has_no_effect_after_a_takeover() {
     loop {
         let mut sim = Sim::new(TEMPLATE);
         released(&mut sim, "prod-1", '1');
-        sim.fate.share_store(true);
-        sim.fate.pause_at(sim.fate.count() + effect);
+        sim.faults.share_store(true);
+        sim.faults.pause_at(sim.faults.count() + effect);
         let id = sim.push("prod-2", &object_of('2'), Schedule::Ready);
         if sim.run() == Halt::AtRest {
             break;
@@ -49,7 +49,7 @@ fn suspended_agent_has_no_effect_after_a_takeover() {
         sim.go_on();
         sim.resume();
         sim.rest();
-        let trace = || sim.fate.trace(0);
+        let trace = || sim.faults.trace(0);
         assert_eq!(sim.task(id).events, events, "effect {effect}\n{}", trace());
         assert!(serve(&sim, '2'), "effect {effect}");
         for (host, disk) in sim.disks("production") {
@@ -80,21 +80,21 @@ fn superseded_agent_leaves_work_to_its_successor() {
         for later in (1..).step_by(2) {
             let mut sim = Sim::new(TEMPLATE);
             released(&mut sim, "prod-1", '1');
-            sim.fate.share_store(true);
-            sim.fate.pause_at(sim.fate.count() + effect);
+            sim.faults.share_store(true);
+            sim.faults.pause_at(sim.faults.count() + effect);
             let id = sim.push("prod-2", &object_of('2'), Schedule::Ready);
             if sim.run() == Halt::AtRest {
                 assert!(played > 200, "{played} played");
                 return;
             }
             sim.stall();
-            sim.fate.pause_at(sim.fate.count() + later);
+            sim.faults.pause_at(sim.faults.count() + later);
             sim.start();
             let halt = sim.run();
             sim.go_on();
             sim.resume();
             sim.rest();
-            let trace = || format!("{effect} {later}\n{}", sim.fate.trace(0));
+            let trace = || format!("{effect} {later}\n{}", sim.faults.trace(0));
             assert_eq!(sim.task(id).state, State::Succeeded, "{}", trace());
             assert!(serve(&sim, '2'), "{}", trace());
             promises_hold(&sim);
@@ -109,7 +109,7 @@ fn superseded_agent_leaves_work_to_its_successor() {
 #[test]
 fn two_agents_over_one_store_do_each_thing_once() {
     let mut sim = Sim::new(TEMPLATE);
-    sim.fate.share_store(true);
+    sim.faults.share_store(true);
     sim.start();
     sim.start();
     for (tag, digit) in [("prod-1", '1'), ("prod-2", '2'), ("prod-3", '3')] {
@@ -228,7 +228,7 @@ fn restored_agent_drops_work_behind_newer_releases() {
     loop {
         let mut sim = Sim::new(TEMPLATE);
         released(&mut sim, "prod-1", '1');
-        sim.fate.pause_at(sim.fate.count() + effect);
+        sim.faults.pause_at(sim.faults.count() + effect);
         sim.push("prod-2", &object_of('2'), Schedule::Ready);
         if sim.run() == Halt::AtRest {
             break;
@@ -316,7 +316,7 @@ fn cloned_amid(effect: usize) -> Option<(Sim, u64, Sim)> {
     let mut sim = Sim::new(TEMPLATE);
     released(&mut sim, "prod-1", '1');
     let twin = sim.twin();
-    sim.fate.pause_at(sim.fate.count() + effect);
+    sim.faults.pause_at(sim.faults.count() + effect);
     sim.clock.advance(std::time::Duration::from_secs(1));
     let ours = sim.push("prod-2", &object_of('2'), Schedule::Ready);
     let halt = sim.run();
@@ -360,7 +360,7 @@ fn two_releasing_clones_agree_or_report_each_other() {
         }
         for other in 0.. {
             let (mut sim, ours, mut twin) = cloned_amid(effect).unwrap();
-            twin.fate.pause_at(twin.fate.count() + other);
+            twin.faults.pause_at(twin.faults.count() + other);
             let theirs = twin.push("prod-3", &object_of('3'), Schedule::Ready);
             let halt = twin.run();
             sim.witness.knows_trees_of(&twin.witness);

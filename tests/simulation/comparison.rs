@@ -8,7 +8,7 @@ use tagship::engine::request::RollbackTarget;
 use tagship::store::Store;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
-use crate::faults::Blow;
+use crate::faults::Fault;
 use crate::immediate::at_once;
 use crate::invariants::promises_hold;
 use crate::lifecycle::serves;
@@ -141,11 +141,11 @@ fn no_comparison_is_made_where_nothing_changed() {
 
 #[test]
 fn fault_during_another_release_leaves_no_stale_comparison() {
-    let release = |blow: Option<(usize, Blow)>| {
+    let release = |fault: Option<(usize, Fault)>| {
         let (mut sim, waiting) = one_waits();
-        let before = sim.fate.count();
-        if let Some((effect, blow)) = blow {
-            sim.fate.strike(before + effect, blow);
+        let before = sim.faults.count();
+        if let Some((effect, fault)) = fault {
+            sim.faults.inject(before + effect, fault);
         }
         sim.push("qa-3", &object_of('3'), Schedule::Ready);
         sim.rest();
@@ -153,11 +153,11 @@ fn fault_during_another_release_leaves_no_stale_comparison() {
         if serves(&sim, '3') {
             assert_eq!(relations(&sim, waiting), [Relation::Ahead { commits: 2 }]);
         }
-        sim.fate.count() - before
+        sim.faults.count() - before
     };
     for effect in 0..release(None) {
-        for blow in [Blow::CrashBefore, Blow::CrashAfter, Blow::Refuse] {
-            release(Some((effect, blow)));
+        for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::Refuse] {
+            release(Some((effect, fault)));
         }
     }
 }

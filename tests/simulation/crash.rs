@@ -4,19 +4,19 @@
 use tagship::domain::task::State;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
-use crate::faults::Blow;
+use crate::faults::Fault;
 use crate::invariants::promises_hold;
 
-/// Every blow, with all that a test says when it fails.
-const BLOWS: [Blow; 5] = [
-    Blow::CrashBefore,
-    Blow::CrashAfter,
-    Blow::CutBefore,
-    Blow::CutAfter,
-    Blow::Twice,
+/// Every fault, with all that a test says when it fails.
+const BLOWS: [Fault; 5] = [
+    Fault::CrashBefore,
+    Fault::CrashAfter,
+    Fault::CutBefore,
+    Fault::CutAfter,
+    Fault::Twice,
 ];
 
-const CRASHES: [Blow; 2] = [Blow::CrashBefore, Blow::CrashAfter];
+const CRASHES: [Fault; 2] = [Fault::CrashBefore, Fault::CrashAfter];
 
 /// Into how many tests the pairs are divided: they run side by side.
 const PARTS: usize = 2;
@@ -35,12 +35,12 @@ pub(crate) fn released(mut sim: Sim) -> Sim {
     sim
 }
 
-/// A second one is pushed, approved, and struck by these blows.
-fn second_release(blows: &[(usize, Blow)]) -> Sim {
+/// A second one is pushed, approved, and meets these faults.
+fn second_release(faults: &[(usize, Fault)]) -> Sim {
     let mut sim = first_release();
-    let before = sim.fate.count();
-    for (effect, blow) in blows {
-        sim.fate.strike(before + effect, *blow);
+    let before = sim.faults.count();
+    for (effect, fault) in faults {
+        sim.faults.inject(before + effect, *fault);
     }
     sim.push_tag("release-2", &object_of('2'));
     sim.rest();
@@ -52,29 +52,29 @@ fn second_release(blows: &[(usize, Blow)]) -> Sim {
 }
 
 fn effects_of_a_release() -> usize {
-    second_release(&[]).fate.count() - first_release().fate.count()
+    second_release(&[]).faults.count() - first_release().faults.count()
 }
 
 #[track_caller]
-fn holds(sim: &Sim, blows: &[(usize, Blow)]) {
-    let trace = || sim.fate.trace(first_release().fate.count());
+fn holds(sim: &Sim, faults: &[(usize, Fault)]) {
+    let trace = || sim.faults.trace(first_release().faults.count());
     let task = sim.task(2);
-    assert_eq!(task.state, State::Succeeded, "{blows:?}\n{}", trace());
+    assert_eq!(task.state, State::Succeeded, "{faults:?}\n{}", trace());
     let served = sim.served();
     assert!(
         served.len() == 3
             && served
                 .values()
                 .all(|commit| *commit == Some(object_of('2'))),
-        "{blows:?}: {served:?}\n{}",
+        "{faults:?}: {served:?}\n{}",
         trace()
     );
     for (host, disk) in sim.disks("production") {
-        assert_eq!(disk.partial, None, "{blows:?}: rest on {host}");
+        assert_eq!(disk.partial, None, "{faults:?}: rest on {host}");
         assert_eq!(
             disk.history.len(),
             2,
-            "{blows:?}: {host} {:?}",
+            "{faults:?}: {host} {:?}",
             disk.history
         );
     }
@@ -86,12 +86,12 @@ fn any_fault_at_any_effect_loses_nothing() {
     let effects = effects_of_a_release();
     assert!(effects > 40, "{effects} effects");
     for effect in 0..effects {
-        for blow in BLOWS {
-            let blows = [(effect, blow)];
-            let sim = second_release(&blows);
-            let crash = matches!(blow, Blow::CrashBefore | Blow::CrashAfter);
-            assert!(!crash || sim.crashes == 1, "{blows:?}: {}", sim.crashes);
-            holds(&sim, &blows);
+        for fault in BLOWS {
+            let faults = [(effect, fault)];
+            let sim = second_release(&faults);
+            let crash = matches!(fault, Fault::CrashBefore | Fault::CrashAfter);
+            assert!(!crash || sim.crashes == 1, "{faults:?}: {}", sim.crashes);
+            holds(&sim, &faults);
         }
     }
 }
@@ -99,19 +99,19 @@ fn any_fault_at_any_effect_loses_nothing() {
 /// Every pair of crashes: the first one at any effect of a release, the second one at any effect of
 /// what the agent does after it, each before and after the effect. A part of the first ones.
 fn pairs_of_crashes(part: usize) {
-    let before = first_release().fate.count();
+    let before = first_release().faults.count();
     for first in (part..effects_of_a_release()).step_by(PARTS) {
         for one in CRASHES {
-            let effects = second_release(&[(first, one)]).fate.count() - before;
+            let effects = second_release(&[(first, one)]).faults.count() - before;
             for second in first + 1..effects {
                 for two in CRASHES {
-                    let blows = [(first, one), (second, two)];
-                    let sim = second_release(&blows);
+                    let faults = [(first, one), (second, two)];
+                    let sim = second_release(&faults);
                     // While a push is gathered, the agent looks at its spool: a crash there comes first.
-                    let lasts = sim.fate.effect(before + first).0 == "push.gather";
-                    let overtaken = lasts && one == Blow::CrashAfter && sim.crashes == 1;
-                    assert!(sim.crashes == 2 || overtaken, "{blows:?}: {}", sim.crashes);
-                    holds(&sim, &blows);
+                    let lasts = sim.faults.effect(before + first).0 == "push.gather";
+                    let overtaken = lasts && one == Fault::CrashAfter && sim.crashes == 1;
+                    assert!(sim.crashes == 2 || overtaken, "{faults:?}: {}", sim.crashes);
+                    holds(&sim, &faults);
                 }
             }
         }
@@ -131,10 +131,10 @@ fn any_pair_of_crashes_loses_nothing_two() {
 #[test]
 fn the_same_faults_give_the_same_effects() {
     for effect in (0..effects_of_a_release()).step_by(5) {
-        let blows = [(effect, Blow::CrashAfter)];
+        let faults = [(effect, Fault::CrashAfter)];
         assert_eq!(
-            second_release(&blows).fate.trace(0),
-            second_release(&blows).fate.trace(0)
+            second_release(&faults).faults.trace(0),
+            second_release(&faults).faults.trace(0)
         );
     }
 }

@@ -29,7 +29,7 @@ use tagship::git::landing::{
     LandingError, Relation, RemoteFailure, RemoteRef, Timeouts,
 };
 
-use crate::faults::{Blow, Fate, REFUSED};
+use crate::faults::{Fault, Faults, REFUSED};
 use crate::witness::Witness;
 
 pub(crate) use no_logs::NoLogs;
@@ -39,7 +39,7 @@ pub(crate) struct SimGit {
     pub(crate) refs: Arc<Mutex<BTreeMap<String, String>>>,
     /// The objects that were fetched.
     pub(crate) mirror: Arc<Mutex<BTreeSet<String>>>,
-    pub(crate) fate: Fate,
+    pub(crate) faults: Faults,
 }
 
 impl Git for SimGit {
@@ -49,14 +49,14 @@ impl Git for SimGit {
         refs: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
         async move {
-            let blow = self.fate.before("git.ls_remote", "").await;
-            if is_cut(blow) {
+            let fault = self.faults.before("git.ls_remote", "").await;
+            if is_cut(fault) {
                 return Err(unreachable());
             }
-            if blow == Some(Blow::Refuse) {
+            if fault == Some(Fault::Refuse) {
                 return Err(refused("ls-remote", REFUSED.to_owned()));
             }
-            if let Some(detail) = self.fate.refusal("git.ls_remote", "") {
+            if let Some(detail) = self.faults.refusal("git.ls_remote", "") {
                 return Err(refused("ls-remote", detail));
             }
             // One odd name spoils the query, as it does on a command line.
@@ -77,7 +77,7 @@ impl Git for SimGit {
                     })
                 })
                 .collect();
-            self.fate.after(blow).await;
+            self.faults.after(fault).await;
             Ok(found)
         }
         .boxed()
@@ -90,16 +90,16 @@ impl Git for SimGit {
         _progress: GitProgress<'a>,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         async move {
-            let blow = self.fate.before("git.fetch", &wanted.reference).await;
+            let fault = self.faults.before("git.fetch", &wanted.reference).await;
             let stands = self.refs.lock().unwrap().get(&wanted.reference).cloned();
-            self.fate.after(blow).await;
-            if is_cut(blow) {
+            self.faults.after(fault).await;
+            if is_cut(fault) {
                 return Err(unreachable());
             }
-            if blow == Some(Blow::Refuse) {
+            if fault == Some(Fault::Refuse) {
                 return Err(refused("fetch", REFUSED.to_owned()));
             }
-            if let Some(detail) = self.fate.refusal("git.fetch", &wanted.reference) {
+            if let Some(detail) = self.faults.refusal("git.fetch", &wanted.reference) {
                 return Err(refused("fetch", detail));
             }
             if stands.as_ref() == Some(&wanted.object) {
@@ -119,14 +119,14 @@ impl Git for SimGit {
         _source: &'a GitSource,
     ) -> BoxFuture<'a, Result<Vec<RemoteRef>, LandingError>> {
         async move {
-            let blow = self.fate.before("git.tags", "").await;
-            if is_cut(blow) {
+            let fault = self.faults.before("git.tags", "").await;
+            if is_cut(fault) {
                 return Err(unreachable());
             }
-            if blow == Some(Blow::Refuse) {
+            if fault == Some(Fault::Refuse) {
                 return Err(refused("ls-remote", REFUSED.to_owned()));
             }
-            if let Some(detail) = self.fate.refusal("git.tags", "") {
+            if let Some(detail) = self.faults.refusal("git.tags", "") {
                 return Err(refused("ls-remote", detail));
             }
             let stand = self.refs.lock().unwrap().clone();
@@ -135,7 +135,7 @@ impl Git for SimGit {
                 object,
                 peeled: None,
             });
-            self.fate.after(blow).await;
+            self.faults.after(fault).await;
             Ok(tags.collect())
         }
         .boxed()
@@ -147,9 +147,9 @@ impl Git for SimGit {
         commits: &'a [String],
     ) -> BoxFuture<'a, Result<Vec<String>, LandingError>> {
         async move {
-            let blow = self.fate.before("git.heads", "").await;
-            self.fate.after(blow).await;
-            if blow == Some(Blow::Refuse) {
+            let fault = self.faults.before("git.heads", "").await;
+            self.faults.after(fault).await;
+            if fault == Some(Fault::Refuse) {
                 return Err(unreachable());
             }
             let mirror = self.mirror.lock().unwrap();
@@ -166,9 +166,9 @@ impl Git for SimGit {
         task: u64,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         async move {
-            let blow = self.fate.before("git.unpin", &task.to_string()).await;
-            self.fate.after(blow).await;
-            if blow == Some(Blow::Refuse) {
+            let fault = self.faults.before("git.unpin", &task.to_string()).await;
+            self.faults.after(fault).await;
+            if fault == Some(Fault::Refuse) {
                 return Err(refused("unpin", REFUSED.to_owned()));
             }
             Ok(())
@@ -182,9 +182,9 @@ impl Git for SimGit {
         question: &'a landing::DescribeRequest,
     ) -> BoxFuture<'a, Result<Description, LandingError>> {
         async move {
-            let blow = self.fate.before("git.describe", "").await;
-            self.fate.after(blow).await;
-            if blow == Some(Blow::Refuse) {
+            let fault = self.faults.before("git.describe", "").await;
+            self.faults.after(fault).await;
+            if fault == Some(Fault::Refuse) {
                 return Err(unreachable());
             }
             let at = jiff::Timestamp::UNIX_EPOCH;
@@ -258,8 +258,11 @@ fn refused(doing: &'static str, detail: String) -> LandingError {
     }
 }
 
-fn is_cut(blow: Option<Blow>) -> bool {
-    matches!(blow, Some(Blow::CutBefore | Blow::CutAfter | Blow::Late))
+fn is_cut(fault: Option<Fault>) -> bool {
+    matches!(
+        fault,
+        Some(Fault::CutBefore | Fault::CutAfter | Fault::Late)
+    )
 }
 
 /// What the agent's own disk says.
@@ -277,7 +280,7 @@ fn unreachable() -> LandingError {
 /// Each commit is a tree of one file whose blob is the commit.
 pub(crate) struct SimCheckout {
     pub(crate) mirror: Arc<Mutex<BTreeSet<String>>>,
-    pub(crate) fate: Fate,
+    pub(crate) faults: Faults,
     pub(crate) trees: Arc<Mutex<BTreeMap<String, TreeDigest>>>,
     pub(crate) witness: Arc<Witness>,
 }
@@ -285,9 +288,9 @@ pub(crate) struct SimCheckout {
 impl Checkout for SimCheckout {
     fn plan(&self, request: PlanRequest) -> BoxFuture<'_, Result<Arc<Manifest>, CheckoutError>> {
         async move {
-            let blow = self.fate.before("checkout.plan", "").await;
-            self.fate.after(blow).await;
-            if blow == Some(Blow::Refuse) {
+            let fault = self.faults.before("checkout.plan", "").await;
+            self.faults.after(fault).await;
+            if fault == Some(Fault::Refuse) {
                 return Err(full("/mirror"));
             }
             if !self.mirror.lock().unwrap().contains(&request.commit) {
@@ -328,12 +331,12 @@ impl Checkout for SimCheckout {
             let dir = dir.to_str().unwrap().to_owned();
             let half = TreeDigest("half".to_owned());
             self.trees.lock().unwrap().insert(dir.clone(), half);
-            let blow = self.fate.before("checkout.write", "").await;
-            if blow == Some(Blow::Refuse) {
+            let fault = self.faults.before("checkout.write", "").await;
+            if fault == Some(Fault::Refuse) {
                 return Err(full(&dir));
             }
             self.trees.lock().unwrap().insert(dir, manifest.digest());
-            self.fate.after(blow).await;
+            self.faults.after(fault).await;
             Ok(WrittenTree::default())
         }
         .boxed()
@@ -346,7 +349,7 @@ pub(crate) type Manifests = BTreeMap<(String, ReleaseId), Arc<Manifest>>;
 /// Manifests survive a crash: keeping them is durable.
 pub(crate) struct SimShelf {
     pub(crate) manifests: Arc<Mutex<Manifests>>,
-    pub(crate) fate: Fate,
+    pub(crate) faults: Faults,
 }
 
 impl ManifestStore for SimShelf {
@@ -362,10 +365,10 @@ impl ManifestStore for SimShelf {
     ) -> BoxFuture<'_, Option<Arc<Manifest>>> {
         let key = (environment.to_owned(), release.clone());
         async move {
-            let blow = self.fate.before("shelf.load", "").await;
-            self.fate.after(blow).await;
+            let fault = self.faults.before("shelf.load", "").await;
+            self.faults.after(fault).await;
             // What cannot be read is as good as lost.
-            let kept = (blow != Some(Blow::Refuse)).then(|| self.manifests.lock().unwrap());
+            let kept = (fault != Some(Fault::Refuse)).then(|| self.manifests.lock().unwrap());
             kept?.get(&key).cloned()
         }
         .boxed()
@@ -380,12 +383,12 @@ impl ManifestStore for SimShelf {
     ) -> BoxFuture<'_, Result<(), String>> {
         let key = (environment.to_owned(), release.clone());
         async move {
-            let blow = self.fate.before("shelf.keep", "").await;
-            if blow == Some(Blow::Refuse) {
+            let fault = self.faults.before("shelf.keep", "").await;
+            if fault == Some(Fault::Refuse) {
                 return Err(REFUSED.to_owned());
             }
             self.manifests.lock().unwrap().insert(key, manifest);
-            self.fate.after(blow).await;
+            self.faults.after(fault).await;
             Ok(())
         }
         .boxed()
@@ -394,7 +397,7 @@ impl ManifestStore for SimShelf {
 
 pub(crate) struct SimProbes {
     pub(crate) well: Arc<Mutex<bool>>,
-    pub(crate) fate: Fate,
+    pub(crate) faults: Faults,
 }
 
 impl Probes for SimProbes {
@@ -404,10 +407,10 @@ impl Probes for SimProbes {
         _timeout: Duration,
     ) -> BoxFuture<'_, Result<(), String>> {
         async move {
-            let blow = self.fate.before("probe.ask", "").await;
+            let fault = self.faults.before("probe.ask", "").await;
             let well = *self.well.lock().unwrap();
-            self.fate.after(blow).await;
-            if blow == Some(Blow::Refuse) {
+            self.faults.after(fault).await;
+            if fault == Some(Fault::Refuse) {
                 return Err(REFUSED.to_owned());
             }
             if well {
@@ -435,7 +438,7 @@ fn tool() -> Template {
 }
 
 pub(crate) struct SimCatalog {
-    pub(crate) fate: Fate,
+    pub(crate) faults: Faults,
     pub(crate) ground: Arc<Mutex<ResolvedEnvironment>>,
     pub(crate) template: Template,
 }
@@ -509,15 +512,15 @@ pub(crate) fn ground() -> ResolvedEnvironment {
 /// A push is over before anybody asks; its records may still wait in the spool.
 pub(crate) struct SimPushes {
     pub(crate) scans: Arc<Scans>,
-    pub(crate) fate: Fate,
+    pub(crate) faults: Faults,
 }
 
 impl Pushes for SimPushes {
     fn wait_for_records<'a>(&'a self, push: &'a str) -> BoxFuture<'a, ()> {
         async move {
-            let blow = self.fate.before("push.gather", push).await;
+            let fault = self.faults.before("push.gather", push).await;
             self.scans.whole(push).await;
-            self.fate.after(blow).await;
+            self.faults.after(fault).await;
         }
         .boxed()
     }
@@ -539,13 +542,13 @@ impl PlanSource for SimCatalog {
         disabled: &'a [String],
     ) -> BoxFuture<'a, Result<PlanInputs, NoPlanInputs>> {
         async move {
-            if let Some(message) = self.fate.refusal("catalog.recipe", "") {
+            if let Some(message) = self.faults.refusal("catalog.recipe", "") {
                 return Err(NoPlanInputs::Missing(message));
             }
-            if let Some(message) = self.fate.refusal("catalog.read", "") {
+            if let Some(message) = self.faults.refusal("catalog.read", "") {
                 return Err(NoPlanInputs::Unread(message));
             }
-            if self.fate.sudden("catalog.recipe") == Some(Blow::Refuse) {
+            if self.faults.sudden("catalog.recipe") == Some(Fault::Refuse) {
                 return Err(NoPlanInputs::Missing(REFUSED.to_owned()));
             }
             let mut ground = self.ground.lock().unwrap().clone();

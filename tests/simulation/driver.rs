@@ -28,7 +28,7 @@ use crate::doubles::{
     Everybody, Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimPushes, SimShelf,
     ground, with_scripts,
 };
-use crate::faults::{Ending, Fate};
+use crate::faults::{Ending, Faults};
 use crate::host::{SimFleet, well};
 use crate::immediate::at_once;
 use crate::spool::{GIT_USER, Records, SimSpool, configuration, rules};
@@ -67,7 +67,7 @@ struct Agent {
 pub(crate) struct Sim {
     pub(crate) kv: Arc<MemoryKv>,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) fate: Fate,
+    pub(crate) faults: Faults,
     pub(crate) witness: Arc<Witness>,
     pub(crate) refs: Arc<Mutex<BTreeMap<String, String>>>,
     /// How many records there were when a ref was last changed.
@@ -121,7 +121,7 @@ impl Sim {
     }
 
     pub(crate) fn with(template: Template) -> Self {
-        let fate = Fate::default();
+        let faults = Faults::default();
         let start = Timestamp::from_second(1_800_000_000).unwrap();
         let clock = Arc::new(ManualClock::at(start));
         let witness = Arc::new(Witness::default());
@@ -130,7 +130,7 @@ impl Sim {
             store: opened(&kv),
             kv,
             clock: clock.clone(),
-            fate: fate.clone(),
+            faults: faults.clone(),
             witness: witness.clone(),
             refs: Arc::default(),
             moved: Mutex::default(),
@@ -142,7 +142,7 @@ impl Sim {
                 program: Arc::new(Mutex::new(well())),
                 clock,
                 witness,
-                fate,
+                faults,
                 trees: Arc::default(),
                 wires: Arc::default(),
             },
@@ -168,8 +168,8 @@ impl Sim {
     }
 
     fn take_store(&mut self, kv: MemoryKv) {
-        let fate = self.fate.clone();
-        kv.on_commit(move |label| fate.commit(label));
+        let faults = self.faults.clone();
+        kv.on_commit(move |label| faults.commit(label));
         self.kv = Arc::new(kv);
         self.store = opened(&self.kv);
         self.witness.reads(self.store());
@@ -193,7 +193,7 @@ impl Sim {
             rules: rules(),
             spool: Arc::new(SimSpool {
                 records: self.records.clone(),
-                fate: self.fate.clone(),
+                faults: self.faults.clone(),
             }),
             git_user: Some(GIT_USER),
             scans: scans.clone(),
@@ -254,7 +254,7 @@ impl Sim {
     }
 
     pub(crate) fn world(&self, scans: Arc<Scans>) -> World {
-        let fate = &self.fate;
+        let faults = &self.faults;
         let number = u64::try_from(self.started).unwrap();
         World {
             store: opened(&self.kv).salted(self.machine + number),
@@ -265,33 +265,33 @@ impl Sim {
             git: Arc::new(SimGit {
                 refs: self.refs.clone(),
                 mirror: self.mirror.clone(),
-                fate: fate.clone(),
+                faults: faults.clone(),
             }),
             checkout: Arc::new(SimCheckout {
                 mirror: self.mirror.clone(),
-                fate: fate.clone(),
+                faults: faults.clone(),
                 trees: self.fleet.trees.clone(),
                 witness: self.witness.clone(),
             }),
             manifests: Arc::new(SimShelf {
                 manifests: self.manifests.clone(),
-                fate: fate.clone(),
+                faults: faults.clone(),
             }),
             fleet: Arc::new(self.fleet.clone()),
             probes: Arc::new(SimProbes {
                 well: self.well.clone(),
-                fate: fate.clone(),
+                faults: faults.clone(),
             }),
             calendar: self.calendar.clone(),
             plan_source: Arc::new(SimCatalog {
-                fate: fate.clone(),
+                faults: faults.clone(),
                 ground: self.ground.clone(),
                 template: self.template.clone(),
             }),
             accounts: Arc::new(Everybody),
             pushes: Arc::new(SimPushes {
                 scans,
-                fate: fate.clone(),
+                faults: faults.clone(),
             }),
             logs: Arc::new(NoLogs),
         }
@@ -378,7 +378,7 @@ impl Sim {
 
     /// Users have acted: interrupted effects resume.
     pub(crate) fn resume(&self) {
-        self.fate.resume();
+        self.faults.resume();
     }
 
     /// Runs the agents until they rest, or an effect waits for people.
@@ -399,7 +399,7 @@ impl Sim {
                 .position(|agent| !agent.stalled && agent.woken.0.swap(false, Ordering::SeqCst));
             if let Some(next) = next {
                 self.poll(next);
-                if self.fate.take_interrupt() {
+                if self.faults.take_interrupt() {
                     return Halt::Interrupted;
                 }
                 continue;
@@ -412,21 +412,21 @@ impl Sim {
                 _ => return Halt::AtRest,
             }
         }
-        panic!("it does not come to rest:\n{}", self.fate.trace(0));
+        panic!("it does not come to rest:\n{}", self.faults.trace(0));
     }
 
     fn poll(&mut self, place: usize) {
         let agent = &mut self.agents[place];
         let waker = Waker::from(agent.woken.clone());
         let number = agent.number;
-        self.fate.poll(Some(number));
+        self.faults.poll(Some(number));
         let ended = agent
             .process
             .as_mut()
             .poll(&mut Context::from_waker(&waker))
             .is_ready();
-        self.fate.poll(None);
-        let crash = self.fate.take_crash(number);
+        self.faults.poll(None);
+        let crash = self.faults.take_crash(number);
         if !ended && crash.is_none() {
             return;
         }

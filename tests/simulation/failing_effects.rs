@@ -7,7 +7,7 @@ use tagship::engine::request::{RollbackTarget, TaskRequest};
 
 use crate::crash::released;
 use crate::driver::{Sim, TEMPLATE, object_of};
-use crate::faults::{Blow, REFUSED};
+use crate::faults::{Fault, REFUSED};
 use crate::invariants::promises_hold;
 
 const ON_FAILURE: [OnFailure; 4] = [
@@ -62,7 +62,7 @@ pub(crate) fn retried(sim: &mut Sim, what: &str) {
         }
         sim.rest();
     }
-    let trace = || sim.fate.trace(0);
+    let trace = || sim.faults.trace(0);
     assert_eq!(sim.task(2).state, State::Succeeded, "{what}\n{}", trace());
     assert!(serve(sim, '2'), "{what}: {:?}\n{}", sim.served(), trace());
     promises_hold(sim);
@@ -73,7 +73,7 @@ pub(crate) fn gone_back(sim: &mut Sim, what: &str) {
     let back = sim.roll_back(&RollbackTarget::ToTask(1));
     let back = back.unwrap_or_else(|why| panic!("{what}: {why}"));
     sim.rest();
-    let trace = || sim.fate.trace(0);
+    let trace = || sim.faults.trace(0);
     assert_eq!(
         sim.task(back).state,
         State::Succeeded,
@@ -99,17 +99,17 @@ fn reason(state: &State) -> String {
 /// Every other effect, from this one on, with every `on_failure` and both answers.
 fn each_effect_fails(part: usize) {
     for on_failure in ON_FAILURE {
-        let before = first_release(on_failure).fate.count();
+        let before = first_release(on_failure).faults.count();
         let mut named = 0;
         'effects: for effect in (before + part..).step_by(2) {
             for answer in [retried, gone_back] {
                 let mut sim = first_release(on_failure);
-                sim.fate.strike(effect, Blow::Refuse);
+                sim.faults.inject(effect, Fault::Refuse);
                 second_release(&mut sim);
-                if sim.fate.count() <= effect {
+                if sim.faults.count() <= effect {
                     break 'effects;
                 }
-                let (label, host) = sim.fate.effect(effect);
+                let (label, host) = sim.faults.effect(effect);
                 let what = format!("{on_failure:?}: {effect} {label} {host}");
                 promises_hold(&sim);
                 let state = sim.task(2).state;

@@ -1,5 +1,5 @@
 //! What becomes of each effect: it goes well, its agent ends before or after it, its connection is
-//! cut, its commit is not confirmed. Blows are given by number (exhaustive tests) or drawn from a
+//! cut, its commit is not confirmed. Faults are given by number (exhaustive tests) or drawn from a
 //! seed; both see the same effects in the same order in every run.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::random::Random;
 
 /// What happens to one effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Blow {
+pub(crate) enum Fault {
     /// The agent ends before the effect acts.
     CrashBefore,
     /// The agent ends after the effect acted, before its reply.
@@ -34,18 +34,18 @@ pub(crate) enum Blow {
     CrashLate,
 }
 
-/// What an effect says that was refused by a blow.
+/// What an effect says that was refused by a fault.
 pub(crate) const REFUSED: &str = "refused by the test";
 
-pub(crate) const BLOWS: [Blow; 8] = [
-    Blow::CrashBefore,
-    Blow::CrashAfter,
-    Blow::CutBefore,
-    Blow::CutAfter,
-    Blow::Twice,
-    Blow::Refuse,
-    Blow::Late,
-    Blow::CrashLate,
+pub(crate) const BLOWS: [Fault; 8] = [
+    Fault::CrashBefore,
+    Fault::CrashAfter,
+    Fault::CutBefore,
+    Fault::CutAfter,
+    Fault::Twice,
+    Fault::Refuse,
+    Fault::Late,
+    Fault::CrashLate,
 ];
 
 /// More effects than any scenario has.
@@ -64,8 +64,8 @@ pub(crate) enum Ending {
 struct State {
     /// Every effect so far, in order; the label, and where.
     seen: Vec<(&'static str, String)>,
-    blows: BTreeMap<usize, Blow>,
-    /// Draws blows: the generator, and how many effects in a thousand are struck.
+    faults: BTreeMap<usize, Fault>,
+    /// Draws faults: the generator, and how many effects in a thousand fail.
     drawn: Option<(Random, u64)>,
     /// How many effects in a thousand wait for users to act.
     interrupts: u64,
@@ -102,21 +102,21 @@ impl State {
 
 /// Decides what becomes of each effect; shared by all parts of the world.
 #[derive(Clone, Default)]
-pub(crate) struct Fate {
+pub(crate) struct Faults {
     state: Arc<Mutex<State>>,
 }
 
-impl Fate {
+impl Faults {
     fn state<T>(&self, with: impl FnOnce(&mut State) -> T) -> T {
         with(&mut self.state.lock().unwrap())
     }
 
-    /// The effect with this number (in the order of a run without blows) is struck.
-    pub(crate) fn strike(&self, effect: usize, blow: Blow) {
-        self.state(|state| state.blows.insert(effect, blow));
+    /// The effect with this number (in the order of a run without faults) fails.
+    pub(crate) fn inject(&self, effect: usize, fault: Fault) {
+        self.state(|state| state.faults.insert(effect, fault));
     }
 
-    /// So many effects in a thousand are struck from now on, drawn from this seed; at so many,
+    /// So many effects in a thousand fail from now on, drawn from this seed; at so many,
     /// people act.
     pub(crate) fn draw(&self, seed: u64, per_mille: u64, interrupts: u64) {
         self.state(|state| {
@@ -136,7 +136,7 @@ impl Fate {
     }
 
     /// Nothing is drawn any more.
-    pub(crate) fn calm(&self) {
+    pub(crate) fn draw_nothing(&self) {
         self.state(|state| state.drawn = None);
     }
 
@@ -145,13 +145,13 @@ impl Fate {
         self.state(|state| state.shared_store = shared);
     }
 
-    /// Operations of this label on this host are refused until [`Fate::forgive`].
+    /// Operations of this label on this host are refused until [`Faults::refuse_nothing`].
     pub(crate) fn refuse(&self, label: &str, host: &str, message: &str) {
         let refusal = (label.to_owned(), host.to_owned(), message.to_owned());
         self.state(|state| state.refusals.push(refusal));
     }
 
-    pub(crate) fn forgive(&self) {
+    pub(crate) fn refuse_nothing(&self) {
         self.state(|state| state.refusals.clear());
     }
 
@@ -178,9 +178,9 @@ impl Fate {
         self.state(|state| {
             let mut text = String::new();
             for (number, (label, on)) in state.seen.iter().enumerate().skip(from) {
-                let blow = state.blows.get(&number);
-                let blow = blow.map_or(String::new(), |blow| format!("  <- {blow:?}"));
-                writeln!(text, "  {number} {label} {on}{blow}").unwrap();
+                let fault = state.faults.get(&number);
+                let fault = fault.map_or(String::new(), |fault| format!("  <- {fault:?}"));
+                writeln!(text, "  {number} {label} {on}{fault}").unwrap();
             }
             text
         })
@@ -196,7 +196,7 @@ impl Fate {
         self.state(|state| state.polled = agent);
     }
 
-    /// Whether a blow has ended this agent.
+    /// Whether a fault has ended this agent.
     pub(crate) fn take_crash(&self, agent: usize) -> Option<Ending> {
         self.state(|state| state.crashed.remove(&agent))
     }
@@ -218,7 +218,7 @@ impl Fate {
     }
 
     /// Numbers an effect and says what becomes of it.
-    fn number(&self, label: &'static str, on: &str) -> Option<Blow> {
+    fn number(&self, label: &'static str, on: &str) -> Option<Fault> {
         let next = self.count();
         let is_next = |act: &mut (usize, _)| act.0 == next;
         if let Some((_, act)) = self.state(|state| state.meanwhile.take_if(is_next)) {
@@ -226,7 +226,7 @@ impl Fate {
         }
         self.state(|state| {
             if state.is_dead() {
-                return Some(Blow::CrashBefore);
+                return Some(Fault::CrashBefore);
             }
             let number = state.seen.len();
             assert!(number < EFFECTS_MAX, "it does not come to rest");
@@ -234,10 +234,10 @@ impl Fate {
             if let Some((random, per_mille)) = &mut state.drawn
                 && random.per_mille(*per_mille)
             {
-                let blow = *random.pick(&BLOWS).unwrap();
-                state.blows.insert(number, blow);
+                let fault = *random.pick(&BLOWS).unwrap();
+                state.faults.insert(number, fault);
             }
-            state.blows.get(&number).copied()
+            state.faults.get(&number).copied()
         })
     }
 
@@ -272,39 +272,39 @@ impl Fate {
         .await;
     }
 
-    /// An effect that no connection carries; hand the answer to [`Fate::after`].
-    pub(crate) async fn before(&self, label: &'static str, on: &str) -> Option<Blow> {
+    /// An effect that no connection carries; hand the answer to [`Faults::after`].
+    pub(crate) async fn before(&self, label: &'static str, on: &str) -> Option<Fault> {
         self.interrupt().await;
-        let blow = self.number(label, on);
-        if blow == Some(Blow::CrashBefore) {
+        let fault = self.number(label, on);
+        if fault == Some(Fault::CrashBefore) {
             self.state(|state| state.end(Ending::Lost));
             pending::<()>().await;
         }
-        blow
+        fault
     }
 
     /// An effect that is over at once. An agent that ends here gets no further than its next effect.
-    pub(crate) fn sudden(&self, label: &'static str) -> Option<Blow> {
-        let blow = self.number(label, "");
-        if let Some(Blow::CrashBefore | Blow::CrashAfter | Blow::CrashLate) = blow {
+    pub(crate) fn sudden(&self, label: &'static str) -> Option<Fault> {
+        let fault = self.number(label, "");
+        if let Some(Fault::CrashBefore | Fault::CrashAfter | Fault::CrashLate) = fault {
             self.state(|state| state.end(Ending::Lost));
         }
-        blow
+        fault
     }
 
-    pub(crate) async fn after(&self, blow: Option<Blow>) {
-        if let Some(Blow::CrashAfter | Blow::CrashLate) = blow {
+    pub(crate) async fn after(&self, fault: Option<Fault>) {
+        if let Some(Fault::CrashAfter | Fault::CrashLate) = fault {
             self.state(|state| state.end(Ending::Lost));
             pending::<()>().await;
         }
     }
 
     /// The next commit that people make comes to this.
-    pub(crate) fn strike_people(&self, fault: CommitFault) {
+    pub(crate) fn inject_for_users(&self, fault: CommitFault) {
         self.state(|state| state.for_people = Some(fault));
     }
 
-    /// A commit of the store. Blows strike those of agents alone.
+    /// A commit of the store. Only commits of agents fail.
     pub(crate) fn commit(&self, label: &'static str) -> CommitFault {
         if let Some(fault) = self.state(|state| match state.polled {
             None => Some(state.for_people.take().unwrap_or_default()),
@@ -315,27 +315,27 @@ impl Fate {
         if self.state(|state| state.is_dead()) {
             return CommitFault::Refuse;
         }
-        let Some(blow) = self.number(label, "") else {
+        let Some(fault) = self.number(label, "") else {
             return CommitFault::None;
         };
-        self.state(|state| match (blow, state.shared_store) {
-            (Blow::CutBefore | Blow::Refuse, _) => CommitFault::Refuse,
-            (Blow::CutAfter, _) => CommitFault::UnknownApplied,
-            (Blow::Twice | Blow::Late, _) => CommitFault::UnknownLost,
+        self.state(|state| match (fault, state.shared_store) {
+            (Fault::CutBefore | Fault::Refuse, _) => CommitFault::Refuse,
+            (Fault::CutAfter, _) => CommitFault::UnknownApplied,
+            (Fault::Twice | Fault::Late, _) => CommitFault::UnknownLost,
             // The commit never answers, and the store ends with the agent.
-            (Blow::CrashBefore, false) => {
+            (Fault::CrashBefore, false) => {
                 state.end(Ending::Lost);
                 CommitFault::Hold
             }
-            (Blow::CrashAfter | Blow::CrashLate, false) => {
+            (Fault::CrashAfter | Fault::CrashLate, false) => {
                 state.end(Ending::Kept);
                 CommitFault::Hold
             }
-            (Blow::CrashBefore, true) => {
+            (Fault::CrashBefore, true) => {
                 state.end(Ending::Lost);
                 CommitFault::UnknownLost
             }
-            (Blow::CrashAfter | Blow::CrashLate, true) => {
+            (Fault::CrashAfter | Fault::CrashLate, true) => {
                 state.end(Ending::Lost);
                 CommitFault::UnknownApplied
             }

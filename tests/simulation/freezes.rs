@@ -114,7 +114,7 @@ fn live_with(on_failure: OnFailure) -> Sim {
 }
 
 fn mended((sim, id): (Sim, u64)) -> (Sim, u64) {
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     *sim.well.lock().unwrap() = true;
     *sim.fleet.program.lock().unwrap() = well();
     (sim, id)
@@ -201,7 +201,7 @@ const SITUATIONS: &[(&str, Situation)] = &[
     }),
     ("a host failed", || {
         let sim = live_with(OnFailure::Pause);
-        sim.fate.refuse("host.publish", "b", "it would not");
+        sim.faults.refuse("host.publish", "b", "it would not");
         mended(pushed(sim, Schedule::Ready, |state| {
             matches!(
                 state,
@@ -213,7 +213,7 @@ const SITUATIONS: &[(&str, Situation)] = &[
     }),
     ("failed", || {
         let sim = live(TEMPLATE);
-        sim.fate.refuse("host.seal", "b", "disk full");
+        sim.faults.refuse("host.seal", "b", "disk full");
         mended(pushed(sim, Schedule::Ready, |state| {
             matches!(state, State::Failed { .. })
         }))
@@ -368,10 +368,10 @@ fn nothing_begins_in_a_freeze_that_began_during_the_claim() {
         sim.calendar = freeze(begins + SignedDuration::from_secs(1));
         sim.start();
         sim.run_for(MINUTES);
-        let before = sim.fate.count();
+        let before = sim.faults.count();
         let clock = sim.clock.clone();
         let meanwhile = move || clock.set(begins + MINUTES);
-        sim.fate.meanwhile(before + effect, meanwhile);
+        sim.faults.meanwhile(before + effect, meanwhile);
         sim.approve(id).unwrap();
         sim.run_for(MINUTES);
         if sim.clock.now() < begins {
@@ -385,7 +385,7 @@ fn nothing_begins_in_a_freeze_that_began_during_the_claim() {
             .find(|one| matches!(one.event, Event::Started { .. }));
         match started {
             Some(one) => {
-                let trace = sim.fate.trace(before);
+                let trace = sim.faults.trace(before);
                 assert!(
                     one.time < begins,
                     "effect {effect}: it began in it\n{trace}"

@@ -127,6 +127,6 @@ pub(crate) fn sim(random: &mut Random) -> Sim {
 }
 
 /// How many effects in a thousand are struck.
-pub(crate) fn blows(random: &mut Random) -> u64 {
+pub(crate) fn faults(random: &mut Random) -> u64 {
     *random.pick(&[0, 5, 20, 60]).unwrap()
 }

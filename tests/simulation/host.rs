@@ -15,7 +15,7 @@ use tagship::domain::host::{
 use tagship::domain::plan::Plan;
 use tagship::engine::executor::effects::Fleet;
 
-use crate::faults::{Blow, Fate, REFUSED};
+use crate::faults::{Fault, Faults, REFUSED};
 use crate::retention::{prepare, prune, seal};
 use crate::witness::Witness;
 
@@ -133,7 +133,7 @@ pub(crate) struct SimFleet {
     pub(crate) program: Arc<Mutex<Program>>,
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) witness: Arc<Witness>,
-    pub(crate) fate: Fate,
+    pub(crate) faults: Faults,
     /// The agent's trees, by directory.
     pub(crate) trees: Arc<Mutex<BTreeMap<String, TreeDigest>>>,
     pub(crate) wires: Arc<Wires>,
@@ -216,29 +216,29 @@ impl Hosts for SimHosts {
     ) -> BoxFuture<'a, Result<Reply, HostError>> {
         async move {
             let lost = || Err(HostError::Lost("cut by the test".to_owned()));
-            let fate = &self.fleet.fate;
-            let blow = fate.before(op.label(), host).await;
-            if blow == Some(Blow::CutBefore) {
+            let faults = &self.fleet.faults;
+            let fault = faults.before(op.label(), host).await;
+            if fault == Some(Fault::CutBefore) {
                 return lost();
             }
-            if blow == Some(Blow::Refuse) {
+            if fault == Some(Fault::Refuse) {
                 return Err(HostError::Refused(REFUSED.to_owned()));
             }
             let place = self.place(host, op);
             // By any user.
             let host = host.rsplit('@').next().unwrap();
-            let late = matches!(blow, Some(Blow::Late | Blow::CrashLate));
+            let late = matches!(fault, Some(Fault::Late | Fault::CrashLate));
             if late || self.fleet.wires.is_silent(host) {
                 self.post(place, host, op);
-                fate.after(blow).await;
+                faults.after(fault).await;
                 return lost();
             }
-            if blow == Some(Blow::Twice) {
+            if fault == Some(Fault::Twice) {
                 let _ = self.act(&place, host, op);
             }
             let reply = self.act(&place, host, op);
-            fate.after(blow).await;
-            if blow == Some(Blow::CutAfter) {
+            faults.after(fault).await;
+            if fault == Some(Fault::CutAfter) {
                 self.half(&place, op);
                 return lost();
             }
@@ -284,7 +284,7 @@ impl SimHosts {
     }
 
     fn act(&self, place: &DiskPlace, host: &str, op: &Op) -> Result<Reply, HostError> {
-        if let Some(message) = self.fleet.fate.refusal(op.label(), host) {
+        if let Some(message) = self.fleet.faults.refusal(op.label(), host) {
             return Err(HostError::Refused(message));
         }
         self.witnessed(place, host, op);

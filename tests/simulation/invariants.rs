@@ -24,7 +24,7 @@ use crate::witness::{index_of, is_settled};
 #[track_caller]
 pub(crate) fn promises_hold(sim: &Sim) {
     let store = sim.store();
-    let trace = || sim.fate.trace(0);
+    let trace = || sim.faults.trace(0);
     let tasks = each_holds(sim, &store, &trace);
     refs_stand(sim, &tasks, &trace);
     nothing_lost(sim, &store, &trace);
@@ -41,7 +41,7 @@ pub(crate) fn promises_hold(sim: &Sim) {
 /// Those that hold although the store has forgotten what came after its backup. Of a push in that time
 /// only an agent that looks for tags learns.
 pub(crate) fn promises_hold_after_a_restore(sim: &Sim) {
-    let trace = || sim.fate.trace(0);
+    let trace = || sim.faults.trace(0);
     let tasks = each_holds(sim, &sim.store(), &trace);
     if sim.reconciles {
         refs_stand(sim, &tasks, &trace);

@@ -55,7 +55,7 @@ fn a_ref_with_an_odd_name_expires_alone() {
 fn lands_once_all_is_well(sim: &mut Sim, id: u64) {
     sim.run_for(MINUTE);
     assert_eq!(sim.task(id).state, State::Proposed);
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
 }
@@ -66,7 +66,7 @@ fn agent_checks_refs_more_than_once_after_long_downtime() {
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.clock.set(sim.clock.now() + MINUTE * 60);
     // Both machines come up at the same time.
-    sim.fate.refuse("git.ls_remote", "", "Connection refused");
+    sim.faults.refuse("git.ls_remote", "", "Connection refused");
     lands_once_all_is_well(&mut sim, id);
 }
 
@@ -76,7 +76,7 @@ fn unreachable_git_server_expires_a_push_on_time() {
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     let pushed = sim.clock.now() + MINUTE * 60;
     sim.clock.set(pushed);
-    sim.fate.refuse("git.ls_remote", "", "Connection refused");
+    sim.faults.refuse("git.ls_remote", "", "Connection refused");
     sim.rest();
     assert!(expired(&sim, id).contains("Connection refused"));
     let took = sim.task(id).updated.duration_since(pushed);
@@ -92,19 +92,19 @@ fn slow_fetch_that_fails_once_is_retried() {
         sim.run_for(SignedDuration::from_secs(1));
         sim.move_ref("qa-1", &object_of('1'));
         if let Some(at) = at {
-            sim.fate.pause_at(at);
+            sim.faults.pause_at(at);
             assert_eq!(sim.run(), Halt::Interrupted);
             sim.clock.set(sim.clock.now() + MINUTE * 20);
-            sim.fate
+            sim.faults
                 .refuse("git.fetch", "refs/tags/qa-1", "Connection reset");
             sim.resume();
             sim.run_for(MINUTE);
             assert_eq!(sim.task(id).state, State::Proposed);
-            sim.fate.forgive();
+            sim.faults.refuse_nothing();
         }
         sim.rest();
         assert_eq!(sim.task(id).state, State::Succeeded);
-        sim.fate.trace(0)
+        sim.faults.trace(0)
     };
     let trace = release(None);
     let fetch = trace.lines().position(|line| line.contains("git.fetch"));
@@ -116,7 +116,7 @@ fn unfetchable_commit_expires_its_push_on_time() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     let pushed = sim.clock.now();
-    sim.fate
+    sim.faults
         .refuse("git.fetch", "refs/tags/qa-1", "Connection reset");
     sim.rest();
     assert!(expired(&sim, id).contains("Connection reset"));
@@ -131,7 +131,7 @@ fn unresolved_ref_doubt_is_reported_until_the_server_returns() {
         let id = sim.push("release-1", &object_of('1'), Schedule::New);
         sim.rest();
         doubt(&sim, id);
-        sim.fate.refuse("git.ls_remote", "", refusal);
+        sim.faults.refuse("git.ls_remote", "", refusal);
         let doubted = sim.clock.now();
         sim.run_for(MINUTE * 30);
         let head = at_once(sim.store().head(id)).unwrap();
@@ -149,7 +149,7 @@ fn unresolved_ref_doubt_is_reported_until_the_server_returns() {
         assert_eq!(head.state, "scheduled");
         assert!(head.detail.contains(refusal), "{}", head.detail);
         assert!(sim.served().is_empty(), "no host was touched");
-        sim.fate.forgive();
+        sim.faults.refuse_nothing();
         sim.rest();
         assert_eq!(sim.task(id).state, State::Succeeded);
     }
@@ -199,7 +199,7 @@ fn crowd(sim: &Sim) -> Vec<String> {
 fn long_failures_of_all_hosts_fail_only_their_task() {
     let mut sim = Sim::new(TEMPLATE);
     for host in crowd(&sim) {
-        sim.fate.refuse("host.seal", &host, &"x".repeat(5_000));
+        sim.faults.refuse("host.seal", &host, &"x".repeat(5_000));
     }
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
@@ -208,7 +208,7 @@ fn long_failures_of_all_hosts_fail_only_their_task() {
     };
     assert!(reason.contains("a, b and 101 more: "), "{reason}");
     assert_eq!(sim.crashes, 0, "the agent went on");
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     let next = sim.push("qa-2", &object_of('2'), Schedule::Ready);
     sim.rest();
     assert_eq!(sim.task(next).state, State::Succeeded);
@@ -267,7 +267,8 @@ steps = [{ run = ["make"], outputs = ["KEY"] }, { run = ["use"] }]
 #[test]
 fn oversized_event_ends_its_task_but_not_the_agent() {
     let mut sim = Sim::new(TEMPLATE);
-    sim.fate.refuse("catalog.recipe", "", &"x".repeat(200_000));
+    sim.faults
+        .refuse("catalog.recipe", "", &"x".repeat(200_000));
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
     let reason = expired(&sim, id);
@@ -279,12 +280,12 @@ fn oversized_event_ends_its_task_but_not_the_agent() {
 fn briefly_unreadable_template_is_read_again() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
-    sim.fate.refuse("catalog.read", "", "Too many open files");
+    sim.faults.refuse("catalog.read", "", "Too many open files");
     sim.run_for(SignedDuration::from_secs(1));
     let detail = |sim: &Sim| at_once(sim.store().head(id)).unwrap().detail;
     assert_eq!(detail(&sim), "not landed yet: Too many open files");
-    sim.fate.forgive();
-    sim.fate.refuse("catalog.read", "", "line 3: no such key");
+    sim.faults.refuse_nothing();
+    sim.faults.refuse("catalog.read", "", "line 3: no such key");
     sim.run_for(MINUTE);
     assert_eq!(detail(&sim), "not landed yet: line 3: no such key");
     let told = at_once(sim.store().events(id)).unwrap();
@@ -298,7 +299,7 @@ fn briefly_unreadable_template_is_read_again() {
 #[test]
 fn task_without_ref_is_planned_again_beside_other_pushes() {
     let mut sim = Sim::new(TEMPLATE);
-    sim.fate.refuse("catalog.read", "", "Too many open files");
+    sim.faults.refuse("catalog.read", "", "Too many open files");
     let id = sim.submit("k", "a", Schedule::Ready).id();
     sim.run_for(MINUTE);
     let pushed = sim.push("qa-1", &object_of('1'), Schedule::Ready);
@@ -307,7 +308,7 @@ fn task_without_ref_is_planned_again_beside_other_pushes() {
         let head = at_once(sim.store().head(id)).unwrap();
         assert_eq!(head.detail, "not landed yet: Too many open files");
     }
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     sim.run_for(MINUTE);
     for id in [id, pushed] {
         assert_ne!(sim.task(id).state, State::Proposed);
@@ -336,7 +337,7 @@ fn unreadable_template_expires_its_push_on_time() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     let pushed = sim.clock.now();
-    sim.fate.refuse("catalog.read", "", "Input/output error");
+    sim.faults.refuse("catalog.read", "", "Input/output error");
     sim.rest();
     assert!(expired(&sim, id).contains("Input/output error"));
     let took = sim.task(id).updated.duration_since(pushed);
@@ -349,8 +350,8 @@ fn varying_landing_failures_expire_the_push_on_time() {
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     for minute in 0..6 {
         let why = format!("it would not, in minute {minute}");
-        sim.fate.forgive();
-        sim.fate.refuse("git.fetch", "refs/tags/qa-1", &why);
+        sim.faults.refuse_nothing();
+        sim.faults.refuse("git.fetch", "refs/tags/qa-1", &why);
         let until = sim.clock.now() + MINUTE;
         sim.run_for(MINUTE);
         sim.clock.set(until);
@@ -363,7 +364,7 @@ fn missing_template_ends_its_push_at_once() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     let pushed = sim.clock.now();
-    sim.fate
+    sim.faults
         .refuse("catalog.recipe", "", "there is no template");
     sim.rest();
     assert!(expired(&sim, id).contains("there is no template"));

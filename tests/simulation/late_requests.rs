@@ -7,7 +7,7 @@ use tagship::engine::request::TaskRequest;
 
 use crate::driver::{Halt, Sim, object_of};
 use crate::failing_effects::{first_release, gone_back, retried, serve};
-use crate::faults::Blow;
+use crate::faults::Fault;
 use crate::invariants::promises_hold;
 
 const ON_FAILURE: [OnFailure; 3] = [OnFailure::Rollback, OnFailure::Pause, OnFailure::Stop];
@@ -15,21 +15,21 @@ const ON_FAILURE: [OnFailure; 3] = [OnFailure::Rollback, OnFailure::Pause, OnFai
 /// A second release begins, and stops before the effect with this number.
 fn amid(effect: usize, on_failure: OnFailure) -> Option<Sim> {
     let mut sim = first_release(on_failure);
-    let before = sim.fate.count();
+    let before = sim.faults.count();
     sim.push_tag("release-2", &object_of('2'));
     sim.rest();
     sim.approve(2).unwrap();
-    sim.fate.pause_at(before + effect);
+    sim.faults.pause_at(before + effect);
     (sim.run() == Halt::Interrupted).then_some(sim)
 }
 
 /// The first effect after an approval.
 fn first_of_work() -> usize {
     let mut sim = first_release(OnFailure::Stop);
-    let before = sim.fate.count();
+    let before = sim.faults.count();
     sim.push_tag("release-2", &object_of('2'));
     sim.rest();
-    sim.fate.count() - before
+    sim.faults.count() - before
 }
 
 type Answer = fn(&mut Sim, &str);
@@ -55,9 +55,9 @@ fn late_data_from_a_silent_host_changes_nothing_more() {
             let on_failure = ON_FAILURE[(silent + heard) % ON_FAILURE.len()];
             let what = format!("{on_failure:?}: silent from {silent} to {heard}");
             let mut sim = amid(silent, on_failure).unwrap();
-            let before = first_release(on_failure).fate.count();
+            let before = first_release(on_failure).faults.count();
             sim.fleet.wires.silence("c");
-            sim.fate.pause_at(before + heard);
+            sim.faults.pause_at(before + heard);
             sim.resume();
             let halt = sim.run();
             sim.fleet.deliver();
@@ -154,7 +154,7 @@ fn switch_that_may_still_happen_is_reported() {
         }
         switched += 1;
         let State::Failed { reason } = state else {
-            panic!("{state:?}\n{}", sim.fate.trace(0));
+            panic!("{state:?}\n{}", sim.faults.trace(0));
         };
         assert!(reason.contains("c: "), "{reason}");
         assert!(reason.contains("may have switched"), "{reason}");
@@ -168,21 +168,22 @@ fn switch_that_may_still_happen_is_reported() {
 fn one_late_request_at_any_effect_changes_nothing() {
     let mut played = 0;
     for effect in first_of_work().. {
-        let before = first_release(OnFailure::Rollback).fate.count();
+        let before = first_release(OnFailure::Rollback).faults.count();
         if amid(effect, OnFailure::Rollback).is_none() {
             break;
         }
-        for blow in [Blow::Late, Blow::CrashLate] {
+        for fault in [Fault::Late, Fault::CrashLate] {
             for arrives in effect + 1.. {
                 let mut sim = amid(effect, OnFailure::Rollback).unwrap();
-                sim.fate.strike(before + effect, blow);
-                sim.fate.pause_at(before + arrives);
+                sim.faults.inject(before + effect, fault);
+                sim.faults.pause_at(before + arrives);
                 sim.resume();
                 let halt = sim.run();
                 sim.fleet.deliver();
                 sim.resume();
                 sim.rest();
-                let trace = || format!("{blow:?} {effect} {arrives}\n{}", sim.fate.trace(before));
+                let trace =
+                    || format!("{fault:?} {effect} {arrives}\n{}", sim.faults.trace(before));
                 assert_eq!(sim.task(2).state, State::Succeeded, "{}", trace());
                 assert!(serve(&sim, '2'), "{}", trace());
                 promises_hold(&sim);

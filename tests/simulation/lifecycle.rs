@@ -102,7 +102,7 @@ fn no_host_switches_when_one_cannot_be_staged() {
     let mut sim = Sim::new(TEMPLATE);
     sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
-    sim.fate.refuse("host.seal", "b", "disk full");
+    sim.faults.refuse("host.seal", "b", "disk full");
     let id = sim.push("qa-2", &object_of('2'), Schedule::Ready);
     sim.rest();
     let State::Failed { reason } = sim.task(id).state else {
@@ -113,7 +113,7 @@ fn no_host_switches_when_one_cannot_be_staged() {
         "{reason}"
     );
     assert!(serves(&sim, '1'));
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
@@ -301,7 +301,7 @@ fn a_waiting_task_expires() {
 /// A task whose program may still run for all that is known, on a host where nothing can be ended.
 fn out_of_reach(sim: &mut Sim) -> u64 {
     *sim.fleet.program.lock().unwrap() = unknown();
-    sim.fate.refuse("host.kill", "a", "the host is away");
+    sim.faults.refuse("host.kill", "a", "the host is away");
     let id = sim.push("qa-9", &object_of('9'), Schedule::Ready);
     sim.run_for(SignedDuration::from_mins(1));
     assert!(is_asked(sim, id));

@@ -13,7 +13,7 @@ use tagship::engine::request::RollbackTarget;
 use tagship::store::Filter;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
-use crate::faults::Blow;
+use crate::faults::Fault;
 use crate::immediate::at_once;
 use crate::invariants::promises_hold;
 use crate::lifecycle::serves;
@@ -38,14 +38,14 @@ fn tasks_of_one_environment_run_in_order() {
 fn late_landing_push_still_runs_before_a_younger_one() {
     let mut sim = Sim::new(TEMPLATE);
     let older = sim.push_kept("qa-1", &object_of('1'));
-    sim.fate
+    sim.faults
         .refuse("git.fetch", "refs/tags/qa-1", "Connection reset");
     sim.run_for(SECOND);
     let newer = sim.push_kept("qa-2", &object_of('2'));
     sim.run_for(SECOND * 20);
     assert_eq!(sim.task(older).state, State::Proposed);
     assert_eq!(sim.task(newer).state, State::Queued);
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     sim.rest();
     assert!(serves(&sim, '2'));
     for disk in sim.disks("production").values() {
@@ -72,7 +72,7 @@ fn push_with_a_missing_ref_blocks_no_other() {
 fn push_that_never_lands_unblocks_younger_ones() {
     let mut sim = Sim::new(TEMPLATE);
     let never = sim.push_kept("qa-1", &object_of('1'));
-    sim.fate
+    sim.faults
         .refuse("git.fetch", "refs/tags/qa-1", "Connection reset");
     let newer = sim.push("qa-2", &object_of('2'), Schedule::Ready);
     sim.rest();
@@ -86,7 +86,7 @@ fn rollback_does_not_wait_for_landing_pushes() {
     let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
     sim.push("qa-2", &object_of('2'), Schedule::Ready);
-    sim.fate
+    sim.faults
         .refuse("git.fetch", "refs/tags/qa-2", "Connection reset");
     sim.run_for(SECOND);
     let back = sim.roll_back(&RollbackTarget::ToTask(first)).unwrap();
@@ -204,13 +204,13 @@ fn one_push_requests_one_approval() {
 #[test]
 fn push_waits_for_its_late_tag() {
     let mut sim = Sim::new(TEMPLATE);
-    sim.fate
+    sim.faults
         .refuse("git.fetch", "refs/tags/prod-2", "Connection reset");
     let tags = [("prod-1", commit(1)), ("prod-2", commit(3))];
     sim.push_tags("one push", &tags);
     sim.run_for(SECOND * 20);
     assert_eq!(sim.task(1).state, State::Queued);
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     sim.rest();
     assert_eq!(sim.task(1).state, State::Superseded { by: 2 });
     assert_eq!(sim.task(2).state, State::Succeeded);
@@ -221,13 +221,13 @@ fn any_crash_leaves_one_release_of_one_push() {
     let tags = [("prod-1", commit(3)), ("prod-2", commit(1))];
     let mut sim = Sim::new(TEMPLATE);
     released(&mut sim, &tags);
-    let effects = sim.fate.count();
+    let effects = sim.faults.count();
     for effect in 0..effects {
-        for blow in [Blow::CrashBefore, Blow::CrashAfter, Blow::CutBefore] {
+        for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::CutBefore] {
             let mut sim = Sim::new(TEMPLATE);
-            sim.fate.strike(effect, blow);
+            sim.faults.inject(effect, fault);
             let done = released(&mut sim, &tags);
-            assert_eq!(done, ("prod-1".to_owned(), 1), "{effect} {blow:?}");
+            assert_eq!(done, ("prod-1".to_owned(), 1), "{effect} {fault:?}");
         }
     }
 }

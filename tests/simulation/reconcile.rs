@@ -5,7 +5,7 @@ use tagship::domain::task::State;
 use tagship::store::{Filter, Head};
 
 use crate::driver::{Sim, TEMPLATE, object_of};
-use crate::faults::Blow;
+use crate::faults::Fault;
 use crate::immediate::at_once;
 use crate::lifecycle::serves;
 
@@ -65,11 +65,11 @@ fn tags_of_the_first_poll_are_not_released() {
 #[test]
 fn tag_from_the_hook_is_proposed_once() {
     let mut sim = looked();
-    sim.fate.refuse("git.tags", "", "Connection reset");
+    sim.faults.refuse("git.tags", "", "Connection reset");
     sim.push_tag("prod-1", &object_of('1'));
     sim.rest();
     assert!(serves(&sim, '1'));
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     sim.ring();
     sim.rest();
     assert_eq!(tasks(&sim).len(), 1);
@@ -79,14 +79,14 @@ fn tag_from_the_hook_is_proposed_once() {
 #[test]
 fn record_after_the_poll_joins_its_task() {
     let mut sim = looked();
-    sim.fate
+    sim.faults
         .refuse("git.fetch", "refs/tags/prod-1", "Connection reset");
     sim.move_ref("prod-1", &object_of('1'));
     sim.ring();
     sim.run_for(jiff::SignedDuration::from_secs(5));
     sim.hook("prod-1", &object_of('1'));
     sim.run_for(jiff::SignedDuration::from_secs(5));
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     sim.rest();
     sim.ring();
     sim.rest();
@@ -97,10 +97,10 @@ fn record_after_the_poll_joins_its_task() {
 #[test]
 fn unreadable_record_makes_no_second_task() {
     let mut sim = looked();
-    sim.fate.refuse("spool.read", "", "Input/output error");
+    sim.faults.refuse("spool.read", "", "Input/output error");
     sim.push_tag("prod-1", &object_of('1'));
     sim.rest();
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     sim.ring();
     sim.rest();
     sim.ring();
@@ -141,10 +141,10 @@ fn a_tag_that_is_moved_or_made_again_on_the_server_is_new() {
 
 /// Pushes `prod-1`, and no look sees it there.
 fn push_unlooked(sim: &mut Sim, digit: char) {
-    sim.fate.refuse("git.tags", "", "Connection reset");
+    sim.faults.refuse("git.tags", "", "Connection reset");
     sim.push_tag("prod-1", &object_of(digit));
     sim.rest();
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
 }
 
 #[test]
@@ -196,13 +196,13 @@ fn failing_tag_polls_store_their_cause_and_start() {
     let mut sim = looked();
     let failed = |sim: &Sim| at_once(sim.store().failed_looks(REPOSITORY)).unwrap();
     assert_eq!(failed(&sim), None);
-    sim.fate.refuse("git.tags", "", "Permission denied");
+    sim.faults.refuse("git.tags", "", "Permission denied");
     sim.ring();
     sim.rest();
     let first = failed(&sim).unwrap();
     assert!(first.cause.contains("Permission denied"), "{first:?}");
-    sim.fate.forgive();
-    sim.fate.refuse("git.tags", "", "Connection refused");
+    sim.faults.refuse_nothing();
+    sim.faults.refuse("git.tags", "", "Connection refused");
     let later = tagship::base::clock::Clock::now(&*sim.clock) + jiff::SignedDuration::from_hours(3);
     sim.clock.set(later);
     sim.kill();
@@ -212,7 +212,7 @@ fn failing_tag_polls_store_their_cause_and_start() {
     assert!(second.cause.contains("Connection refused"), "{second:?}");
     assert_eq!(second.since, first.since);
     assert!(second.at > first.at);
-    sim.fate.forgive();
+    sim.faults.refuse_nothing();
     sim.ring();
     sim.rest();
     assert_eq!(failed(&sim), None);
@@ -255,11 +255,11 @@ fn a_restored_store_releases_no_tag_by_itself() {
 
 #[test]
 fn fault_at_any_poll_effect_loses_and_repeats_nothing() {
-    let play = |blow: Option<(usize, Blow)>| {
+    let play = |fault: Option<(usize, Fault)>| {
         let mut sim = looked();
-        let before = sim.fate.count();
-        if let Some((effect, blow)) = blow {
-            sim.fate.strike(before + effect, blow);
+        let before = sim.faults.count();
+        if let Some((effect, fault)) = fault {
+            sim.faults.inject(before + effect, fault);
         }
         sim.move_ref("prod-1", &object_of('1'));
         made(&mut sim, "prod-2", '2');
@@ -269,21 +269,21 @@ fn fault_at_any_poll_effect_loses_and_repeats_nothing() {
         let states: Vec<String> = states.collect();
         // An interrupted scan continues as the same push.
         let [first, last] = &states[..] else {
-            panic!("{blow:?}: {states:?}");
+            panic!("{fault:?}: {states:?}");
         };
-        assert_eq!(last, "succeeded", "{blow:?}");
-        assert_eq!(first, "superseded", "{blow:?}");
-        assert!(serves(&sim, '2'), "{blow:?}");
-        sim.fate.count() - before
+        assert_eq!(last, "succeeded", "{fault:?}");
+        assert_eq!(first, "superseded", "{fault:?}");
+        assert!(serves(&sim, '2'), "{fault:?}");
+        sim.faults.count() - before
     };
     for effect in 0..play(None) {
-        for blow in [
-            Blow::CrashBefore,
-            Blow::CrashAfter,
-            Blow::CutBefore,
-            Blow::CutAfter,
+        for fault in [
+            Fault::CrashBefore,
+            Fault::CrashAfter,
+            Fault::CutBefore,
+            Fault::CutAfter,
         ] {
-            play(Some((effect, blow)));
+            play(Some((effect, fault)));
         }
     }
 }

@@ -14,7 +14,7 @@ use tagship::store::LiveRelease;
 
 use crate::crash::released;
 use crate::driver::{Sim, object_of};
-use crate::faults::Blow;
+use crate::faults::Fault;
 use crate::host::{Disk, Program};
 use crate::immediate::at_once;
 use crate::invariants::promises_hold;
@@ -61,13 +61,13 @@ fn leads(sim: &Sim) -> BTreeSet<Option<ReleaseId>> {
 }
 
 /// The release of task 1 is live, something was written into it, and that of task 2 fails.
-fn second_release(blow: Option<(usize, Blow)>, prepare: impl Fn(&mut Disk)) -> Sim {
+fn second_release(fault: Option<(usize, Fault)>, prepare: impl Fn(&mut Disk)) -> Sim {
     let mut sim = released(Sim::new(TEMPLATE));
     on_each_disk(&sim, prepare);
     *sim.fleet.program.lock().unwrap() = second_fails();
-    let before = sim.fate.count();
-    if let Some((effect, blow)) = blow {
-        sim.fate.strike(before + effect, blow);
+    let before = sim.faults.count();
+    if let Some((effect, fault)) = fault {
+        sim.faults.inject(before + effect, fault);
     }
     sim.push_tag("release-2", &object_of('2'));
     sim.rest();
@@ -114,18 +114,18 @@ fn differing(switches: &[StepResult]) -> usize {
 
 #[test]
 fn rollback_to_a_modified_release_survives_any_crash() {
-    let first = released(Sim::new(TEMPLATE)).fate.count();
-    let effects = second_release(None, Disk::write_into_live).fate.count() - first;
+    let first = released(Sim::new(TEMPLATE)).faults.count();
+    let effects = second_release(None, Disk::write_into_live).faults.count() - first;
     assert!(effects > 40, "{effects} effects");
     for effect in 0..effects {
-        for blow in [
-            Blow::CrashBefore,
-            Blow::CrashAfter,
-            Blow::CutAfter,
-            Blow::Twice,
+        for fault in [
+            Fault::CrashBefore,
+            Fault::CrashAfter,
+            Fault::CutAfter,
+            Fault::Twice,
         ] {
-            let sim = second_release(Some((effect, blow)), Disk::write_into_live);
-            let what = || format!("{effect} {blow:?}\n{}", sim.fate.trace(first));
+            let sim = second_release(Some((effect, fault)), Disk::write_into_live);
+            let what = || format!("{effect} {fault:?}\n{}", sim.faults.trace(first));
             let task = sim.task(2);
             assert!(
                 matches!(task.state, State::RolledBack { .. }),
@@ -164,13 +164,13 @@ fn rollback_is_two_operations_on_each_host() {
     sim.rest();
     sim.approve(2).unwrap();
     sim.rest();
-    let before = sim.fate.count();
+    let before = sim.faults.count();
     let back = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
     sim.rest();
     let task = sim.task(back);
     assert_eq!(task.state, State::Succeeded);
     assert_eq!(differing(&switches(&task, Direction::Forward)), 3);
-    let seen = (before..sim.fate.count()).map(|number| sim.fate.effect(number));
+    let seen = (before..sim.faults.count()).map(|number| sim.faults.effect(number));
     let mut asked: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (label, host) in seen.filter(|(label, _)| label.starts_with("host.")) {
         asked.entry(host).or_default().push(label);

@@ -57,7 +57,7 @@ const LABELS: [&str; 7] = [
 struct Play {
     sim: Sim,
     random: Random,
-    deeds: u64,
+    actions: u64,
     commits: u64,
     backup: Option<(Vec<Row>, Timestamp)>,
     /// What came after the backup is not known any more.
@@ -68,14 +68,14 @@ impl Play {
     fn new(seed: u64) -> Self {
         let mut random = Random::new(seed);
         let mut sim = generator::sim(&mut random);
-        sim.fate
-            .draw(random.next(), generator::blows(&mut random), 60);
+        sim.faults
+            .draw(random.next(), generator::faults(&mut random), 60);
         if random.per_mille(300) {
             sim.missed = MissedPolicy::Expire;
         }
         Self {
             sim,
-            deeds: 3 + random.below(9),
+            actions: 3 + random.below(9),
             random,
             commits: 0,
             backup: None,
@@ -84,15 +84,15 @@ impl Play {
     }
 
     fn play(&mut self) {
-        while self.deeds > 0 {
+        while self.actions > 0 {
             let halt = self.sim.run();
-            self.deed();
-            self.deeds -= 1;
+            self.act();
+            self.actions -= 1;
             if halt == Halt::Interrupted {
                 self.sim.resume();
             }
         }
-        self.heal();
+        self.settle();
         if self.restored {
             promises_hold_after_a_restore(&self.sim);
         } else {
@@ -101,11 +101,11 @@ impl Play {
     }
 
     /// All faults end, and everything settles.
-    fn heal(&mut self) {
+    fn settle(&mut self) {
         let sim = &mut self.sim;
-        sim.fate.note("all is well from here on".to_owned());
-        sim.fate.calm();
-        sim.fate.forgive();
+        sim.faults.note("all is well from here on".to_owned());
+        sim.faults.draw_nothing();
+        sim.faults.refuse_nothing();
         *sim.well.lock().unwrap() = true;
         *sim.fleet.program.lock().unwrap() = well();
         sim.fleet.wires.mend();
@@ -135,7 +135,7 @@ impl Play {
     }
 
     /// A user acts, or something happens.
-    fn deed(&mut self) {
+    fn act(&mut self) {
         match self.random.below(100) {
             0..30 => self.push(),
             30..35 => self.submit(),
@@ -152,13 +152,13 @@ impl Play {
     }
 
     fn note(&self, what: String) {
-        self.sim.fate.note(what);
+        self.sim.faults.note(what);
     }
 
     /// Two tags of one rule come in one push.
     fn push_both(&mut self) {
         let rule = *self.random.pick(&[0, 2, 4]).unwrap();
-        let push = format!("both {}", self.deeds);
+        let push = format!("both {}", self.actions);
         let tags = [0, 1].map(|tag| (TAGS[rule + tag], self.commit()));
         self.note(format!("{push} of {tags:?}"));
         self.sim.push_tags(&push, &tags);
@@ -291,9 +291,9 @@ impl Play {
         ];
         let fault = self.random.pick(&faults).unwrap().clone();
         self.note(format!("submit {key} on {host} ({fault:?})"));
-        self.sim.fate.strike_people(fault);
+        self.sim.faults.inject_for_users(fault);
         self.sim.submit(key, host, schedule);
-        self.sim.fate.strike_people(CommitFault::None);
+        self.sim.faults.inject_for_users(CommitFault::None);
     }
 
     fn go_back(&mut self) {
@@ -333,7 +333,7 @@ impl Play {
                 let tag = *self.random.pick(&TAGS).unwrap();
                 self.note(format!("the git server gives nobody {tag}"));
                 let reference = format!("refs/tags/{tag}");
-                self.sim.fate.refuse("git.fetch", &reference, REFUSED);
+                self.sim.faults.refuse("git.fetch", &reference, REFUSED);
             }
             3 => {
                 let host = *self.random.pick(&HOSTS).unwrap();
@@ -344,16 +344,16 @@ impl Play {
                 let host = *self.random.pick(&HOSTS).unwrap();
                 let label = *self.random.pick(&LABELS).unwrap();
                 self.note(format!("{host} refuses {label}"));
-                self.sim.fate.refuse(label, host, "it would not");
+                self.sim.faults.refuse(label, host, "it would not");
             }
             1 => {
                 self.note("the service is unwell".to_owned());
                 *self.sim.well.lock().unwrap() = false;
             }
             _ => {
-                let mood = self.random.below(3);
-                self.note(format!("programs are in mood {mood}"));
-                *self.sim.fleet.program.lock().unwrap() = mood_of(mood);
+                let outcome = self.random.below(3);
+                self.note(format!("programs end in way {outcome}"));
+                *self.sim.fleet.program.lock().unwrap() = program_with(outcome);
             }
         }
     }
@@ -371,7 +371,7 @@ impl Play {
     fn mend(&mut self) {
         self.note("mended".to_owned());
         self.sim.fleet.deliver();
-        self.sim.fate.forgive();
+        self.sim.faults.refuse_nothing();
         *self.sim.well.lock().unwrap() = true;
         *self.sim.fleet.program.lock().unwrap() = well();
     }
@@ -382,7 +382,7 @@ impl Play {
             0 => {}
             1 => {
                 self.note("the agent stalls, another one starts".to_owned());
-                self.sim.fate.share_store(true);
+                self.sim.faults.share_store(true);
                 self.sim.stall();
                 self.sim.start();
             }
@@ -433,13 +433,13 @@ impl Play {
     }
 }
 
-fn mood_of(mood: u64) -> Program {
+fn program_with(outcome: u64) -> Program {
     Arc::new(move |_, key| {
         let end = |code| RunEnd::Ended {
             code,
             values: std::collections::BTreeMap::new(),
         };
-        match (mood, key.len() % 2) {
+        match (outcome, key.len() % 2) {
             (0, _) => (end(1), Duration::ZERO),
             (1, _) => (end(0), Duration::from_secs(90)),
             (_, 0) => (RunEnd::Unknown, Duration::ZERO),
@@ -454,28 +454,28 @@ fn play(seed: u64) -> Play {
     play
 }
 
-/// In some worlds, whatever is advised after a deed is tried.
+/// In some worlds, whatever is advised after an action is tried.
 #[test]
 fn advice_is_accepted_in_random_worlds() {
     for seed in 0..ADVISED_SEEDS {
         let mut play = Play::new(seed);
-        while play.deeds > 0 {
+        while play.actions > 0 {
             let halt = play.sim.run();
-            play.deed();
-            play.deeds -= 1;
+            play.act();
+            play.actions -= 1;
             advice_is_accepted(&play.sim);
             if halt == Halt::Interrupted {
                 play.sim.resume();
             }
         }
-        play.heal();
+        play.settle();
         advice_is_accepted(&play.sim);
     }
 }
 
-/// Every effect, blow and deed of a world.
+/// Every effect, fault and action of a world.
 fn trace(seed: u64) -> String {
-    play(seed).sim.fate.trace(0)
+    play(seed).sim.faults.trace(0)
 }
 
 /// Plays a part of the seeds; a failing one is named with the command that plays it again.
@@ -543,7 +543,7 @@ fn replay() {
     };
     let mut play = Play::new(seed.parse().unwrap());
     let ended = catch_unwind(AssertUnwindSafe(|| play.play()));
-    println!("{}", play.sim.fate.trace(0));
+    println!("{}", play.sim.faults.trace(0));
     let mut tasks = play.tasks();
     tasks.sort_by_key(|task| task.id);
     for task in tasks {

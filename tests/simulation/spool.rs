@@ -11,7 +11,7 @@ use tagship::domain::rule::FORMAT;
 use tagship::engine::intake::Spool;
 use tagship::engine::spool::{Received, Record, RecordId, SpoolError, Waiting};
 
-use crate::faults::{Blow, Fate, REFUSED};
+use crate::faults::{Fault, Faults, REFUSED};
 
 /// The git user, whose word about the pusher is believed.
 pub(crate) const GIT_USER: u32 = 990;
@@ -61,7 +61,7 @@ impl Records {
 
 pub(crate) struct SimSpool {
     pub(crate) records: Records,
-    pub(crate) fate: Fate,
+    pub(crate) faults: Faults,
 }
 
 /// What the disk says.
@@ -76,9 +76,9 @@ fn failed(doing: &'static str, name: &str) -> SpoolError {
 impl Spool for SimSpool {
     fn waiting(&self) -> BoxFuture<'_, Result<Vec<Waiting>, SpoolError>> {
         async {
-            let blow = self.fate.before("spool.waiting", "").await;
-            self.fate.after(blow).await;
-            if blow == Some(Blow::Refuse) {
+            let fault = self.faults.before("spool.waiting", "").await;
+            self.faults.after(fault).await;
+            if fault == Some(Fault::Refuse) {
                 return Err(failed("read", "spool"));
             }
             let waiting = self.records.waiting.lock().unwrap();
@@ -91,9 +91,9 @@ impl Spool for SimSpool {
     fn read<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<Received, SpoolError>> {
         async {
             let name = waiting.name.to_str().unwrap();
-            let blow = self.fate.before("spool.read", "").await;
-            self.fate.after(blow).await;
-            if blow == Some(Blow::Refuse) || self.fate.refusal("spool.read", "").is_some() {
+            let fault = self.faults.before("spool.read", "").await;
+            self.faults.after(fault).await;
+            if fault == Some(Fault::Refuse) || self.faults.refusal("spool.read", "").is_some() {
                 return Err(failed("read", name));
             }
             let record = self.records.waiting.lock().unwrap().get(name).cloned();
@@ -115,15 +115,15 @@ impl Spool for SimSpool {
     fn remove<'a>(&'a self, waiting: &'a Waiting) -> BoxFuture<'a, Result<(), SpoolError>> {
         async {
             let name = waiting.name.to_str().unwrap();
-            let blow = self.fate.before("spool.remove", "").await;
-            if blow == Some(Blow::Refuse) {
+            let fault = self.faults.before("spool.remove", "").await;
+            if fault == Some(Fault::Refuse) {
                 return Err(failed("remove", name));
             }
-            // A file system may bring a removed file back; so does this blow.
-            if !matches!(blow, Some(Blow::CutBefore | Blow::Twice)) {
+            // A file system may bring a removed file back; so does this fault.
+            if !matches!(fault, Some(Fault::CutBefore | Fault::Twice)) {
                 self.records.waiting.lock().unwrap().remove(name);
             }
-            self.fate.after(blow).await;
+            self.faults.after(fault).await;
             Ok(())
         }
         .boxed()

@@ -10,7 +10,7 @@ use tagship::store::LiveRelease;
 
 use crate::crash::released;
 use crate::driver::{Sim, object_of};
-use crate::faults::Blow;
+use crate::faults::Fault;
 use crate::host::Disk;
 use crate::immediate::at_once;
 use crate::invariants::promises_hold;
@@ -112,16 +112,16 @@ fn given_of_others(sim: &Sim, id: u64) {
 
 #[test]
 fn rollback_to_other_tools_releases_survives_any_crash() {
-    let first = over_others().fate.count();
-    let gone_back = |blow: Option<(usize, Blow)>| {
+    let first = over_others().faults.count();
+    let gone_back = |fault: Option<(usize, Fault)>| {
         let mut sim = over_others();
         let sealed = sim
             .disks("production")
             .into_values()
             .map(|disk| built(&disk));
         let sealed: Vec<_> = sealed.collect();
-        if let Some((effect, blow)) = blow {
-            sim.fate.strike(first + effect, blow);
+        if let Some((effect, fault)) = fault {
+            sim.faults.inject(first + effect, fault);
         }
         let back = sim.roll_back(&before()).unwrap();
         sim.rest();
@@ -129,17 +129,17 @@ fn rollback_to_other_tools_releases_survives_any_crash() {
         sim.rest();
         (sim, back, sealed)
     };
-    let effects = gone_back(None).0.fate.count() - first;
+    let effects = gone_back(None).0.faults.count() - first;
     assert!(effects > 20, "{effects} effects");
     for effect in 0..effects {
-        for blow in [
-            Blow::CrashBefore,
-            Blow::CrashAfter,
-            Blow::CutAfter,
-            Blow::Twice,
+        for fault in [
+            Fault::CrashBefore,
+            Fault::CrashAfter,
+            Fault::CutAfter,
+            Fault::Twice,
         ] {
-            let (sim, back, sealed) = gone_back(Some((effect, blow)));
-            let what = || format!("{effect} {blow:?}\n{}", sim.fate.trace(first));
+            let (sim, back, sealed) = gone_back(Some((effect, fault)));
+            let what = || format!("{effect} {fault:?}\n{}", sim.faults.trace(first));
             assert_eq!(sim.task(back).state, State::Succeeded, "{}", what());
             assert_eq!(leads(&sim), each(of_host), "{}", what());
             let after = sim.disks("production").into_values();
@@ -159,10 +159,10 @@ fn rollback_to_other_tools_releases_survives_any_crash() {
 #[test]
 fn rollback_to_other_tools_releases_is_two_operations() {
     let mut sim = over_others();
-    let first = sim.fate.count();
+    let first = sim.faults.count();
     sim.roll_back(&before()).unwrap();
     sim.rest();
-    let seen = (first..sim.fate.count()).map(|number| sim.fate.effect(number));
+    let seen = (first..sim.faults.count()).map(|number| sim.faults.effect(number));
     let mut asked: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for (label, host) in seen.filter(|(label, _)| label.starts_with("host.")) {
         asked.entry(host).or_default().push(label);
