@@ -110,9 +110,11 @@ pub(crate) fn finds(all: &[Source], arguments: &str) -> bool {
     };
     let path = filter.replace("::", "/");
     let (modules, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    // What follows a module is the beginning of a name.
+    let fits = |test: &str| test.starts_with(name) || modules.is_empty() && test.contains(name);
     let has_name = |text: &str| {
-        let mut lines = text.lines();
-        lines.any(|line| line.contains("fn ") && line.contains(name))
+        let mut tests = text.lines().filter_map(|line| line.split_once("fn "));
+        tests.any(|(_, test)| fits(test))
     };
     all.iter().any(|source| {
         let below = source.path.strip_prefix(&root);
@@ -138,6 +140,7 @@ fn a_missing_test_would_be_detected_on_a_page() {
     assert!(finds(&all, "--test tidy docs::"));
     assert!(finds(&all, "--test tidy would_be_detected"));
     assert!(!finds(&all, "--test tidy nothing::"));
+    assert!(!finds(&all, "--test tidy docs::missing_test_would"));
     assert!(!finds(&all, "--lib task::"), "only tests were read");
     assert!(seen("```\n`\n```\n`a_test_that_was_never_written_down`"));
 }
