@@ -65,7 +65,7 @@ doc:
 bench:
 	TASKS=$(TASKS) $(CARGO) test --locked --test store history::visibility::a_page_of_many -- --ignored --nocapture
 	$(CARGO) test --locked --test store hook_log::templates::a_thousand -- --ignored --nocapture
-	TASKS=$(TASKS) $(CARGO) test --locked --test store engines::large::large_store -- --ignored --nocapture
+	TASKS=$(TASKS) $(CARGO) test --locked --test store engines::large::opening_a -- --ignored --nocapture
 
 soak: deps-test
 	FROM=$(FROM) SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation promises

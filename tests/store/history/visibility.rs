@@ -113,7 +113,7 @@ fn restricted_search_costs_only_the_visible_tasks() {
     assert!(reads <= 10 && rows <= 10, "{reads} reads of {rows} rows");
 }
 
-/// What a page of a list costs: `TASKS=100000 cargo test --test store history::sight::a_page_of_many -- --ignored
+/// What a page of a list costs: `TASKS=100000 cargo test --test store history::visibility::a_page_of_many -- --ignored
 /// --nocapture`. The store is the one on disk.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "writes hundreds of megabytes, and only measures"]
