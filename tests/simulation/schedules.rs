@@ -1,12 +1,13 @@
 //! Times: freezes block when a task is to run, not when it is approved; a time that passed while no
 //! agent was there is run once, or expires.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use tagship::domain::approval::freeze::{Calendar, Freeze, FreezePeriod};
+use tagship::domain::host::RunEnd;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
 use tagship::engine::executor::MissedPolicy;
@@ -117,6 +118,28 @@ fn queued_task_due_in_a_freeze_runs_after_it() {
     assert_eq!(sim.task(second).state, State::Queued, "it is frozen now");
     sim.run_for(HOUR);
     assert!(matches!(sim.task(second).state, State::Paused { .. }));
+}
+
+/// The task before it ends in the freeze, and nothing else wakes the agent.
+#[test]
+fn task_freed_in_a_freeze_runs_after_it() {
+    let mut sim = Sim::new(
+        "name = \"t\"\n\
+        [[stage]]\nname = \"only\"\nsteps = [{ run = [\"true\"], timeout = \"4h\" }]\n",
+    );
+    sim.kill();
+    sim.calendar = frozen_from("2027-01-15 10:00");
+    let values = BTreeMap::new();
+    let ended = RunEnd::Ended { code: 0, values };
+    let three_hours = Duration::from_secs(3 * 60 * 60);
+    *sim.fleet.program.lock().unwrap() = Arc::new(move |_, _| (ended.clone(), three_hours));
+    sim.start();
+    let [first, second] = ["qa-1", "qa-2"].map(|tag| sim.push_kept(tag, &object_of('1')));
+    sim.run_for(HOUR * 3 + MINUTE);
+    assert_eq!(sim.task(first).state, State::Succeeded);
+    assert_eq!(sim.task(second).state, State::Queued, "it is frozen now");
+    sim.run_for(HOUR);
+    assert_eq!(sim.task(second).state, State::Running);
 }
 
 #[test]
