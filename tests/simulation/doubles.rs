@@ -259,10 +259,8 @@ fn refused(doing: &'static str, detail: String) -> LandingError {
 }
 
 fn is_cut(fault: Option<Fault>) -> bool {
-    matches!(
-        fault,
-        Some(Fault::CutBefore | Fault::CutAfter | Fault::Late)
-    )
+    use Fault::{CutAfter, CutBefore, Late};
+    matches!(fault, Some(CutBefore | CutAfter | Late))
 }
 
 /// What the agent's own disk says.
