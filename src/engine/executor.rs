@@ -11,9 +11,8 @@
 
 mod active;
 mod append;
-mod compare;
-// Reads the target of each host's `current` link periodically.
 mod claim;
+mod compare;
 pub mod drift;
 pub mod effects;
 mod land;

@@ -33,8 +33,8 @@ use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::plan::Plan;
 use crate::domain::rule::TAGS;
 use crate::domain::task::{
-    Direction, Event, Origin, Outcome, Recorded, Relation, State, StepRef, StepResult, Submission,
-    SwitchReport, Task, join_reason,
+    Direction, Event, Origin, Outcome, PushedTag, Recorded, Relation, State, StepRef, StepResult,
+    Submission, SwitchReport, Task, join_reason,
 };
 
 pub(super) const HEADS: &[u8] = b"head/";
@@ -151,6 +151,22 @@ pub(super) fn record_key(record: &str) -> Key {
 /// Hashed, since a push is named by outside input.
 pub(super) fn push_key(project: &str, push: &str) -> Key {
     format!("push/{:x}", Sha256::digest(format!("{project}\0{push}"))).into_bytes()
+}
+
+/// The task that last began of those of one push, environment and rule; `None` if the submission
+/// belongs to no push.
+pub(super) fn push_begun_key(submission: &Submission) -> Option<Key> {
+    let Origin::Tag(PushedTag {
+        rule,
+        push: Some(push),
+        ..
+    }) = &submission.origin
+    else {
+        return None;
+    };
+    let (project, environment) = (&submission.project, &submission.environment);
+    let of = format!("{project}\0{}\0{environment}\0{rule}", push.id);
+    Some(format!("push-begun/{:x}", Sha256::digest(of)).into_bytes())
 }
 
 pub(super) fn blob_prefix(digest: &str) -> Key {
@@ -402,6 +418,10 @@ pub(super) fn starts(events: &[Recorded]) -> bool {
 /// Returns what one event changes in the live state and the list of releases.
 pub(super) fn consequences(after: &Task, recorded: &Recorded, plan: Option<&Plan>) -> Commit {
     match &recorded.event {
+        Event::Started { .. } => push_begun_key(&after.submission)
+            .map_or_else(Commit::new, |key| {
+                Commit::new().put(key, after.id.to_string())
+            }),
         Event::Ended {
             result: StepResult::CheckedOut { digest, .. },
             ..

@@ -401,6 +401,21 @@ impl Store {
         Ok(begun.and_then(|begun| begun.since(task)))
     }
 
+    /// Returns the other task of the same push, environment and rule that began last, if any.
+    ///
+    /// # Errors
+    /// [`StoreError::Kv`], [`StoreError::Damaged`].
+    pub async fn begun_sibling(&self, task: &Task) -> Result<Option<Task>, StoreError> {
+        let Some(key) = index::push_begun_key(&task.submission) else {
+            return Ok(None);
+        };
+        let entry = self.kv.get(&key).await?;
+        match entry.and_then(|entry| index::number(&entry.value)) {
+            Some(id) if id != task.id => Ok(Some(self.task(id).await?)),
+            _ => Ok(None),
+        }
+    }
+
     /// Returns the task that this one waits for in its queue: one that is running there, or an
     /// older one that has not landed yet.
     ///

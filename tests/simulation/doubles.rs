@@ -149,7 +149,7 @@ impl Git for SimGit {
         async move {
             let fault = self.faults.before("git.heads", "").await;
             self.faults.after(fault).await;
-            if fault == Some(Fault::Refuse) {
+            if fault == Some(Fault::Refuse) || self.faults.refusal("git.heads", "").is_some() {
                 return Err(unreachable());
             }
             let mirror = self.mirror.lock().unwrap();

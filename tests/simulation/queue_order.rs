@@ -216,6 +216,23 @@ fn push_waits_for_its_late_tag() {
     assert_eq!(sim.task(2).state, State::Succeeded);
 }
 
+/// Its record was read after the other tag was released; then git fails for a while.
+#[test]
+fn older_tag_of_a_released_push_gives_way() {
+    let mut sim = Sim::new(TEMPLATE);
+    released(&mut sim, &[("prod-1", commit(3))]);
+    sim.faults.refuse("git.heads", "", "Cannot allocate memory");
+    sim.push_tags("one push", &[("prod-2", commit(1))]);
+    sim.run_for(SECOND * 20);
+    assert_eq!(sim.task(2).state, State::Queued);
+    sim.faults.refuse_nothing();
+    sim.rest();
+    assert_eq!(sim.task(2).state, State::Superseded { by: 1 });
+    sim.push_tags("one push", &[("prod-3", commit(5))]);
+    sim.rest();
+    assert_eq!(sim.task(3).state, State::Succeeded);
+}
+
 #[test]
 fn any_crash_leaves_one_release_of_one_push() {
     let tags = [("prod-1", commit(3)), ("prod-2", commit(1))];

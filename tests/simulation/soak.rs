@@ -516,6 +516,7 @@ fn promises_hold_in_random_worlds_four() {
 #[test]
 fn worlds_that_once_broke_a_promise_keep_it() {
     for seed in [
+        1_625_055_985,
         2_171_902_464,
         2_171_905_057,
         2_171_968_134,

@@ -7,10 +7,11 @@ use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::active::Active;
-use super::{CompletedEffect, Executor};
+use super::newest::{RETRY_AFTER, begun_newer_sibling};
+use super::{CompletedEffect, Executor, World};
 use crate::domain::host::ReleaseId;
 use crate::domain::task::{Event, Origin, State, StopRequester, Task};
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 impl Executor {
     /// Returns the first task of a queue that may begin: frozen tasks do not block the others.
@@ -19,16 +20,14 @@ impl Executor {
         queue.find(|id| self.tasks.get(id).is_some_and(free))
     }
 
-    /// Returns the first task of every queue, which may begin when another task has ended. If all
-    /// are frozen, one is needed to notice the end of the freeze.
+    /// Returns the first task of every queue that may begin when another task has ended. A frozen
+    /// one is decided once it is compared with what is live now, and wakes at the freeze's end.
     pub(super) fn first_of_each_queue(&self) -> Vec<u64> {
         let now = self.world.clock.now();
-        let first = |queue| {
-            let mut queue = Iterator::peekable(queue);
-            let oldest = queue.peek().copied();
-            self.first_ready(queue, now).or(oldest)
-        };
-        self.queues.queues().filter_map(first).collect()
+        let queues = self.queues.queues();
+        queues
+            .filter_map(|queue| self.first_ready(queue, now))
+            .collect()
     }
 
     /// Claims a task's work if it is first in its queue and no other task holds the queue.
@@ -108,11 +107,11 @@ impl Executor {
         }
         active.busy.claiming = true;
         self.queues.update(active);
-        let store = self.world.store.clone();
+        let world = self.world.clone();
         let task = active.task.clone();
         self.effects.push(
             async move {
-                let result = next_claim(&store, &task, now).await;
+                let result = next_claim(&world, &task, now).await;
                 CompletedEffect::Fence { id, result }
             }
             .boxed(),
@@ -144,6 +143,19 @@ impl Executor {
             self.decide(id);
             return;
         }
+        match claim.newer_sibling {
+            Ok(None) => {}
+            Ok(Some(by)) => {
+                active.outbox.push(Event::Superseded { by });
+                self.decide(id);
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(task = id, error, "the tags of a push are not compared");
+                self.wake_at(now.checked_add(RETRY_AFTER).unwrap_or(now));
+                return;
+            }
+        }
         let fence = claim.fence;
         active.claim = Some(fence);
         active.fence_raises = claim.fence_raises;
@@ -171,38 +183,32 @@ pub(super) struct Claim {
     release_at: Timestamp,
     /// A later task that has changed the same environment: it must not be undone.
     later_task: Option<u64>,
+    /// A newer task of the same push that has begun already; the error is git's.
+    newer_sibling: Result<Option<u64>, String>,
 }
 
-async fn next_claim(store: &Store, task: &Task, now: Timestamp) -> Result<Claim, StoreError> {
-    let submission = &task.submission;
-    let lifts = store
-        .fence_lifts(&submission.project, &submission.environment)
-        .await?;
-    let later = match &task.work {
-        Some(_) => store.ran_since(task).await?,
-        None => None,
+async fn next_claim(world: &World, task: &Task, now: Timestamp) -> Result<Claim, StoreError> {
+    let (store, submission) = (&world.store, &task.submission);
+    let (project, environment) = (&submission.project, &submission.environment);
+    let newest = if submission.has_environment() {
+        store.newest_release(project, environment).await?
+    } else {
+        None
     };
-    if !submission.has_environment() {
-        return Ok(Claim {
-            fence: store.next_fence(now).await?,
-            fence_raises: lifts,
-            release_at: now,
-            later_task: later,
-        });
-    }
     // Releases sort by name, so a name must be later than all before it, even if the clock was set
     // back. Two releases of one second get two names.
-    let newest = store
-        .newest_release(&submission.project, &submission.environment)
-        .await?;
     let release_at = newest
         .and_then(|release| release.created_at())
         .and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok())
         .map_or(now, |after| after.max(now));
     Ok(Claim {
+        fence_raises: store.fence_lifts(project, environment).await?,
+        later_task: match &task.work {
+            Some(_) => store.ran_since(task).await?,
+            None => None,
+        },
+        newer_sibling: begun_newer_sibling(world, task).await?,
         fence: store.next_fence(now).await?,
-        fence_raises: lifts,
         release_at,
-        later_task: later,
     })
 }

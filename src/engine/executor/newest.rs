@@ -3,7 +3,8 @@
 //! another; of those the tag with the highest version is the newest. It supersedes the others.
 //!
 //! Results are kept in memory only: the same query has the same result. No task of a push begins
-//! while another one of it may still supersede it.
+//! while another one of it may still supersede it. A record that was read too late for that is
+//! compared with the task of its push that began.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -12,11 +13,12 @@ use futures::future::FutureExt as _;
 use jiff::SignedDuration;
 
 use super::queues::Siblings;
-use super::{CompletedEffect, Executor, Ids};
+use super::{CompletedEffect, Executor, Ids, World};
 use crate::domain::task::{State, Task};
+use crate::store::StoreError;
 
-/// The pause before a failed git query is retried, in milliseconds.
-const RETRY_MS: i64 = 1_000;
+/// The pause before a failed git query is retried.
+pub(super) const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
 /// The maximum number of tries; after that only the names of the tags decide.
 const TRIES_MAX: u32 = 20;
 
@@ -87,13 +89,7 @@ impl Executor {
         let (world, project) = (self.world.clone(), task.submission.project.clone());
         self.effects.push(
             async move {
-                let heads = match world.plan_source.source(&project) {
-                    Ok(source) => {
-                        let heads = world.git.heads(&source, &commits).await;
-                        heads.map_err(|error| error.to_string())
-                    }
-                    Err(removed) => Err(removed),
-                };
+                let heads = heads(&world, &project, &commits).await;
                 CompletedEffect::Compared { ids, heads }
             }
             .boxed(),
@@ -116,8 +112,7 @@ impl Executor {
             Err(error) if siblings.tries < TRIES_MAX => {
                 tracing::warn!(task = some.id, error, "the tags of a push are not compared");
                 siblings.tries += 1;
-                let again = now.checked_add(SignedDuration::from_millis(RETRY_MS));
-                let again = again.unwrap_or(now);
+                let again = now.checked_add(RETRY_AFTER).unwrap_or(now);
                 siblings.retry_at = Some(again);
                 self.wake_at(again);
                 return;
@@ -147,6 +142,32 @@ impl Siblings {
         let known = self.landed.is_subset(&self.compared);
         !self.compare_requested && !known && self.landing.is_empty() && self.landed.len() > 1
     }
+}
+
+/// Returns the commits that no other of these reaches.
+async fn heads(world: &World, project: &str, commits: &[String]) -> Result<Vec<String>, String> {
+    let source = world.plan_source.source(project)?;
+    let heads = world.git.heads(&source, commits).await;
+    heads.map_err(|error| error.to_string())
+}
+
+/// Returns the newer task of the same push that has begun already, if any; the inner error is
+/// git's.
+pub(super) async fn begun_newer_sibling(
+    world: &World,
+    task: &Task,
+) -> Result<Result<Option<u64>, String>, StoreError> {
+    if task.work.is_some() || !task.submission.yields_to_newer() {
+        return Ok(Ok(None));
+    }
+    let Some(begun) = world.store.begun_sibling(task).await? else {
+        return Ok(Ok(None));
+    };
+    let commits = [task, &begun].into_iter();
+    let commits: BTreeSet<&str> = commits.filter_map(Task::commit).collect();
+    let commits: Vec<String> = commits.into_iter().map(str::to_owned).collect();
+    let heads = heads(world, &task.submission.project, &commits).await;
+    Ok(heads.map(|heads| newest([task, &begun].into_iter(), &heads).filter(|id| *id != task.id)))
 }
 
 /// Returns the newest of some tasks: of the commits that are no ancestor of another, the tag with
