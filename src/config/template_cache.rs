@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::runtime::Handle;
+
 use super::library::Templates;
 
 /// The templates of a directory, read again when a file has changed.
@@ -24,9 +26,13 @@ impl TemplateCache {
     /// Returns the templates as their files are now.
     pub async fn current(self: &Arc<Self>) -> Arc<Templates> {
         let cache = Arc::clone(self);
-        let read = tokio::task::spawn_blocking(move || cache.look()).await;
-        // Only a runtime that is ending does not run it.
-        read.unwrap_or_else(|_| self.look())
+        let read = match Handle::try_current() {
+            // A runtime that is ending does not run it.
+            Ok(runtime) => runtime.spawn_blocking(move || cache.look()).await.ok(),
+            // A simulated world has no threads.
+            Err(_) => None,
+        };
+        read.unwrap_or_else(|| self.look())
     }
 
     fn look(&self) -> Arc<Templates> {

@@ -19,6 +19,7 @@ mod land;
 mod mask;
 mod newest;
 mod queues;
+mod retry;
 mod schedule;
 mod step;
 mod steps;

@@ -13,7 +13,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt as _};
@@ -25,7 +25,7 @@ pub use self::scans::Scans;
 use crate::base::clock::Clock;
 use crate::base::crash;
 use crate::base::user::user_name;
-use crate::config::{Config, RuleSets, Templates, fingerprint};
+use crate::config::{Config, RuleSets, TemplateCache, Templates, fingerprint};
 use crate::domain::rule::{Pusher, is_zero};
 use crate::engine::push;
 use crate::engine::spool::{self, Received, Record, SpoolError, Waiting};
@@ -138,26 +138,6 @@ impl Left {
     }
 }
 
-/// The template files as of the first record of a batch that needs them, read once per batch.
-/// Needed since secret parameters must not be stored in the clear even for a moment.
-struct IntakeTemplates<'d> {
-    directory: &'d Path,
-    library: OnceLock<Templates>,
-}
-
-impl<'d> IntakeTemplates<'d> {
-    fn after_those_came(directory: &'d Path) -> Self {
-        Self {
-            directory,
-            library: OnceLock::new(),
-        }
-    }
-
-    fn library(&self) -> &Templates {
-        self.library.get_or_init(|| Templates::load(self.directory))
-    }
-}
-
 /// Takes in the records of one spool.
 pub struct Intake {
     pub store: Store,
@@ -165,6 +145,8 @@ pub struct Intake {
     pub config: Arc<Config>,
     /// The configuration's rules, see [`Config::rule_sets`].
     pub rules: Arc<RuleSets>,
+    /// Tell which parameters are secret: these are never stored in the clear.
+    pub templates: Arc<TemplateCache>,
     pub spool: Arc<dyn Spool>,
     /// The user whose records may name the pusher; `None` if there is no such user.
     pub git_user: Option<u32>,
@@ -225,8 +207,13 @@ impl Intake {
         let scan = self.scans.begin();
         let waiting = self.spool.waiting().await?;
         left.forget_gone(&waiting);
-        let templates = IntakeTemplates::after_those_came(&self.config.agent.templates_dir);
         let mut left_some = false;
+        if waiting.is_empty() {
+            self.scans.end(scan, left_some);
+            return Ok(());
+        }
+        // Read after the records came.
+        let templates = self.templates.current().await;
         for waiting in waiting {
             match self.take(&waiting, left, &templates).await {
                 // This one record is too large for the store; the others are still taken in.
@@ -246,7 +233,7 @@ impl Intake {
         &self,
         waiting: &Waiting,
         left: &mut Left,
-        templates: &IntakeTemplates<'_>,
+        templates: &Templates,
     ) -> Result<bool, IntakeError> {
         let file = waiting.name.as_encoded_bytes().escape_ascii().to_string();
         match self.spool.read(waiting).await {
@@ -323,7 +310,7 @@ impl Intake {
         &self,
         file: &str,
         push: &SeenPush,
-        templates: &IntakeTemplates<'_>,
+        templates: &Templates,
     ) -> Result<bool, IntakeError> {
         let mut projects = self.config.projects_of(&push.repository).peekable();
         if projects.peek().is_none() {
@@ -348,7 +335,7 @@ impl Intake {
             };
             let compiled = self.rules.get(&project.name);
             let rules = compiled.map_or_else(|| Cow::Owned(project.rule_set()), Cow::Borrowed);
-            let meaning = push::meaning(&self.config, templates.library(), project, &rules, push);
+            let meaning = push::meaning(&self.config, templates, project, &rules, push);
             let record = format!("{}/{}", push.record, project.name);
             let (store, name) = (&self.store, &project.name);
             let settled = push::settle(store, meaning, name, Some(&record), &doubted, &note, now);

@@ -4,10 +4,11 @@
 //! the hook log in the same commit as their effect. Runs no git; reads no files except templates.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::config::{Config, Project, Templates};
+use crate::config::{Config, Project, TemplateCache, Templates};
 use crate::domain::approval::Actor;
 use crate::domain::permission::{Ability, Missing};
 use crate::domain::rule::{Decision, RuleSet, is_zero};
@@ -249,7 +250,7 @@ pub enum ReplayError {
 pub struct PushReplay<'a> {
     store: &'a Store,
     config: &'a Config,
-    library: Templates,
+    library: Arc<Templates>,
     actor: &'a Actor,
     id: u64,
     push: SeenPush,
@@ -260,7 +261,7 @@ impl<'a> PushReplay<'a> {
     /// [`ReplayError`]: the actor lacks permission, or there is nothing to decide.
     pub async fn of(
         store: &'a Store,
-        config: &'a Config,
+        (config, templates): (&'a Config, &Arc<TemplateCache>),
         id: u64,
         actor: &'a Actor,
     ) -> Result<Self, ReplayError> {
@@ -275,7 +276,7 @@ impl<'a> PushReplay<'a> {
         Ok(Self {
             store,
             config,
-            library: Templates::load(&config.agent.templates_dir),
+            library: templates.current().await,
             actor,
             id,
             push,

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::base::clock::Clock;
-use crate::config::{Config, Project, RuleSets, Templates};
+use crate::config::{Config, Project, RuleSets, TemplateCache, Templates};
 use crate::domain::rule::is_reference;
 use crate::domain::task::Submitter;
 use crate::engine::intake::Scans;
@@ -58,6 +58,7 @@ pub struct Reconciler {
     pub clock: Arc<dyn Clock>,
     pub config: Arc<Config>,
     pub rules: Arc<RuleSets>,
+    pub templates: Arc<TemplateCache>,
     pub git: Arc<dyn Git>,
     pub scans: Arc<Scans>,
     pub watched: Vec<WatchedRepository>,
@@ -309,7 +310,7 @@ impl Reconciler {
         (brought, passed): (&Brought, &BTreeMap<String, Vec<ReportedTag>>),
         now: Timestamp,
     ) -> Result<bool, LookError> {
-        let library = Templates::load(&self.config.agent.templates_dir);
+        let library = self.templates.current().await;
         let names: BTreeSet<&String> = tags.keys().chain(known.keys()).collect();
         let mut settled = true;
         for name in names {

@@ -28,7 +28,7 @@ use crate::domain::host::{DeployTarget, HostError, HostState, op_sequence_max, o
 use crate::hosts::publish;
 use crate::hosts::ssh::script::{AnswerLines, InvalidValue, OpSequence};
 use crate::hosts::ssh::{Connection, Dialer, Presence, RsyncTransport, SshTarget};
-use exchange::{NoReply, Shell, again};
+use exchange::{NoReply, Shell};
 pub use local::LocalShell;
 
 /// The limit for a script that only inspects and renames.
@@ -168,7 +168,7 @@ impl SshHosts {
 
     async fn inspect(&self, host: &str, deploy_to: &str) -> Result<HostState, HostError> {
         let script = publish::inspect(deploy_to)?;
-        let lines = again(|| self.lines(host, &script, SCRIPT_TIMEOUT, 0)).await?;
+        let lines = self.lines(host, &script, SCRIPT_TIMEOUT, 0).await?;
         publish::read_standing(&lines)
     }
 
@@ -186,16 +186,13 @@ impl SshHosts {
             let script = script(turns.next(place.fence))?;
             self.lines(host, &script, timeout, place.fence).await
         };
-        again(|| async {
-            match ask().await {
-                Err(NoReply::Overtaken(turn)) => {
-                    turns.see(turn, place.fence);
-                    ask().await
-                }
-                answer => answer,
+        match ask().await {
+            Err(NoReply::Overtaken(turn)) => {
+                turns.see(turn, place.fence);
+                Ok(ask().await?)
             }
-        })
-        .await
+            answer => Ok(answer?),
+        }
     }
 
     /// Performs a script once and returns its lines.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use tagship::base::clock::SystemClock;
-use tagship::config::{self, Config};
+use tagship::config::{self, Config, TemplateCache};
 use tagship::engine::intake::{Intake, Scans, SpoolDirectory};
 use tagship::engine::reconcile::{LookError, Reconciler, WatchedRepository};
 use tagship::git::landing::SystemGit;
@@ -38,11 +38,13 @@ impl Looking {
         let store = Store::open(Arc::new(MemoryKv::new())).await.unwrap();
         let scans: Arc<Scans> = Arc::default();
         let rules = Arc::new(config.rule_sets());
+        let templates = TemplateCache::new(&config.agent.templates_dir);
         let intake = Intake {
             store: store.clone(),
             clock: Arc::new(SystemClock),
             rules: rules.clone(),
             config: config.clone(),
+            templates: templates.clone(),
             spool: Arc::new(SpoolDirectory(world.path("spool"))),
             git_user: None,
             scans: scans.clone(),
@@ -54,6 +56,7 @@ impl Looking {
             watched: WatchedRepository::all(&config, |_| source.clone()),
             config,
             rules,
+            templates,
             git: Arc::new(SystemGit),
             scans,
         };

@@ -12,6 +12,7 @@ use futures::StreamExt as _;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 use tagship::base::clock::{Clock, ManualClock};
+use tagship::config::TemplateCache;
 use tagship::domain::approval::freeze::Calendar;
 use tagship::domain::plan::ResolvedEnvironment;
 use tagship::domain::template::Template;
@@ -186,11 +187,13 @@ impl Sim {
         let number = self.started;
         let scans: Arc<Scans> = Arc::default();
         let world = self.world(scans.clone());
+        let templates = TemplateCache::new(&configuration().agent.templates_dir);
         let intake = Intake {
             store: world.store.clone(),
             clock: self.clock.clone(),
             config: configuration(),
             rules: rules(),
+            templates: templates.clone(),
             spool: Arc::new(SimSpool {
                 records: self.records.clone(),
                 faults: self.faults.clone(),
@@ -203,6 +206,7 @@ impl Sim {
             clock: self.clock.clone(),
             config: configuration(),
             rules: rules(),
+            templates,
             git: world.git.clone(),
             scans: scans.clone(),
             watched: WatchedRepository::all(&configuration(), |project| {

@@ -61,7 +61,7 @@ async fn check_environment(
     let Some(placement) = &plan.placement else {
         return Ok(());
     };
-    let hosts = world.fleet.hosts(&plan);
+    let hosts = world.hosts(&plan);
     let there = live
         .iter()
         .filter(|(host, _)| plan.host(host).is_some() && !out.contains(host));

@@ -27,7 +27,7 @@ impl Executor {
         }
         let hosts = active
             .hosts
-            .get_or_insert_with(|| world.fleet.hosts(&plan))
+            .get_or_insert_with(|| world.hosts(&plan))
             .clone();
         let (handle, registration) = AbortHandle::new_pair();
         active.inflight.insert(at, handle);
@@ -111,7 +111,7 @@ impl Executor {
                 }
                 let hosts = active
                     .hosts
-                    .get_or_insert_with(|| world.fleet.hosts(&plan))
+                    .get_or_insert_with(|| world.hosts(&plan))
                     .clone();
                 let task = active.task.clone();
                 self.effects.push(

@@ -17,9 +17,6 @@ const PRINTED_BYTES_MAX: usize = 512;
 /// How many bytes of a script's standard error are kept.
 const STDERR_BYTES_MAX: usize = 4096;
 
-/// The maximum number of tries of an operation whose answer was lost.
-const ASKED_TIMES_MAX: u32 = 3;
-
 /// What performs scripts: a host over its connection, or another user of this machine.
 #[derive(Clone)]
 pub(super) enum Shell {
@@ -71,8 +68,6 @@ pub(super) enum NoReply {
     Host(HostError),
     /// A script with a higher sequence number of the same fence has run there.
     Overtaken(u64),
-    /// The login never came to the script. It may still do so, but no sooner if it is asked again.
-    NotBegun(String),
 }
 
 impl From<HostError> for NoReply {
@@ -91,7 +86,6 @@ impl From<NoReply> for HostError {
     fn from(unanswered: NoReply) -> Self {
         match unanswered {
             NoReply::Host(error) => error,
-            NoReply::NotBegun(why) => Self::Lost(why),
             NoReply::Overtaken(turn) => Self::Refused(format!(
                 "a later operation of the same task works there (turn {turn}): if two hosts share \
                  this path, put {{HOST}} into deploy_to"
@@ -161,11 +155,11 @@ async fn ask_within(
         () = nonsense_came.notified() => Err(HostError::Lost(String::new())),
         exit = shell.exec(script, &mut on_output, &sent, timeout) => exit,
         () = never_begins(&sent, &begun, begin) => {
-            return Err(NoReply::NotBegun(format!(
+            return Err(NoReply::Host(HostError::Lost(format!(
                 "no script began on {} within {} s of being sent; a startup file of it (.bashrc, .zshenv, .ssh/rc) waits, or starts other shells without end: let it do so only where the shell is interactive",
                 shell.name(),
                 begin.as_secs()
-            )));
+            ))));
         }
     };
     if let Some(failure) = failure {
@@ -220,32 +214,6 @@ fn complaint(stderr: &[u8]) -> String {
     }
 }
 
-/// Retries after a lost answer: every operation but `Run` may be performed twice. The result stays
-/// `Lost` even if the host becomes unreachable: it may have acted.
-pub(super) async fn again<T, F>(mut ask: impl FnMut() -> F) -> Result<T, HostError>
-where
-    F: Future<Output = Result<T, NoReply>>,
-{
-    let mut lost = None;
-    for _ in 0..ASKED_TIMES_MAX {
-        let answer = match ask().await {
-            Err(not_begun @ NoReply::NotBegun(_)) => return Err(not_begun.into()),
-            answer => answer.map_err(HostError::from),
-        };
-        match answer {
-            Err(HostError::Lost(message)) => {
-                tracing::info!(message, "the answer was lost, asking again");
-                lost = Some(message);
-            }
-            Err(HostError::NotReached(message)) if lost.is_some() => {
-                lost = Some(message);
-            }
-            answer => return answer,
-        }
-    }
-    Err(HostError::Lost(lost.unwrap_or_default()))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -261,7 +229,8 @@ mod tests {
     #[tokio::test]
     async fn login_that_never_begins_a_script_is_named_soon() {
         let login = "while :; do sleep 100; done";
-        let Err(NoReply::NotBegun(why)) = asked(login, Duration::from_secs(1)).await else {
+        let Err(NoReply::Host(HostError::Lost(why))) = asked(login, Duration::from_secs(1)).await
+        else {
             panic!("it was waited for");
         };
         assert!(why.contains("within 1 s of being sent"), "{why}");
@@ -283,28 +252,5 @@ mod tests {
     async fn script_that_began_may_take_its_time() {
         let asked = asked("exec \"$@\"", Duration::from_secs(1)).await;
         assert!(asked.is_ok(), "{asked:?}");
-    }
-
-    #[tokio::test]
-    async fn lost_operation_is_never_reported_as_unreached() {
-        let mut answers = vec![
-            Err(NoReply::Host(HostError::NotReached("down".into()))),
-            Err(NoReply::Host(HostError::NotReached("down".into()))),
-            Err(NoReply::Host(HostError::Lost("cut".into()))),
-        ];
-        let answer: Result<(), _> =
-            again(|| std::future::ready(answers.pop().unwrap_or(Ok(())))).await;
-        assert_eq!(answer, Err(HostError::Lost("down".into())));
-    }
-
-    #[tokio::test]
-    async fn refused_operation_is_not_retried() {
-        let mut asked = 0;
-        let answer: Result<(), _> = again(|| {
-            asked += 1;
-            std::future::ready(Err(NoReply::Host(HostError::Refused("no".into()))))
-        })
-        .await;
-        assert_eq!((answer, asked), (Err(HostError::Refused("no".into())), 1));
     }
 }

@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tracing::Instrument as _;
 
-use super::exchange::{self, again};
+use super::exchange;
 use super::{SCRIPT_TIMEOUT, SshHosts, follow, transfer, unexpected};
 use crate::base::crash;
 use crate::domain::host::{HostError, Hosts, Op, Output, Reply, RunEnd};
@@ -126,14 +126,11 @@ impl SshHosts {
         timeout: Duration,
         output: &dyn Output,
     ) -> Result<AttemptEnd, HostError> {
-        again(|| async {
-            let shell = self.shell(host).await?;
-            let mut attempt = Attempt::default();
-            let mut hear = |said| follow::hear(&mut attempt, said, 0, output).map(drop);
-            exchange::ask(&shell, script, timeout, &mut hear).await?;
-            Ok(follow::end(attempt, output)?)
-        })
-        .await
+        let shell = self.shell(host).await?;
+        let mut attempt = Attempt::default();
+        let mut hear = |said| follow::hear(&mut attempt, said, 0, output).map(drop);
+        exchange::ask(&shell, script, timeout, &mut hear).await?;
+        follow::end(attempt, output)
     }
 }
 

@@ -2,11 +2,10 @@
 //! directory of their own, and nothing of it is a release before the seal.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::SshHosts;
-use super::exchange::{BEGIN_TIMEOUT, again};
+use super::exchange::BEGIN_TIMEOUT;
 use crate::domain::host::{self, DeployTarget, HostError, Inodes, Reply, TransferSet};
 use crate::hosts::ssh::{RsyncCommand, RsyncEnd, RsyncExit, Stream};
 use crate::hosts::sync::rsync::{self, TransferEnd};
@@ -35,31 +34,22 @@ pub(super) async fn transfer(
             stall_timeout: STALL_TIMEOUT,
         })
     };
-    let whole = AtomicBool::new(false);
-    let sent = again(|| async {
-        let set = match whole.load(Ordering::Relaxed) {
-            true => &TransferSet::Whole,
-            false => set,
-        };
-        match once(hosts, host, &command(set)?).await? {
-            (TransferEnd::Complete, reply) => Ok(Ok(reply)),
-            (TransferEnd::Failed(message), _) => Ok(Err(HostError::Refused(message))),
-            (TransferEnd::Unlinkable(message), _) => {
-                tracing::info!(message, "sending what the live release cannot lend");
-                whole.store(true, Ordering::Relaxed);
-                Err(HostError::Lost(message).into())
-            }
-            (TransferEnd::Again(message), _) => Err(HostError::Lost(message).into()),
-        }
-    });
-    match sent.await {
-        Ok(Ok(reply)) => Ok(reply),
-        // A lost fence interrupts a transfer, too.
-        Ok(Err(error)) | Err(error @ HostError::Lost(_)) => {
-            Err(fenced(hosts, host, place).await.unwrap_or(error))
-        }
-        Err(error) => Err(error),
+    let mut sent = once(hosts, host, &command(set)?).await;
+    if let Ok((TransferEnd::Unlinkable(message), _)) = &sent {
+        tracing::info!(message, "sending what the live release cannot lend");
+        sent = once(hosts, host, &command(&TransferSet::Whole)?).await;
     }
+    let error = match sent {
+        Ok((TransferEnd::Complete, reply)) => return Ok(reply),
+        Ok((TransferEnd::Failed(message), _)) => HostError::Refused(message),
+        Ok((TransferEnd::Unlinkable(message) | TransferEnd::Again(message), _)) => {
+            HostError::Lost(message)
+        }
+        Err(error @ HostError::Lost(_)) => error,
+        Err(error) => return Err(error),
+    };
+    // A lost fence interrupts a transfer, too.
+    Err(fenced(hosts, host, place).await.unwrap_or(error))
 }
 
 async fn once(

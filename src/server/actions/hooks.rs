@@ -93,10 +93,11 @@ pub(in crate::server) async fn replay_as(
     id: &str,
 ) -> Result<HookEntry, Fault> {
     let id = parse_id(id)?;
-    let (store, config) = (&site.web.store, &site.web.config);
+    let web = &site.web;
+    let library = (&*web.config, &web.templates);
     let deed = |on: String| AuditedAction::on("replay push", on);
     let entry = format!("entry {id} of the hook log");
-    let replay = match PushReplay::of(store, config, id, &who.actor).await {
+    let replay = match PushReplay::of(&web.store, library, id, &who.actor).await {
         Err(error @ ReplayError::Right(_)) => {
             who.refused(site, deed(entry), &error.to_string()).await;
             return Err(error.into());
@@ -109,5 +110,5 @@ pub(in crate::server) async fn replay_as(
         let turn = who.turn(site, deed(on)).await?;
         replay.decide(project, now, &turn.also()).await?;
     }
-    Ok(store.hook(id).await?)
+    Ok(web.store.hook(id).await?)
 }

@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tagship::base::clock::{Clock as _, ManualClock};
-use tagship::config::{self, Config};
+use tagship::config::{self, Config, TemplateCache};
 use tagship::domain::approval::{Actor, Role};
 use tagship::domain::rule::FORMAT;
 use tagship::domain::task::{Event, Recorded};
@@ -193,6 +193,10 @@ impl Fixture {
         self.take_all().unwrap();
     }
 
+    fn templates(&self) -> Arc<TemplateCache> {
+        TemplateCache::new(&self.config.agent.templates_dir)
+    }
+
     fn intake(&self) -> Intake {
         Intake {
             scans: Arc::default(),
@@ -200,6 +204,7 @@ impl Fixture {
             clock: self.clock.clone(),
             config: self.config.clone(),
             rules: Arc::new(self.config.rule_sets()),
+            templates: self.templates(),
             spool: Arc::new(self.files.clone()),
             git_user: Some(GIT_USER),
         }
@@ -232,7 +237,8 @@ impl Fixture {
         let now = self.clock.now();
         let bob = actor("bob", role);
         at_once(async {
-            let replay = PushReplay::of(&self.store, &self.config, id, &bob).await?;
+            let library = (&*self.config, &self.templates());
+            let replay = PushReplay::of(&self.store, library, id, &bob).await?;
             for project in replay.projects() {
                 replay.decide(project, now, &Commit::new()).await?;
             }

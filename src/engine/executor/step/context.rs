@@ -15,9 +15,6 @@ use crate::domain::task::{Direction, Event, StepRef, StepResult, Task};
 use crate::engine::executor::effects::World;
 use crate::store::StoreError;
 
-/// How often an operation is tried if its connection is lost.
-pub(super) const ATTEMPTS_MAX: u32 = 3;
-
 /// Whether this executor made the intent durable, or a previous one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::engine::executor) enum IntentRecorded {
@@ -154,30 +151,21 @@ impl StepInputs {
 }
 
 impl StepContext<'_> {
-    /// Performs an operation that may be repeated.
+    /// Performs an operation on the step's host.
     pub(super) async fn perform(&self, op: &Op) -> Result<Reply, StepError> {
-        match self.perform_repeatable(op).await {
+        match self.ask(op).await {
             Ok(reply) => Ok(reply),
             Err(error) => Err(self.refusal(&error).await),
         }
     }
 
-    /// Performs an operation that may be repeated, and retries it if the connection is lost.
-    pub(super) async fn perform_repeatable(&self, op: &Op) -> Result<Reply, HostError> {
+    /// Like [`Self::perform`], with the host's own error.
+    pub(super) async fn ask(&self, op: &Op) -> Result<Reply, HostError> {
         let host = &self.work.plan.host_with_user(self.work.at);
-        let mut attempt = 1;
-        loop {
-            let hosts = &self.work.hosts;
-            let error = match hosts.perform(host, op, self.output.as_ref()).await {
-                Err(error) if matches!(error, HostError::Lost(_)) && attempt < ATTEMPTS_MAX => {
-                    error
-                }
-                answer => return answer,
-            };
-            self.output.line(&format!("{error}; trying again"));
-            self.wait(Duration::from_secs(attempt.into())).await;
-            attempt += 1;
-        }
+        self.work
+            .hosts
+            .perform(host, op, self.output.as_ref())
+            .await
     }
 
     /// Converts a refusal that a retry would not change.

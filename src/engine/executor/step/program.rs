@@ -7,12 +7,11 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::context::{
-    ATTEMPTS_MAX, IntentRecorded, StepContext, StepError, started_text, unexpected,
-};
+use super::context::{IntentRecorded, StepContext, StepError, started_text, unexpected};
 use crate::domain::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
 use crate::domain::task::{Direction, StepRef, StepResult, Task};
 use crate::domain::template::{self, Directory, Program, ProgramCommand, SUPPLIED, StepAction};
+use crate::engine::executor::retry::ATTEMPTS_MAX;
 
 /// How many undeclared output names a message lists.
 const NAMES_SHOWN_MAX: usize = 5;

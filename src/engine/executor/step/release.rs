@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::context::{ATTEMPTS_MAX, StepContext, StepError, started_text, unexpected};
+use super::context::{StepContext, StepError, started_text, unexpected};
 use super::events::truncate;
 use super::fetch;
 use crate::domain::host::{
@@ -11,6 +11,7 @@ use crate::domain::host::{
 };
 use crate::domain::plan::{Placement, SharedMissing};
 use crate::domain::task::{Direction, Origin, StepResult, SwitchReport};
+use crate::engine::executor::retry::ATTEMPTS_MAX;
 use crate::git::checkout::{Manifest, PlanOptions, PlanRequest};
 
 /// Makes a manifest of the commit, stores it, and makes the agent's tree equal to it.
@@ -470,7 +471,7 @@ async fn switch(
             key: key.clone(),
             existing: existing(ctx),
         };
-        match ctx.perform_repeatable(&op).await {
+        match ctx.ask(&op).await {
             Ok(Reply::Published {
                 was: previous,
                 state,
