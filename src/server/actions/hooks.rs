@@ -104,7 +104,7 @@ pub(in crate::server) async fn replay_as(
         }
         replay => replay?,
     };
-    let now = site.web.clock.now();
+    let now = web.clock.now();
     for project in replay.projects() {
         let on = format!("{entry}, project {}", project.name);
         let turn = who.turn(site, deed(on)).await?;

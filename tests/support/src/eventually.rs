@@ -22,7 +22,7 @@ pub fn until(mut holds: impl FnMut() -> bool) -> bool {
 }
 
 fn look<T>(found: &mut impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     loop {
         let seen = found();
         if seen.is_some() || Instant::now() > deadline {
