@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use tagship::cli::{self, Cli};
 
-/// Returns to the system what a release took. Its settings are in `.cargo/config.toml`. C libraries keep
-/// the system's: one that is loaded first would wait for ours, which reads the clock, if it fakes that.
+/// Returns memory to the system after a release. Its settings are in `.cargo/config.toml`. C
+/// libraries keep the system's allocator: ours reads the clock, so a library that is loaded first
+/// and fakes the clock would wait for it.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

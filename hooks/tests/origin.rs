@@ -1,4 +1,4 @@
-//! Which repository, and who pushes, by the environment of each kind of server.
+//! The repository and the pusher, from the environment of each kind of server.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

@@ -1,4 +1,4 @@
-//! Who pushes, by what a server and sshd tell.
+//! The pusher, from what a server and sshd report.
 
 use tagship_hook::pusher::{KEY_LENGTH_MAX, Pusher, is_key, key_of_login};
 

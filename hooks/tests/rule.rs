@@ -96,7 +96,7 @@ fn new_moved_and_deleted_tags_are_distinguished() {
             }
         ));
     }
-    // Git runs the hook for a tag that is not there, too.
+    // git also runs the hook for a tag that does not exist.
     for (old, new) in [(OLD, ZERO), (ZERO, ZERO)] {
         assert!(matches!(
             decide(old, new),
@@ -247,7 +247,7 @@ fn rules_keep_their_order_and_their_projects_name() {
         .map(|rule| rule.pattern.clone())
         .collect();
     assert_eq!(patterns, written);
-    // Alone it is no pattern, though it would be one inside the group that anchors it.
+    // Alone it is invalid, although it would be valid inside the group that anchors it.
     assert!(RuleSet::checked("shop", vec![rule("a)(b", Schedule::New)]).is_err());
 }
 
@@ -294,7 +294,7 @@ fn invalid_pattern_is_reported_with_project_and_number() {
 
 #[test]
 fn pattern_with_other_prefix_is_not_compiled() {
-    // Unchecked, as the hook takes them: the broken pattern is only found out when it is needed.
+    // Unchecked, as in the hook: the broken pattern is an error only when it is needed.
     let rules = RuleSet::new("shop", vec![rule("release-(", Schedule::New)]);
     assert_eq!(rules.first_match("qa-1").unwrap(), None);
     assert_eq!(rules.first_match("release-1").unwrap_err().number, 1);

@@ -1,4 +1,4 @@
-//! What the hook writes is whole, durable, and read back with suspicion.
+//! Records are complete and durable, and are checked when they are read.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

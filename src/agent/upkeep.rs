@@ -162,7 +162,7 @@ mod tests {
         }
     }
 
-    /// Each by its days: there one moment before its bound, gone one moment after it.
+    /// Each kind is kept one moment before its limit, and deleted one moment after it.
     #[tokio::test]
     async fn data_is_deleted_after_its_limit_and_not_before() {
         let kept = kept(100).await;

@@ -3,7 +3,7 @@
 //!
 //! `TAGSHIP_CRASH=host.publish:after:2` ends the process, as `kill -9` does, after its second
 //! `host.publish`. Builds without debug assertions contain none of this and ignore the variable.
-//! Callers are the modules with effects (`store`, `intake`, `landing`, `checkout`, `perform`,
+//! Callers are the modules with effects (`store`, `intake`, `landing`, `checkout`, `ssh_host`,
 //! `log`, `agent`); `tests/hosts/chaos` iterates over [`LABELS`].
 
 /// Every effect that has crash points.

@@ -299,7 +299,7 @@ pub struct EnvironmentConfig {
     /// How many complete releases a host keeps, including the live one. Default 5, at least 2.
     #[serde(default = "keep_releases_default")]
     pub keep_releases: u32,
-    /// Paths that are not released, as rsync patterns.
+    /// Paths that are not released, as `.gitignore` patterns without `!`.
     #[serde(default)]
     pub exclude: Vec<String>,
     /// Paths of the release that are kept in `shared/` across releases.

@@ -158,7 +158,7 @@ fn grant_of_missing_template_is_reported_with_its_line() {
     );
 }
 
-/// A file that is there and can't be read, also not by root: a link to itself.
+/// A file that exists and can't be read, not even by root: a link to itself.
 fn unreadable(dir: &Path, name: &str) {
     std::os::unix::fs::symlink(name, dir.join(name)).unwrap();
 }
@@ -175,7 +175,7 @@ fn unreadable_file_puts_unclaimed_templates_in_doubt() {
     let library = Templates::load(dir.path());
     assert!(!library.is_in_doubt("mine"));
     assert!(library.is_in_doubt("other"));
-    // The file may be what is to be done in place of the built-in one.
+    // The file may replace the built-in template.
     assert!(library.is_in_doubt("git-release"));
     assert_eq!(library.problems().len(), 1);
 }
@@ -210,7 +210,7 @@ fn unreadable_script_puts_its_template_in_doubt() {
 #[test]
 fn invalid_file_puts_unclaimed_templates_in_doubt() {
     let good = format!("name = \"good\"\n{RUN}");
-    // As a file is while it is being written: cut off, also within a letter.
+    // A file while it is being written: cut off, also within a character.
     for half in [&b"name = \"mine\"\n[[sta"[..], b"name = \"d\xc3", b""] {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("mine.toml"), half).unwrap();
@@ -229,7 +229,7 @@ fn invalid_file_puts_unclaimed_templates_in_doubt() {
 fn directory_or_lock_file_puts_no_template_in_doubt() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::create_dir(dir.path().join("directory.toml")).unwrap();
-    // As an editor's lock looks.
+    // An editor's lock file.
     std::os::unix::fs::symlink("alice@example.com", dir.path().join(".#mine.toml")).unwrap();
     let library = Templates::load(dir.path());
     for name in ["git-release", "mine", "directory"] {

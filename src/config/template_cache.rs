@@ -27,9 +27,9 @@ impl TemplateCache {
     pub async fn current(self: &Arc<Self>) -> Arc<Templates> {
         let cache = Arc::clone(self);
         let read = match Handle::try_current() {
-            // A runtime that is ending does not run it.
+            // A runtime that is shutting down does not run it.
             Ok(runtime) => runtime.spawn_blocking(move || cache.look()).await.ok(),
-            // A simulated world has no threads.
+            // The simulation has no threads.
             Err(_) => None,
         };
         read.unwrap_or_else(|| self.look())

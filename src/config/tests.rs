@@ -7,7 +7,7 @@ use super::*;
 use crate::domain::rule::Schedule;
 use crate::domain::template::OnFailure;
 
-/// A configuration that has one of everything, and is right.
+/// A valid configuration that has one of everything.
 const SHOP: &str = r#"
 [hosts.web1]
 address = "192.0.2.1"
@@ -177,7 +177,7 @@ fn pusher_name_belongs_to_one_account() {
         twice[0].contains("`a` is already the account alice"),
         "{twice:?}"
     );
-    // By different servers' words they may be two.
+    // On different servers these may be two users.
     read("[users.alice]\nsystem = \"a\"\n[users.bob]\ngitlab = \"a\"\n");
 }
 

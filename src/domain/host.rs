@@ -2,9 +2,9 @@
 //! no paths on the agent except the tree to send.
 //!
 //! Each [`Op`] is one round trip and has a [label](Op::label), so that a test can stop the agent
-//! right before or after this effect. `sync` and `publish` turn operations into `sh` text, `remote`
-//! performs them, and the simulator applies them to an in-memory directory tree. Every operation
-//! but [`Op::Run`] may be repeated after a lost reply.
+//! right before or after this effect. `sync` and `publish` turn operations into `sh` text,
+//! `ssh_host` performs them, and the simulator applies them to an in-memory directory tree. Every
+//! operation but [`Op::Run`] may be repeated after a lost reply.
 
 mod address;
 mod drift;

@@ -1,6 +1,6 @@
 //! Makes a complete release live by one rename; also the rollback, which is the same switch to an
 //! earlier release. Also inspects a host and deletes old releases. Pure: it builds scripts and
-//! reads their answers. `ssh::SshHosts` performs them.
+//! reads their answers. `ssh_host::SshHosts` performs them.
 //!
 //! `current` is renamed from under `.tagship/fence-N`, so a stale agent's switch fails in the
 //! kernel. The previously live release is on the host's disk before the switch, under the key of

@@ -1,9 +1,8 @@
 //! Performs operations on a host over its connection: [`SshHosts`] is the
 //! [`Hosts`](crate::domain::host::Hosts) of one task. It sends the scripts of `sync`, `publish` and
-//! the runner, starts rsync, and distinguishes what was certainly not done, what may have been done,
-//! and what was refused. It decides nothing: it never
-//! starts an attempt of a program under another key, and repeats only what may be repeated. `main`
-//! passes it to the executor.
+//! the runner, starts rsync, and distinguishes what was certainly not done, what may have been
+//! done, and what was refused. It decides nothing: it never starts an attempt of a program under
+//! another key, and repeats only what may be repeated. `agent` passes it to the executor.
 
 // Performs one script on one connection, and reads its answer.
 mod exchange;

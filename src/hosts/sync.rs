@@ -1,5 +1,5 @@
 //! Transfers a complete release to a host, beside the live one: the scripts that prepare and seal
-//! it, and rsync's arguments (`rsync`). Pure: `ssh::SshHosts` performs what it builds.
+//! it, and rsync's arguments (`rsync`). Pure: `ssh_host::SshHosts` performs what it builds.
 //!
 //! A new release is built under `.tagship/fence-N`, and is moved to `releases` by one rename, once
 //! its digest is verified and its bytes are on the host's disk. A release is complete when its

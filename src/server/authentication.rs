@@ -514,7 +514,8 @@ mod tests {
 
     use super::*;
 
-    /// Every combination of peer, configuration and headers, held against the rule in other words.
+    /// Every combination of peer, configuration and headers, compared with the rule in another
+    /// form.
     #[test]
     fn forwarded_address_is_trusted_only_from_a_local_proxy() {
         let address = |text: &str| -> IpAddr { text.parse().unwrap() };
@@ -529,7 +530,7 @@ mod tests {
             ("2001:db8::1", false),
             ("0.0.0.0", false),
         ];
-        // The headers, and what a local proxy has seen by them; none: nothing that can be read.
+        // The headers, and the address that a local proxy saw; `None`: unreadable.
         let headers: [(&[&[u8]], Option<&str>); 17] = [
             (&[], None),
             (&[b""], None),

@@ -5,8 +5,8 @@
 //! appends requests ([`request`](crate::engine::request)). It never executes anything: it starts no
 //! program and contacts no git repository or host. The agent calls it, once.
 //!
-//! A request passes through `serve` (connections, limits), [`route`] (routing), `who`
-//! (authentication), and one of `api`, `pages`, `stream`, `output`.
+//! A request passes through `serve` (connections, limits), [`route`] (routing), `authentication`,
+//! and one of `api`, `pages`, `stream`, `output`.
 
 mod actions;
 mod answer;

@@ -327,7 +327,7 @@ mod tests {
         assert_eq!(left(&book), [0, 0, 1]);
     }
 
-    /// By age and by size, each at its bound and one beyond; the age is that of the newest line.
+    /// By age and by size, each at its limit and one beyond; the age is that of the newest line.
     #[test]
     fn logs_beyond_either_limit_are_deleted() {
         let second = Duration::from_secs(1);
@@ -340,7 +340,7 @@ mod tests {
         ] {
             let directory = tempfile::tempdir().unwrap();
             let book = LogBook::new(directory.path().to_owned());
-            // Of the oldest task the first step is older than anything, the second one counts.
+            // The first step of the oldest task is the oldest of all, but its second step counts.
             for (task, step, seconds) in [(1, "first", 1), (1, "run", 300), (2, "run", 400)] {
                 book.step(task, "web1", step, 1).write_at(0, b"12345678");
                 let file = book.file(task, &entry(step), LogPart::Output);

@@ -1,4 +1,4 @@
-//! Creates the index of a store from before there was one, when it is opened.
+//! When a store is opened, creates the index if an earlier version wrote the store without one.
 //!
 //! The writes are idempotent, so an interrupted run simply starts over; the completion mark is
 //! written last. Called by [`Store::open`], once per store.

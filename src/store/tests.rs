@@ -173,7 +173,7 @@ fn repeated_record_yields_the_same_task() {
         push(&store, "v1", 'a', Some("r1")),
         Proposal::TakenInBefore(1)
     );
-    // Also once the task is over, and for an agent that has just started.
+    // Also after the task has ended, and for an agent that has just started.
     let reason = String::new();
     let by = "alice".to_owned();
     append(&store, 1, vec![Event::Withdrawn { by, reason }]).unwrap();
@@ -347,7 +347,7 @@ fn live_and_existing_releases_follow_from_events() {
     assert_eq!(releases(), [record(true)]);
 }
 
-/// What a look on a host is worth depends on what was known before it.
+/// Whether a check of a host counts depends on what was known before it.
 #[test]
 fn outdated_drift_check_records_no_drift() {
     let (_, store) = store();
@@ -511,7 +511,7 @@ fn task_read_resumes_at_the_last_known_event() {
     assert_eq!(task.events, 3);
 }
 
-/// What happens to a task in the model test: where it is proposed, and what follows.
+/// The life of a task in the model test: where it is proposed, and what follows.
 fn any_lives() -> impl Strategy<Value = Vec<(bool, u8)>> {
     prop::collection::vec((prop::bool::ANY, 0..4_u8), 1..40)
 }
@@ -519,7 +519,7 @@ fn any_lives() -> impl Strategy<Value = Vec<(bool, u8)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Lists by every filter, in pages of every size, are what a look at each task says.
+    /// Lists by every filter, in pages of every size, equal a filter over all tasks.
     #[test]
     fn task_lists_match_the_event_logs(lives in any_lives(), size in 1..7_usize) {
         let (_, store) = store();

@@ -237,7 +237,8 @@ mod tests {
         assert!(may_start_with(r"\d", 0xd9), "an Arabic digit");
     }
 
-    /// All patterns of up to four of these pieces: what the quick looks rule out, no pattern matches.
+    /// All patterns of up to four of these pieces: no pattern matches what the quick checks
+    /// exclude.
     #[test]
     fn prefix_check_never_rules_out_a_matching_name() {
         const PIECES: [&str; 16] = [

@@ -41,7 +41,7 @@ impl fmt::Display for RecordId {
     }
 }
 
-/// What the hook saw. All of it are hints: the agent queries the git server itself.
+/// What the hook saw. All of it is a hint: the agent queries the git server itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
     pub format: u32,

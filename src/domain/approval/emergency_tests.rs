@@ -1,4 +1,4 @@
-//! An admin's word in an emergency.
+//! Emergency approvals by an admin.
 
 #![allow(clippy::unwrap_used)]
 
@@ -25,7 +25,7 @@ fn in_emergency(
 fn emergency_approval_supplies_every_missing_approval() {
     let mut terms = terms(&["2", "1 of @pm", "1 of carol"]);
     terms.more = 1;
-    // Also who submitted it, and a user of the agent's machine.
+    // Also the submitter, and a user of the agent's machine.
     terms.submitters.insert("root".to_owned());
     for counts in [ApprovalWeight::Yes, ApprovalWeight::NotLocally] {
         let root = Actor {

@@ -293,7 +293,7 @@ mod tests {
         TimeZone::get("Europe/Berlin").unwrap()
     }
 
-    /// The local time at which the freeze ends that lies over this local time.
+    /// Returns the local end of the freeze that is in force at this local time.
     fn end(freezes: &[Freeze], now: &str) -> Option<String> {
         let now = now.parse::<DateTime>().unwrap();
         let now = now.to_zoned(berlin()).unwrap().timestamp();

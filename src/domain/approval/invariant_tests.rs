@@ -22,7 +22,7 @@ fn any_yes() -> impl Strategy<Value = (usize, Vec<usize>, bool)> {
 }
 
 proptest! {
-    /// Held against another way to count: the set of people for each requirement.
+    /// Compared with another way to count: the set of people for each requirement.
     #[test]
     fn requirements_need_enough_distinct_eligible_people(
         asked in prop::collection::vec((1..4_u32, 0..4_usize), 1..4),
@@ -64,10 +64,10 @@ proptest! {
     }
 }
 
-/// People who may ask whom they like to approve in their stead.
+/// Users who may delegate to any other user.
 const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
-/// What a plan may ask of named people and of groups. Alice submitted it.
+/// What a plan may require of named users and of groups. Alice submitted it.
 fn any_terms() -> impl Strategy<Value = Terms> {
     let requirement = prop_oneof![
         (1..4_u32).prop_map(|count| Requirement {
@@ -111,14 +111,14 @@ fn any_kept() -> impl Strategy<Value = Approval> {
     })
 }
 
-/// Everybody who has a part in a yes.
+/// Every user involved in an approval.
 fn part_of(approval: &Approval) -> BTreeSet<&str> {
     let stead = approval.in_stead_of.as_deref();
     std::iter::once(approval.by.as_str()).chain(stead).collect()
 }
 
-/// In another way than [`missing`]: what counts are approvals of which no two have a person in common,
-/// and none has a submitter.
+/// Counts in another way than [`missing`]: no two approvals that count share a user, and none has a
+/// submitter.
 fn counted<'a>(terms: &Terms, given: &'a [Approval]) -> Vec<&'a Approval> {
     let mut spent: BTreeSet<&str> = BTreeSet::new();
     if !terms.self_approval {
@@ -128,7 +128,7 @@ fn counted<'a>(terms: &Terms, given: &'a [Approval]) -> Vec<&'a Approval> {
     for approval in given {
         let people = part_of(approval);
         if people.is_disjoint(&spent) {
-            // Under self-approval the submitter counts like everybody else.
+            // With self-approval the submitter counts like any other user.
             spent.extend(people);
             counted.push(approval);
         }
@@ -153,7 +153,7 @@ fn is_enough(terms: &Terms, counted: &[&Approval]) -> bool {
     terms.approvals.iter().all(met) && !counted.is_empty()
 }
 
-/// Every order of a few things.
+/// All permutations.
 fn orders<T: Clone>(things: &[T]) -> Vec<Vec<T>> {
     if things.is_empty() {
         return vec![Vec::new()];
@@ -170,7 +170,7 @@ fn orders<T: Clone>(things: &[T]) -> Vec<Vec<T>> {
 }
 
 proptest! {
-    /// One person never counts for two names, in whatever order the log has them.
+    /// One user never counts for two names, in any order of the log.
     #[test]
     fn counted_approvals_share_no_person(
         terms in any_terms(),
@@ -188,8 +188,8 @@ proptest! {
         }
     }
 
-    /// What [`approve`] accepts from delegates counts, and what it refuses as said
-    /// twice shares a user with the recorded approvals.
+    /// What [`approve`] accepts from delegates counts. What it refuses as a second approval shares
+    /// a user with the recorded ones.
     #[test]
     fn accepted_delegated_approvals_always_count(
         terms in any_terms(),
@@ -217,7 +217,7 @@ proptest! {
                 }
                 Err(_) => {}
             }
-            // Each one counts, so no user has a part in two.
+            // Each one counts, so no user is involved in two.
             prop_assert_eq!(counted(&terms, &given).len(), given.len(), "{:?}", &given);
             let people: usize = given.iter().map(|one| part_of(one).len()).sum();
             let different: BTreeSet<&str> = given.iter().flat_map(part_of).collect();

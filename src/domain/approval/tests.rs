@@ -231,7 +231,7 @@ fn delegation_counts_no_person_twice() {
         matches!(again, Err(ApprovalRefusal::Twice { .. })),
         "{again:?}"
     );
-    // Approvals that were written directly into the log.
+    // Approvals that were written directly to the log.
     let stead = Approval {
         in_stead_of: Some("carol".to_owned()),
         ..own.clone()
@@ -347,7 +347,7 @@ fn unknown_pusher_requires_one_more_approval() {
     let anybody = yes(&terms, std::slice::from_ref(&pm), &actor("carol", &[])).unwrap();
     assert!(missing(&terms, &[pm, anybody.clone()]).is_empty());
     let other = yes(&terms, std::slice::from_ref(&anybody), &actor("dave", &[])).unwrap();
-    // Two of whom none is asked for are not enough.
+    // Two approvals that no requirement names are not enough.
     assert_eq!(missing(&terms, &[anybody, other]).len(), 1);
 }
 
@@ -395,7 +395,7 @@ fn additional_approvals_are_kept_with_the_terms() {
     };
     let text = serde_json::to_string(&besides).unwrap();
     assert_eq!(serde_json::from_str::<Terms>(&text).unwrap(), besides);
-    // What was kept before there were any stays byte for byte as it was.
+    // Terms that were stored before this field existed keep their bytes.
     let none = serde_json::to_string(&terms(&["1"])).unwrap();
     assert!(!none.contains("more"), "{none}");
 }

@@ -1,4 +1,4 @@
-//! Holds a page of `docs/` against the structs that read the file it describes.
+//! Compares a page of `docs/` with the structs that read the file it describes.
 //!
 //! A page has one `## ` heading for each table of the file; the first column of the Markdown table
 //! below it names the keys. Code blocks marked `toml` are whole files.

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The page that tells people.
+/// The page for users.
 const PAGE: &str = include_str!("../../../docs/people.md");
 
 /// The cells of the rows of the table that follows this heading.
@@ -75,7 +75,7 @@ fn grant(to: &str, role: Role, place: [&str; 3]) -> Grant {
     }
 }
 
-/// Each grant × each place: it holds exactly where all that it names is as it says.
+/// Each grant × each target: a grant applies exactly where every name in it matches.
 #[test]
 fn grant_applies_only_to_its_target() {
     let names = ["", "shop", "blog"];
@@ -334,7 +334,7 @@ fn refusal_asks_for_the_lowest_sufficient_role() {
     }
 }
 
-/// Each role, each set of scopes, one's own task and others': what is asked for is what is missing.
+/// Each role × each set of scopes × own and other tasks: the error names what is missing.
 #[test]
 fn refusal_never_asks_for_a_scope_the_token_has() {
     let place = PermissionTarget::default();

@@ -127,7 +127,7 @@ fn plan() -> Plan {
     }
 }
 
-/// Every value below this one that has no values below itself, as a JSON pointer.
+/// All leaf values below this one, as JSON pointers.
 fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -144,7 +144,7 @@ fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Other values that a field of this one could have.
+/// Other values that a field with this value could have.
 fn others(value: &Value) -> Vec<Value> {
     let words = [
         "none",
@@ -246,7 +246,7 @@ fn stored_plan_roundtrips() {
     let read: Plan = serde_json::from_slice(&plan.canonical()).unwrap();
     assert_eq!(read, plan);
     assert_eq!(read.digest(), plan.digest());
-    // The order in which fields were written does not matter, nor does the space between them.
+    // The order of fields and the white space between them do not matter.
     let value: Value = serde_json::from_slice(&plan.canonical()).unwrap();
     let text = serde_json::to_string_pretty(&value).unwrap();
     let read: Plan = serde_json::from_str(&text).unwrap();

@@ -33,7 +33,7 @@ fn proposed(submission: Submission) -> Event {
     Event::Proposed(Box::new(submission))
 }
 
-/// Does one step, which comes to this.
+/// Performs one step with this result.
 fn done(walk: &mut Walk, at: StepRef, result: StepResult) {
     let attempt = walk.task.work.as_ref().unwrap().attempts(at) + 1;
     walk.apply(Event::Began { at, attempt });
@@ -101,7 +101,7 @@ fn switch_records_what_was_live_and_rollback_keeps_it() {
     };
     done(&mut walk, SWITCH_OF_WEB0, published(id("two")));
     assert_eq!(live(&walk), Some(id("two")));
-    // Staged once more after the switch, a host names what this task has brought.
+    // Staged again after the switch, the host reports the release of this task.
     done(&mut walk, sync, staged(Some(release())));
     assert_eq!(live(&walk), Some(id("two")));
     walk.apply(Event::RollbackBegan {
@@ -202,7 +202,7 @@ fn secret_is_found_in_current_and_earlier_formats() {
     assert_eq!(submission.secret("NONE"), None);
 }
 
-/// What was kept before there was anything else to say stays byte for byte as it was.
+/// Events that were stored before these fields existed keep their bytes.
 #[test]
 fn default_values_are_not_serialized() {
     let forward = serde_json::to_string(&SWITCH_OF_WEB0).unwrap();

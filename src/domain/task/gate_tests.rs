@@ -22,7 +22,7 @@ fn gated(gate: Gate, on_failure: OnFailure) -> Plan {
     plan
 }
 
-/// A step of the switching stage at this place that one host of its own does, once.
+/// Adds a step with its own host to the switching stage, at this position.
 pub(super) fn with_forced(mut plan: Plan, position: usize) -> Plan {
     let lone = PlannedHost {
         name: "balancer".to_owned(),
@@ -90,7 +90,7 @@ fn host_at_a_gate_does_not_block_other_hosts() {
     walk.apply(held.unwrap());
     assert_eq!(walk.task.state, State::Running);
     assert_eq!(offered(&walk), [place(1, 0)], "the other host goes on");
-    // It is opened for the one that waits, while the other still works.
+    // The gate opens for the waiting host, while the other still works.
     walk.apply(go(Some("web0")));
     assert_eq!(offered(&walk), [place(0, GATED), place(1, 0)]);
 }
@@ -186,7 +186,7 @@ fn failure_rolls_back_while_others_wait_at_a_gate() {
     );
 }
 
-/// A task of which an approval says not before second 500.
+/// A task with an approval for second 500 or later.
 fn timed(plan: Plan) -> Walk {
     let mut walk = Walk::new(plan);
     let mut approval = approval("bob", "p");

@@ -40,7 +40,8 @@ fn begin(walk: &mut Walk) {
     }
 }
 
-/// Does everything that is offered, well, but for `held` hosts, until nothing is offered any more.
+/// Performs everything that is offered, with success, except on `held` hosts, until nothing is
+/// offered.
 fn go_on(walk: &mut Walk, held: &[u16]) {
     for _ in 0..200 {
         let next = walk.actions().into_iter().find(|action| match action {
@@ -129,7 +130,7 @@ fn task_pauses_after_a_host_is_stopped() {
 #[test]
 fn stopped_host_starts_nothing_until_resumed() {
     let mut walk = staging(OnFailure::Pause);
-    // Nothing runs on it: it is between two steps, or done with this stage.
+    // Nothing runs on it: it is between two steps, or has done this stage.
     let at = StepRef {
         way: Direction::Forward,
         stage: 1,
@@ -170,7 +171,7 @@ fn task_succeeds_without_a_skipped_host() {
     }
 }
 
-/// The step that the first host does for all, and who has done it.
+/// The `once` step, and the hosts that have done it.
 fn migrated(walk: &Walk) -> Vec<u16> {
     let hosts = 0..u16::try_from(walk.plan.hosts.len()).unwrap();
     hosts
@@ -391,7 +392,7 @@ fn override_of_earlier_version_is_honored() {
     assert_eq!(walk.task.freeze_override_at(at), Some("root"));
 }
 
-/// Takes a task with a step of unknown end through a stop whose killing does not succeed.
+/// Stops a task with a step of unknown result; the kill does not succeed.
 fn stop(walk: &mut Walk, asker: StopRequester) {
     let by = "bob".to_owned();
     walk.apply(Event::StopRequested { by, asker });

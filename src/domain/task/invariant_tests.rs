@@ -21,7 +21,7 @@ pub(super) fn approval(by: &str, plan: &str) -> Approval {
     }
 }
 
-/// Any event of the table, more steps, and what makes logs go far.
+/// Any event of the table, more steps, and events that let a log advance.
 fn any_event() -> impl Strategy<Value = Event> {
     let step =
         (0..2_u16, 0..2_u16, 0..2_u16, prop::bool::ANY).prop_map(|(stage, host, step, forward)| {
@@ -88,7 +88,7 @@ fn any_log() -> impl Strategy<Value = Vec<Recorded>> {
     })
 }
 
-/// The events that the task takes, and the task after each of them.
+/// The events that the task accepts, and the task after each of them.
 fn accepted(log: &[Recorded]) -> (Vec<Recorded>, Vec<Task>) {
     let mut task = Task::begin(7, &log[0]).unwrap();
     let (mut events, mut tasks) = (vec![log[0].clone()], vec![task.clone()]);
@@ -187,7 +187,7 @@ proptest! {
     fn each_started_step_ends_exactly_once(log in any_log()) {
         let (events, tasks) = accepted(&log);
         let mut open = std::collections::BTreeSet::new();
-        // Steps of unknown end: a stop request ends them in any case.
+        // Steps with an unknown result: a stop request ends them in any case.
         let mut unknown = std::collections::BTreeSet::new();
         let mut to_end = std::collections::BTreeSet::new();
         for (event, task) in events.iter().zip(&tasks) {

@@ -155,7 +155,7 @@ fn after_rollback_steps_repeat_from_the_switch_on() {
     assert!(work.live_before.is_empty());
 }
 
-/// What is offered is done, well but for `fails`, until `enough` is.
+/// Performs what is offered, with success except for `fails`, until `enough` is true.
 fn walk_on(walk: &mut Walk, fails: Option<StepRef>, enough: impl Fn(&Walk) -> bool) {
     for _ in 0..100 {
         let next = walk.actions().into_iter().next().filter(|_| !enough(walk));
@@ -176,7 +176,7 @@ fn walk_on(walk: &mut Walk, fails: Option<StepRef>, enough: impl Fn(&Walk) -> bo
     panic!("it goes on for ever");
 }
 
-/// A task that is going back: one of its two hosts is there, the other still has what it brought.
+/// A task during its rollback: one of its two hosts has rolled back, the other has not.
 fn half_way_back() -> Walk {
     let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
     walk_on(&mut walk, Some(place(1, 1)), |walk| {
@@ -186,7 +186,7 @@ fn half_way_back() -> Walk {
     walk
 }
 
-/// Which way each host was switched last.
+/// The direction in which each host was switched last.
 fn last_switches(walk: &Walk) -> [Option<Direction>; 2] {
     [0, 1].map(|host| {
         let switches = walk

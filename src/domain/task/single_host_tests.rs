@@ -1,4 +1,4 @@
-//! Steps that one host does alone, beside a stage's hosts: who waits for whom when something fails.
+//! Single-host steps in a stage with other hosts: which host waits for which when something fails.
 
 #![allow(clippy::unwrap_used)]
 
@@ -17,11 +17,11 @@ fn alone(on_failure: OnFailure) -> Plan {
     with_forced(plan(2, None, on_failure, Gate::None), usize::from(TELL))
 }
 
-/// The host of another step, `note`, that one does alone right after `tell`.
+/// The host of another single-host step, `note`, right after `tell`.
 const DB: u16 = 3;
 const NOTE: u16 = TELL + 1;
 
-/// Two hosts do steps alone, one after the other.
+/// Two hosts do single-host steps, one after the other.
 fn two_alone(on_failure: OnFailure) -> Plan {
     let mut plan = alone(on_failure);
     plan.hosts.push(crate::domain::plan::PlannedHost {
@@ -45,7 +45,7 @@ fn skip(host: u16, name: &str) -> Event {
     }
 }
 
-/// What is offered is done, well, until nothing is offered any more.
+/// Performs what is offered, with success, until nothing is offered.
 fn go_on(walk: &mut Walk) {
     while let Some(action) = walk.actions().into_iter().next() {
         match action {

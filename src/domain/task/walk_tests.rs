@@ -1,5 +1,4 @@
-//! Tasks that run through plans, doing what [`next_actions`] offers, in any order and with
-//! any results.
+//! Runs tasks through plans by what [`next_actions`] offers, in any order and with any results.
 
 #![allow(clippy::unwrap_used)]
 
@@ -187,7 +186,7 @@ impl Walk {
         found.is_some_and(|step| matches!(&step.end, Some((_, result)) if result.succeeded()))
     }
 
-    /// Holds what is offered against what may be offered.
+    /// Compares what is offered with what may be offered.
     fn holds(&self, actions: &[NextAction]) {
         let begun: Vec<StepRef> = actions
             .iter()
@@ -423,7 +422,7 @@ proptest! {
     }
 }
 
-/// Performs everything that is offered, well, but for the steps that `fails` names.
+/// Performs everything that is offered, with success except for the steps in `fails`.
 pub(super) fn play(plan: Plan, fails: &[StepRef]) -> Walk {
     let mut walk = Walk::new(plan);
     while let Some(action) = walk.actions().into_iter().next() {

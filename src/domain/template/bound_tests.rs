@@ -1,4 +1,4 @@
-//! Where what a template may say begins and ends: names, values of parameters, statuses, ports.
+//! The limits of values in a template: names, parameters, statuses, ports.
 
 #![allow(clippy::unwrap_used)]
 

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// The design's example.
+/// The example of the design.
 const SHOP: &str = r#"
 id = 32
 name = "shop-release"

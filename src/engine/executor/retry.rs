@@ -101,7 +101,7 @@ mod tests {
         }
     }
 
-    /// Returns the last answer to a kill, and how many more were not asked for.
+    /// Returns the last answer to a kill, and how many answers were not requested.
     async fn answered(answers: Vec<Result<Reply, HostError>>) -> (Result<Reply, HostError>, usize) {
         let answers = Arc::new(Answers(Mutex::new(answers)));
         let hosts = RetryingHosts {

@@ -211,7 +211,7 @@ fn unconfigured_host_requires_a_template_that_allows_it() {
     }
 }
 
-/// As text of a form or the command line, as a list of the API, and as it is kept.
+/// As text of a form or the command line, as a list of the API, and as stored.
 #[test]
 fn ipv6_host_address_is_accepted_with_or_without_brackets() {
     let world = World::new();
@@ -343,7 +343,7 @@ fn template_is_found_by_name_or_number_and_checked() {
         .map(|line| line.split_once(": ").unwrap().0)
         .collect();
     assert_eq!(fields, ["params.OTHER", "params.TASK_ID", "params.SERVICE"]);
-    // A secret is checked by the same rules, and is not shown.
+    // A secret is checked by the same rules, and not shown.
     let wrong = world.problems(&with(
         restart(),
         &json!({ "params": {}, "secrets": { "SERVICE": "HUNTER2" } }),
@@ -450,7 +450,7 @@ fn submitted_time_uses_the_agents_zone_or_its_own() {
     assert!(wrong[0].contains("Europe/Berlin"));
 }
 
-/// Submits, and gives the error's text where it is refused.
+/// Submits, and returns the error's text if it is refused.
 fn submitted(
     world: &World,
     store: &Store,
@@ -506,7 +506,7 @@ fn idempotency_key_returns_the_same_task_after_a_day() {
         submitted(&world, &store, "alice", &restart(), 10),
         Ok(Submitted::New(_))
     ));
-    // A week later it may be used again, and not a second sooner.
+    // It may be used again after a week, and not a second earlier.
     let week = 7 * 24 * 3600;
     let before = submitted(&world, &store, "alice", &order, week - 1);
     assert_eq!(before, Ok(Submitted::Before(first.id())));
@@ -568,7 +568,7 @@ fn secret_is_kept_for_the_run_and_never_shown() {
             .unwrap()
             .contains("hunter2!")
     );
-    // Nor does another secret make another plan.
+    // Another secret does not change the plan either.
     let kept = serde_json::to_string(&submission).unwrap();
     assert!(kept.contains("hunter2!"), "it must survive to be run");
 }

@@ -549,7 +549,8 @@ mod tests {
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
 
-        /// git hands the line to a shell, the shell to ssh, and ssh says what it understood.
+        /// git passes the line to a shell, the shell passes it to ssh, and ssh prints what it
+        /// understood.
         #[test]
         fn hostile_paths_reach_ssh_byte_for_byte(name in "[-'`(){};&|<>*?#~!%=,@\\[\\] a-c\u{e9}]{1,24}x") {
             let mut source = source("git@git.example.com:shop.git");

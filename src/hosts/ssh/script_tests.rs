@@ -100,7 +100,7 @@ fn read(pieces: &[&[u8]]) -> (Vec<Said>, Result<bool, Nonsense>) {
     (heard, Ok(answer.is_done()))
 }
 
-/// Data that came in several pieces, as one.
+/// Data that arrived in several pieces, joined.
 fn joined(heard: Vec<Said>) -> Vec<Said> {
     let mut joined: Vec<Said> = Vec::new();
     for said in heard {
@@ -169,8 +169,8 @@ fn bytes_that_are_no_answer_are_refused() {
     }
 }
 
-/// Whatever arrives of a script before the connection is cut, its body is performed whole or not at
-/// all.
+/// Whatever part of a script arrives before the connection is cut, its body runs completely or not
+/// at all.
 #[test]
 fn truncated_script_starts_nothing() {
     let script = Script::new()

@@ -239,7 +239,7 @@ mod tests {
         }
     }
 
-    /// What would be run, word by word.
+    /// The command that would run, word by word.
     fn words(way: UserSwitch) -> String {
         let shell = LocalShell {
             user: build(),
@@ -265,8 +265,8 @@ mod tests {
         );
     }
 
-    /// A sudo that notes what it was asked and then runs it, as the calling user, with the home that the
-    /// user has in /etc/passwd.
+    /// A sudo that records its arguments and then runs them as the calling user, with the home from
+    /// /etc/passwd.
     fn stand_in(directory: &Path) -> UserSwitch {
         let program = directory.join("sudo");
         let text = "#!/bin/sh\nprintf '%s\\n' \"$@\" >\"${0%/*}/asked\"\n\

@@ -451,7 +451,7 @@ async fn token_keeps_its_scopes_and_needs_a_future_end() {
     assert!(matches!(past, Err(AccountError::Past(_))));
 }
 
-/// As stores from before there were scopes hold them.
+/// The stored form from before scopes existed.
 #[tokio::test]
 async fn token_without_stored_scopes_has_all_scopes() {
     let (world, _) = World::with_alice().await;

@@ -44,7 +44,7 @@ async fn world() -> World {
 }
 
 impl World {
-    /// Logs alice in; gives what her browser sends from then on.
+    /// Logs alice in; returns the cookie that her browser sends from then on.
     async fn cookie(&self) -> String {
         let new = self.sessions.begin(&self.alice).await.unwrap();
         let set_cookie = new.set_cookie.expose_secret();
@@ -265,7 +265,7 @@ async fn only_expired_sessions_are_purged() {
     assert_eq!(world.stored().await, 0);
 }
 
-/// Each kind is good one moment before its end and not from then on, and is deleted only then.
+/// Each kind is valid until one moment before its end, and is deleted only at its end.
 #[tokio::test]
 async fn every_session_kind_ends_and_is_deleted_on_time() {
     let moment = Duration::from_nanos(1);

@@ -471,7 +471,7 @@ mod tests {
         assert_eq!(Literal::parse(r"'中\xa0文'"), Ok(text("中\u{a0}文")));
         assert_eq!(Literal::parse(r"'\xad'"), Ok(text("\u{ad}")));
         assert_eq!(Literal::parse(r"'\xc3\xa9'"), Ok(text("é")));
-        // As Python says, in either version.
+        // As in either version of Python.
         assert_eq!(Literal::parse(r"u'\xc3\xa9'"), Ok(text("Ã©")));
         assert_eq!(Literal::parse(r#""\ud83d\ude80""#), Ok(text("🚀")));
         assert_eq!(Literal::parse(r"'\U0001f680'"), Ok(text("🚀")));

@@ -13,7 +13,7 @@ const SHUT_MAX: usize = 1000;
 pub(in crate::server) struct Shut(Mutex<BTreeSet<Timestamp>>);
 
 impl Shut {
-    /// Whether the lockout until then is not in the audit yet.
+    /// Whether the lockout that ends then is not in the audit yet.
     pub(super) fn is_news(&self, until: Timestamp, now: Timestamp) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *known = known.split_off(&now);

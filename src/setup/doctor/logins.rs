@@ -194,11 +194,11 @@ rules = [{ pattern = "qa-", environment = "qa" }]
         assert_eq!(used(&group, None), ["db1"]);
         let one = template("mine", "", ", user = \"ops\", host = \"lone\"");
         assert_eq!(used(&one, None), ["lone"]);
-        // A rule of the shop's takes it.
+        // A rule of the shop names it.
         let ruled = template("git-release", "hosts = \"{group}\"", OPS);
         assert_eq!(used(&ruled, None), ["web1", "web2"]);
         assert_eq!(used(&ruled, Some("shop")), ["web1", "web2"]);
-        // Only a task can tell.
+        // Only a task decides.
         assert_eq!(used(&template("mine", "hosts = \"{1}\"", OPS), None), all);
         assert_eq!(
             used(&template("mine", "hosts = \"{group}\"", OPS), None),

@@ -63,7 +63,7 @@ mod tests {
         let (then, now) = (at("2026-11-20T15:00:00Z"), at("2026-11-21T15:00:00Z"));
         assert_eq!(next_id(dir.path(), 4_321, then, now), 101_000);
         assert_eq!(next_id(dir.path(), 4_321, then, then), 15_000);
-        // A clock that was set back bounds nothing, but takes nothing away either.
+        // A clock that was set back gives no limit, but does not lower one.
         assert_eq!(next_id(dir.path(), 4_321, now, then), 15_000);
 
         fs::create_dir_all(dir.path().join("logs/222333/web1")).unwrap();

@@ -279,7 +279,7 @@ mod tests {
             .repeat(usize::try_from(STEP / 8).unwrap())
     }
 
-    /// What is read from an offset to the end, and what was missing in between.
+    /// The bytes from an offset to the end, and how many are missing in between.
     fn whole(path: &Path, mut offset: u64) -> (Vec<u8>, u64) {
         let (mut all, mut missing) = (Vec::new(), 0);
         loop {
@@ -354,7 +354,7 @@ mod tests {
         let long = vec![7; usize::try_from(2 * OUTPUT_KEPT_BYTES).unwrap()];
         writer.write_at(0, &long).unwrap();
         assert!(whole(&path, 0) == (long, 0));
-        // One file of days when there was no other.
+        // A single file, as earlier versions wrote it.
         let old = directory.path().join("old.1");
         fs::write(
             &old,

@@ -300,7 +300,7 @@ mod tests {
     }
 
     /// Overwrites one part of the log after another. sled opens some of these stores without the
-    /// rows of a page that it cannot read any more; a snapshot must not pass that on.
+    /// rows of an unreadable page; a snapshot must not copy that loss.
     #[tokio::test]
     async fn no_damage_to_the_log_gets_into_a_backup() {
         let original = tempfile::tempdir().unwrap();

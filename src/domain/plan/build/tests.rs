@@ -46,7 +46,7 @@ fn ground() -> ResolvedEnvironment {
     }
 }
 
-/// The same ground without a project.
+/// The same environment without a project.
 fn nowhere() -> ResolvedEnvironment {
     ResolvedEnvironment {
         project: String::new(),
@@ -58,7 +58,7 @@ fn nowhere() -> ResolvedEnvironment {
     }
 }
 
-/// A template of these stages: the keys beside the name, and the steps.
+/// A template with these stages: the keys besides the name, and the steps.
 fn template(head: &str, stages: &[(&str, &str)]) -> Template {
     let mut text = format!("name = \"t\"\n{head}\n");
     for (index, (more, steps)) in stages.iter().enumerate() {
@@ -77,7 +77,7 @@ const RELEASE: [(&str, &str); 3] = [
     ("", r#"{ use = "publish" }"#),
 ];
 
-/// What a task brings.
+/// The inputs of a task.
 #[derive(Default)]
 struct Task {
     parameters: BTreeMap<String, String>,
@@ -275,7 +275,7 @@ fn plan_contains_every_value_except_secrets() {
         plan.named.aliases,
         Task::with(&[("SIZE", "how big")]).parameters
     );
-    // Where only the template can tell, it does.
+    // The template classifies values of unknown kind.
     let unclassified = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned().into());
     let told = Task {
         unclassified: [("TOKEN", "hunter2"), ("SIZE", "small")]
@@ -284,7 +284,7 @@ fn plan_contains_every_value_except_secrets() {
         ..Task::default()
     };
     assert_eq!(told.plan(&ground(), &template, "").unwrap(), plan);
-    // What is given as a secret is one, whatever the template says.
+    // A value given as a secret is one, whatever the template says.
     task.secrets
         .insert("SIZE".to_owned(), "huge".to_owned().into());
     let plan = task.plan(&ground(), &template, "").unwrap();

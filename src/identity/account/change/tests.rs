@@ -44,7 +44,7 @@ async fn concurrent_mutual_demotion_leaves_one_admin() {
     world.set("alice", role(Role::Admin)).await;
     world.add("bob").await;
     world.set("bob", role(Role::Admin)).await;
-    // When the one's change is about to be made, the other's has been.
+    // The other admin's change is made just before this one.
     let kv = Arc::clone(&world.kv);
     let bob = kv.get(b"account/bob").await.unwrap().unwrap();
     let mut viewer: AccountRecord = decode("bob", &bob.value).unwrap();

@@ -67,7 +67,7 @@ async fn unconfirmed_factor_requires_no_code() {
     assert!(matches!(early.await, Err(AccountError::NoFactor(_))));
     let first = accounts.begin_factor("alice", Commit::new()).await.unwrap();
     assert!(first.uri.expose_secret().starts_with("otpauth://totp/"));
-    // Begun again: only the last secret counts.
+    // Started again: only the last secret counts.
     let begun = accounts.begin_factor("alice", Commit::new()).await.unwrap();
     let login = world.password("correct horse").await.unwrap();
     assert!(matches!(login, Login::In(_)));
@@ -96,7 +96,7 @@ async fn code_is_accepted_once_across_agents() {
     let restarted = Accounts::new(Arc::clone(&world.kv) as _, Arc::clone(&world.clock) as _);
     let replayed = restarted.verify_code("alice", &code, HOME).await;
     assert!(matches!(replayed, Err(LoginError::UsedCode)));
-    // Nor one of a step before it, though it was never used.
+    // Nor is a code of an earlier step, although it was never used.
     world.clock.advance(STEP);
     world.clock.advance(STEP);
     let skipped = code_at(&secret, world.clock.now() - STEP).unwrap();
