@@ -1,4 +1,4 @@
-//! The pages over a store in memory with made-up tasks, to look at: `cargo run --example pages`, then
+//! Serves the pages over an in-memory store with invented tasks: `cargo run --example pages`, then
 //! log in at <http://127.0.0.1:8425> as `alice` with the password `correct horse battery staple`.
 
 #![allow(

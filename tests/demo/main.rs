@@ -80,7 +80,7 @@ impl Place {
     }
 }
 
-/// The page's address and those of the hosts, as the demo said them.
+/// The addresses of the page and the hosts, as printed by the demo.
 fn addresses(said: &str) -> Vec<String> {
     let after = |mark: &str| {
         let (_, rest) = said.split_once(mark)?;
@@ -108,7 +108,7 @@ fn children() -> Vec<String> {
         .collect()
 }
 
-/// What a column of the last table but `before` says of each host.
+/// Returns a column of a table, by host; `before` tables are after it.
 fn production(said: &str, before: usize) -> Vec<String> {
     let lines: Vec<&str> = said.lines().collect();
     let headings = lines.iter().enumerate();
@@ -151,7 +151,7 @@ fn demo_releases_rolls_back_and_leaves_only_var() {
     assert_eq!(story, versions.map(all), "{said}");
     assert!(said.contains("REMOVES 1 commit"), "{said}");
 
-    // The files are as they were shown.
+    // The files equal the table.
     for host in ["web1", "web2", "web3"] {
         for environment in ["qa", "production"] {
             let shop = format!("here/var/demo/hosts/{host}/shop/{environment}/current");
@@ -183,7 +183,7 @@ fn interrupted_demo_stops_its_services() {
     let mut demo = place.demo().spawn().unwrap();
     let mut stdout = BufReader::new(demo.stdout.take().unwrap());
     let mut said = String::new();
-    // The hosts are at work then.
+    // The hosts run steps then.
     read_to("approve 2 --wait", &mut stdout, &mut said);
     signal(&demo, Signal::INT);
     stdout.read_to_string(&mut said).unwrap();

@@ -45,7 +45,7 @@ fn standing(dir: &Path) -> BTreeMap<Vec<u8>, Stands> {
     all
 }
 
-/// What the git server would give to `git archive | tar x`.
+/// What `git archive | tar x` would write on the git server.
 fn archived(world: &Mirrored, tree: &str, name: &str) -> BTreeMap<Vec<u8>, Stands> {
     let dir = world.path(name);
     fs::create_dir(&dir).unwrap();
@@ -60,7 +60,7 @@ fn archived(world: &Mirrored, tree: &str, name: &str) -> BTreeMap<Vec<u8>, Stand
     standing(&dir)
 }
 
-/// What a host's own find says about a tree.
+/// The listing of a tree by a host's own find.
 fn host_listing(dir: &Path) -> Vec<u8> {
     let mut sh = Command::new("sh");
     sh.args(["-c", HOST_LISTING]).current_dir(dir);
@@ -170,7 +170,7 @@ async fn every_release_of_a_long_chain_equals_git_archive() {
             assert_eq!(done.written, next.diff(live).changed.len() as u64);
             replay(live, &next, number);
         }
-        // Sometimes the time is the same, as when two tags come within a second.
+        // Sometimes the time is the same, as for two tags within a second.
         now_s += i64::from(number % 3 != 0);
         live = Some(next);
     }
@@ -190,7 +190,7 @@ fn assert_only_changes_are_newer(next: &Manifest, live: &Manifest) {
     }
 }
 
-/// Does to the listing what a host does to a hard-link copy.
+/// Changes the listing as a host changes a hard-link copy.
 fn replay(live: &Manifest, next: &Manifest, number: u64) {
     let diff = next.diff(live);
     let mut copy: BTreeMap<_, _> = live.entries().iter().map(|e| (e.path.clone(), e)).collect();
@@ -251,7 +251,7 @@ async fn attributes_count_as_they_do_for_git_archive() {
     assert!(host_listing(&dir) == manifest.listing());
     assert_eq!(manifest.notes(), ["5 files are changed by .gitattributes"]);
 
-    // Again, with the first as the base: nothing differs.
+    // Again, with the first plan as the base: nothing differs.
     let again = world.plan_with(&commit, PlanOptions::default(), Some(&manifest), NOW + 9);
     assert_eq!(again.unwrap().digest(), manifest.digest());
     let left: Vec<_> = fs::read_dir(&world.source.mirror).unwrap().collect();

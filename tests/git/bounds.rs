@@ -18,7 +18,7 @@ use crate::mirror::{Mirrored, NOW, source, tree, wait};
 const LARGE: &str = "TAGSHIP_TEST_LARGE";
 const LARGE_BYTES: u64 = 200_000_000;
 
-/// Lines of which git complains, each on its standard error.
+/// Lines that git reports, each on its standard error.
 fn bad_lines(count: usize) -> String {
     let mut text = "*.md export-ignore\n".to_owned();
     for number in 0..count {
@@ -45,7 +45,7 @@ async fn thousands_of_bad_attribute_lines_are_read_to_the_end() {
     assert_eq!(paths, expected);
 }
 
-/// A plan over which git thinks for minutes.
+/// A plan for which git needs minutes.
 async fn slow_plan(world: &Mirrored) -> PlanRequest {
     let lines = format!("{}z export-ignore\n", "a*".repeat(60)).repeat(60_000);
     let (attributes, empty) = (
@@ -189,7 +189,7 @@ async fn every_limit_of_a_release_names_commit_path_and_key() {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
-    // Each of them is the last value that does.
+    // Each of them is the largest value that suffices.
     world.source.limits = PushLimits {
         depth: 3,
         file_bytes: 1000,
@@ -230,7 +230,7 @@ async fn a_tree_that_explodes_ends_plan_and_comparison() {
         matches!(error, CheckoutError::Limit { key: "entries", .. }),
         "{error}"
     );
-    // Beside what is released it costs nothing.
+    // Outside of what is released it costs nothing.
     let options = PlanOptions {
         exclude: vec!["/[1-9]/".to_owned(), "/0/".to_owned()],
         ..PlanOptions::default()
@@ -426,7 +426,7 @@ fn releases_a_large_file() {
         let manifest = Arc::new(world.plan(commit).unwrap());
         let tree = dir.join("tree");
         world.write(&manifest, &tree);
-        // Nothing vouches for the content: all of it is read.
+        // There is no record of the content, so all of it is read.
         fs::remove_file(dir.join("tree.manifest")).unwrap();
         world.write(&manifest, &tree);
     }
@@ -434,8 +434,7 @@ fn releases_a_large_file() {
     println!("grown by KiB: {}", peak_kib() - rest);
 }
 
-/// The most memory that this process has had.
-/// Bytes that no compression makes fewer.
+/// Bytes that cannot be compressed.
 fn noise(count: u32) -> Vec<u8> {
     let mut state = 88_172_645_463_325_252_u64;
     let mut next = || {
@@ -512,7 +511,7 @@ async fn git_that_needs_too_much_memory_ends_with_the_key() {
         matches!(&error, CheckoutError::Limit { key: named, .. } if *named == key),
         "{error}"
     );
-    // What is small is read as before.
+    // Small objects are read as before.
     world.describe("v1", &first, &[]);
     world.source.limits.git_memory_bytes = PushLimits::default().git_memory_bytes;
     world.describe("v2", &huge, &[&first]);

@@ -1,4 +1,5 @@
-//! Repositories with many tags: the first look notes them all, in bounded work, and releases none.
+//! Repositories with many tags: the first scan records them all, in bounded work, and releases
+//! none.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tagship_tests::world::Settings;
 
 use crate::mirror::Mirrored;
 
-/// Tags of one commit of the store.
+/// Tags per commit of the store.
 const PIECE: usize = 90;
 
 struct Looking {
@@ -68,7 +69,7 @@ impl Looking {
         }
     }
 
-    /// So many tags `vN` on one commit, as git keeps them after `git pack-refs`.
+    /// Makes this many tags `vN` on one commit, as after `git pack-refs`.
     fn pack(&self, tags: usize) {
         let commit = self.world.repo().resolve("refs/heads/main").unwrap();
         let mut names: Vec<String> = (0..tags).map(|number| format!("v{number}")).collect();
@@ -98,7 +99,7 @@ impl Looking {
         tasks.unwrap().len()
     }
 
-    /// The number of the commit with which the last look ended.
+    /// The revision with which the last scan ended.
     async fn commits(&self) -> u64 {
         let repository = self.world.repo().path.display().to_string();
         let (_, last) = self.store.looked(&repository).await.unwrap();
@@ -131,7 +132,7 @@ async fn first_poll_records_many_tags_and_releases_none() {
         let before = looking.commits().await;
         looking.look().await.unwrap();
         assert_eq!(looking.commits().await, before, "nothing has changed");
-        // What is made now is found among them all.
+        // A new tag is found among all of them.
         world.release("vnew", &commit);
         looking.look().await.unwrap();
         assert_eq!(looking.tasks().await, 1, "{tags} tags");

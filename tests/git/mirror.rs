@@ -120,7 +120,7 @@ impl Mirrored {
         wait(checkout::write_tree(mirror, manifest, dir.to_owned()))
     }
 
-    /// Commits a tree whose bytes are given, below `parent` if there is one.
+    /// Commits a tree of the given bytes, with `parent` if there is one.
     pub(crate) fn commit_tree(&self, tree: &[u8], parent: &str) -> String {
         let tree = self.object("tree", tree);
         let parent = match parent {
@@ -132,7 +132,7 @@ impl Mirrored {
         self.object("commit", format!("{head}\nby hand\n").as_bytes())
     }
 
-    /// Writes an object of git's by hand, which need not make sense.
+    /// Writes a git object by hand, valid or not.
     pub(crate) fn object(&self, kind: &str, content: &[u8]) -> String {
         let file = self.path("object");
         std::fs::write(&file, content).unwrap();
@@ -148,7 +148,7 @@ impl Mirrored {
         std::fs::write(path, content).unwrap();
     }
 
-    /// Git in the mirror, for what only a test wants to know.
+    /// git in the mirror, for questions that only a test has.
     pub(crate) fn in_mirror(&self, arguments: &[&str]) -> String {
         let mut git = tagship_tests::git::git();
         git.arg("--git-dir").arg(&self.source.mirror);
@@ -168,7 +168,7 @@ pub(crate) fn tree<'e>(entries: impl IntoIterator<Item = (&'e str, String, &'e s
     tree
 }
 
-/// Runs a future of tagship's to its end, also within another one.
+/// Runs a future of tagship to its end, also inside another one.
 pub(crate) fn wait<T: Send>(work: impl Future<Output = T> + Send) -> T {
     std::thread::scope(|scope| {
         let runs = || {

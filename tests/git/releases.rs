@@ -1,4 +1,4 @@
-//! What becomes a release, what is refused, and how a tree on disk is kept.
+//! What a release contains, what is refused, and how a tree on disk is updated.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -230,7 +230,7 @@ async fn links_out_of_the_release_are_refused() {
     }
 }
 
-/// Trees that no git command makes, written by hand.
+/// Trees that no git command makes, written manually.
 #[tokio::test]
 async fn hostile_trees_are_refused() {
     let world = Mirrored::new();
@@ -382,7 +382,7 @@ async fn an_interrupted_write_is_repaired() {
     world.write(&manifest, &dir);
     whole("first");
 
-    // The same size and mtime as it should have, other content, and no record.
+    // The correct size and mtime, other content, and no record.
     fs::remove_file(&record).unwrap();
     fs::write(dir.join("a"), "xxx").unwrap();
     let at = std::time::UNIX_EPOCH + std::time::Duration::from_secs(NOW.unsigned_abs());
@@ -404,7 +404,7 @@ async fn an_interrupted_write_is_repaired() {
     whole("types and rubbish");
     assert!(std::path::Path::new("/etc/passwd").exists());
 
-    // With a record: the disk is still looked at.
+    // With a record: the disk is still checked.
     fs::write(dir.join("a"), "aaaa").unwrap();
     fs::remove_dir_all(dir.join("d")).unwrap();
     fs::set_permissions(dir.join("b"), fs::Permissions::from_mode(0o666)).unwrap();
@@ -418,7 +418,7 @@ async fn an_interrupted_write_is_repaired() {
     world.write(&manifest, &dir);
     whole("a directory that became a link");
 
-    // A record of an earlier boot vouches for nothing.
+    // A record of an earlier boot is not trusted.
     let mut bytes = fs::read(&record).unwrap();
     bytes[5] = if bytes[5] == b'0' { b'1' } else { b'0' };
     fs::write(&record, bytes).unwrap();
@@ -514,7 +514,7 @@ async fn abandoned_write_lets_the_next_writer_proceed() {
         let mirror = world.source.mirror.clone();
         MirrorCheckout.write(mirror, Arc::clone(manifest), dir.clone())
     };
-    // Begun, and dropped while its thread works: as a stop does.
+    // Begun, and dropped while its thread works, as by a stop.
     let mut given_up = write(&first);
     assert!(futures::poll!(&mut given_up).is_pending());
     let mut waiting = write(&first);

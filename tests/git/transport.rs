@@ -1,4 +1,5 @@
-//! How git is run: over ssh, HTTP and paths, within limits, and without anybody else's settings.
+//! How git is run: over ssh, HTTP and paths, within limits, and without the settings of other
+//! users.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -35,7 +36,8 @@ fn refs() -> Vec<String> {
 
 type Call = tokio::task::JoinHandle<Result<Vec<RemoteRef>, LandingError>>;
 
-/// Asks a server that takes connections and says nothing: the running call, and ssh's connection.
+/// Queries a server that accepts connections and never answers. Returns the running call and ssh's
+/// connection.
 async fn ask_silence(timeout: Duration) -> (Call, tokio::net::TcpStream) {
     let world = Mirrored::new();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -153,7 +155,7 @@ async fn damaged_mirror_is_reported_and_deleted_one_recreated() {
     assert_eq!(world.describe("v1", &commit, &[]).commit, commit);
 }
 
-/// Answers one HTTP request with 401 and hands its head over, with what `ps` shows meanwhile.
+/// Answers one HTTP request with 401. Returns its head, and what `ps` shows meanwhile.
 fn http_once(secret: &'static str) -> (u16, mpsc::Receiver<(String, usize)>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

@@ -73,7 +73,7 @@ async fn any_author_line_git_log_reads_is_released() {
         );
         assert_eq!(compared.coming[0].commit, odd);
         assert_eq!(world.plan(&odd).unwrap().entries().len(), 1, "{author}");
-        // What comes after an odd commit lands too, and what is live may be one.
+        // A commit after an unusual one lands, too, and the live commit may be unusual.
         let next = commit(
             &world,
             &odd,
@@ -331,7 +331,7 @@ async fn a_commit_without_its_objects_is_no_damaged_mirror() {
     let first = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &first);
     world.land("v1", &first, 1).await.unwrap();
-    // Written to the mirror by hand: no fetch brings it.
+    // Written to the mirror manually: no fetch would accept it.
     let text = format!("tree {}\nauthor x\n\nlost\n", "e".repeat(40));
     let repository = git2::Repository::open_bare(&world.source.mirror).unwrap();
     let odb = repository.odb().unwrap();

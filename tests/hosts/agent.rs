@@ -1,4 +1,4 @@
-//! The agent as a process: `tagship serve`, watched by what it logs, ended when it is dropped.
+//! The agent as a process: `tagship serve`, observed through its log, ended on drop.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -39,7 +39,7 @@ fn program(program: &str, home: &Path) -> Command {
     command
 }
 
-/// What agents of one stage have logged, one after another.
+/// The logs of the agents of one stage, one after another.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<(Mutex<Vec<String>>, Condvar)>);
 
@@ -57,7 +57,7 @@ impl Log {
         self.0.0.lock().unwrap().len()
     }
 
-    /// Waits for a line after the first `seen` ones that holds `text`; whether it came.
+    /// Waits for a line with `text` after the first `seen` ones; returns whether it came.
     fn says(&self, text: &str, seen: usize, within: Duration) -> bool {
         let lines = self.0.0.lock().unwrap();
         let silent =
@@ -72,7 +72,7 @@ pub(crate) struct Agent {
     child: Child,
     reader: Option<JoinHandle<()>>,
     log: Log,
-    /// So much was logged before it.
+    /// The length of the log before it.
     from: usize,
 }
 
@@ -114,7 +114,7 @@ impl Agent {
         }
     }
 
-    /// Waits until it ends by itself; how it ended, `None` if it runs for so long.
+    /// Waits until it ends by itself; returns how it ended, `None` after the time limit.
     pub(crate) fn ends(&mut self, within: Duration) -> Option<ExitStatus> {
         if !self.log.says(ENDED, self.from, within) {
             return None;
@@ -124,13 +124,13 @@ impl Agent {
         Some(status)
     }
 
-    /// As a crash of the machine's memory would: nothing is tidied up.
+    /// Like SIGKILL: nothing is cleaned up.
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.ended();
     }
 
-    /// As an operator does; it must end by itself, and well.
+    /// Asks it to end, as an operator does; it must succeed.
     pub(crate) fn terminate(mut self) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).unwrap();
@@ -138,7 +138,6 @@ impl Agent {
         assert!(status.success(), "the agent ended with {status}");
     }
 
-    /// The most memory that it ever had, in KiB.
     /// Its soft and its hard limit of open files.
     pub(crate) fn open_files_limits(&self) -> [String; 2] {
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).unwrap();

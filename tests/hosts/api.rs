@@ -1,5 +1,5 @@
-//! The agent's JSON API over its Unix socket or over HTTP with a token, and its event streams, by
-//! which everything here is waited for.
+//! The agent's JSON API over its Unix socket or over HTTP with a token, and its event streams,
+//! which all waiting here uses.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-/// Nothing that is waited for takes longer.
+/// The limit of every wait.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 /// A client of the agent.
@@ -37,7 +37,7 @@ impl Api {
             .build();
         Self {
             runtime: runtime.unwrap(),
-            // A restarted agent knows nothing of an old connection.
+            // A restarted agent does not know an old connection.
             client: builder
                 .pool_max_idle_per_host(0)
                 .no_proxy()
@@ -95,7 +95,7 @@ impl Api {
         value
     }
 
-    /// `POST /api/v1…` to an agent that may end meanwhile: whatever comes of it.
+    /// `POST /api/v1…` to an agent that may end meanwhile; ignores the result.
     pub(crate) fn say(&self, path: &str, body: &Value) {
         let path = format!("/api/v1{path}");
         let request = self.request(reqwest::Method::POST, &path).json(body);
@@ -141,7 +141,7 @@ impl Api {
         self.get(&format!("/tasks/{id}"))
     }
 
-    /// Every task there is (200 at most), newest first.
+    /// All tasks (at most 200), newest first.
     pub(crate) fn tasks(&self) -> Vec<Value> {
         let list = self.get("/tasks?limit=200");
         list["tasks"].as_array().unwrap().clone()
@@ -156,7 +156,7 @@ impl Api {
             .map_or_else(|| value.to_string(), str::to_owned)
     }
 
-    /// Waits by an event stream until `found` finds something; it is asked whenever something came.
+    /// Waits until `found` returns something; calls it after each event of a stream.
     fn wait<T>(
         &self,
         stream: &str,
@@ -190,7 +190,7 @@ impl Api {
         });
     }
 
-    /// Waits until a task is as it should be.
+    /// Waits until a condition on a task holds.
     pub(crate) fn until(&self, id: u64, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
         self.wait(
             &format!("/tasks/{id}/events"),
@@ -233,12 +233,12 @@ impl Api {
         });
     }
 
-    /// Waits until nothing more happens with a task.
+    /// Waits until a task is at rest.
     pub(crate) fn at_rest(&self, id: u64) -> Value {
         self.until(id, "at rest", |task| task["at_rest"] == true)
     }
 
-    /// Waits until the tasks of this tag are so many; their ids, oldest first.
+    /// Waits until this tag has `count` tasks; returns their ids, oldest first.
     pub(crate) fn tasks_of(&self, tag: &str, count: usize) -> Vec<u64> {
         self.wait(
             "/events",

@@ -1,4 +1,4 @@
-//! Putting the hook in place and taking it out again.
+//! Installing and uninstalling the hook.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -37,7 +37,7 @@ fn existing_hook_still_runs_with_arguments_and_input() {
     assert!(pushed.remote_lines()[1].starts_with("tagship: release-1 → "));
     assert_eq!(shop.records().len(), 1);
 
-    // Outside a push there may be input; the old hook is given it.
+    // Outside a push there may be input; the old hook receives it.
     let input = shop.directory().join("input");
     std::fs::write(&input, "words\n").unwrap();
     let output = Command::new(hooks.join("update"))
@@ -105,7 +105,7 @@ fn installing_twice_changes_nothing() {
 fn uninstall_restores_the_existing_hook() {
     let shop = Shop::without_hook();
     let hooks = shop.repo().path.join("hooks");
-    // A link, as many keep their hooks: it must come back as one.
+    // A link, as many installations have: it must be restored as a link.
     script(&shop.directory().join("policy"), "#!/bin/sh\necho old\n");
     symlink("../../../policy", hooks.join("update")).unwrap();
     let before = listing(&hooks);

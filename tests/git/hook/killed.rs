@@ -44,7 +44,7 @@ fn calls(shop: &Shop) -> BTreeMap<String, usize> {
             *calls.entry(name.to_owned()).or_default() += 1;
         }
     }
-    // strace sees the one with which it starts the program itself.
+    // strace also reports the call that starts the program itself.
     calls.remove("execve");
     calls
 }
@@ -67,7 +67,7 @@ fn hook_killed_at_any_syscall_leaves_no_partial_record() {
         for time in 1..=*times {
             let inject = format!("inject={call}:signal=KILL:when={time}");
             let status = traced(&shop, &["-e", &inject]);
-            // Calls of the thread that watches the time may not come to pass.
+            // Calls of the timer thread may not occur.
             assert!(
                 status.signal() == Some(9) || status.success(),
                 "{call} {time}: {status}"
@@ -86,7 +86,7 @@ fn hook_killed_at_any_syscall_leaves_no_partial_record() {
                 (0, 1) => left[1] += 1,
                 _ => left[2] += 1,
             }
-            // An hour later the agent sweeps what was never handed over.
+            // An hour later the agent deletes what was never handed over.
             let later = Duration::from_secs(1 << 40);
             let swept = spool::sweep(&shop.spool(), later, Duration::ZERO).unwrap();
             assert_eq!(swept, unfinished, "{call} {time}");
@@ -107,7 +107,7 @@ fn killed_hook_refuses_its_push_but_not_the_next() {
     let program = shop.repo().path.join("hooks/update.program");
     fs::rename(&update, &program).unwrap();
     for entry in fs::read_dir(shop.repo().path.join("hooks")).unwrap() {
-        // Settings are beside the program and have its name.
+        // The settings are beside the program, under its name.
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if let Some(rest) = name

@@ -1,4 +1,4 @@
-//! Tag names that are meant to hurt.
+//! Hostile tag names.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

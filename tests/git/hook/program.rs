@@ -1,4 +1,4 @@
-//! The program by itself: how it is linked, what it needs, what it does when called oddly.
+//! The program alone: how it is linked, what it needs, and how it handles unusual calls.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -170,7 +170,7 @@ fn stalled_pusher_delays_the_hook_at_most_two_seconds() {
     assert!(!read.windows(7).any(|part| part == b"tagship"));
 }
 
-/// Fills a pipe to the brim.
+/// Fills a pipe completely.
 fn fill(writer: &mut std::io::PipeWriter) {
     use std::io::Write;
     let flags = rustix::fs::fcntl_getfl(&*writer).unwrap();
@@ -183,7 +183,7 @@ fn fill(writer: &mut std::io::PipeWriter) {
 #[test]
 fn a_disk_that_does_not_answer_ends_the_hook_with_a_refusal() {
     let shop = Shop::new();
-    // Opening a named pipe without a writer waits for ever, as a dead network disk does.
+    // Opening a named pipe without a writer blocks forever, like a dead network disk.
     let settings = shop.repo().path.join("hooks/update.tagship.toml");
     pipe_instead_of(&settings);
     let output = hook(&shop)

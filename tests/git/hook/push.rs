@@ -1,4 +1,4 @@
-//! What a pusher sees, and what waits for the agent afterwards.
+//! What a pusher sees, and which records wait for the agent.
 
 use std::process::Stdio;
 
@@ -133,7 +133,7 @@ fn pusher_sees_the_required_approvals() {
             false,
             "by 1 of @pm, other than alice, if no",
         ),
-        // A name that is not the git user's word.
+        // A name that the git user did not report.
         (
             "release-2",
             pushers(None, &[(own, "alice")]),
@@ -190,7 +190,7 @@ fn key_that_logged_in_is_recorded_and_its_account_named() {
     );
     assert_eq!(shop.records()[0].ssh_key, key);
 
-    // What is no file keeps no push waiting.
+    // A path that is not a file delays no push.
     std::fs::remove_file(&login).unwrap();
     output_of(std::process::Command::new("mkfifo").arg(&login));
     let pushed = push("refs/tags/release-1:refs/tags/release-2");
@@ -324,7 +324,7 @@ fn tag_and_branch_of_the_same_name_make_one_record() {
 #[test]
 fn an_atomic_push_whose_other_ref_is_refused_leaves_only_a_hint() {
     let shop = Shop::new();
-    // The old hook refuses one branch; ours is only asked where the old one agrees.
+    // The old hook refuses one branch; ours runs only if the old one accepts.
     shop.installation_after_old_hook("#!/bin/sh\ncase $1 in *locked) exit 1;; esac\n");
     shop.tree().tag("release-1", "HEAD");
     let pushed = shop.tree().push([
@@ -335,7 +335,7 @@ fn an_atomic_push_whose_other_ref_is_refused_leaves_only_a_hint() {
     ]);
     assert!(!pushed.success, "{}", pushed.text);
     assert_eq!(shop.repo().resolve("refs/tags/release-1"), None);
-    // A zero exit is no promise: the agent asks the git server whether the tag landed.
+    // Exit code 0 proves nothing: the agent asks the git server whether the tag landed.
     let records = shop.records();
     assert!(records.len() <= 1, "{records:?}");
     assert!(records.iter().all(|r| r.reference == "refs/tags/release-1"));

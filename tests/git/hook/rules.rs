@@ -6,7 +6,8 @@ use tagship::domain::rule::{RuleSet, Schedule};
 
 use crate::hook::shop::rule;
 
-/// Bits of patterns, joined at random: most of what people write, and what could fool a shortcut.
+/// Pieces of patterns, joined at random: most of what people write, and what could mislead a
+/// shortcut.
 const BITS: &[&str] = &[
     "qa",
     "-",
@@ -60,7 +61,7 @@ const BITS: &[&str] = &[
     "/",
 ];
 
-/// Bits of names.
+/// Pieces of names.
 const LETTERS: &[&str] = &[
     "qa", "q", "a", "-", "k", "K", "b", ".", "1", "|", "/", "(", "ü", "é", "É", "\u{212a}", "٣",
     "]", "<", "\\", "{", "#",

@@ -1,4 +1,4 @@
-//! Git servers that run hooks in their own way: GitLab's Gitaly, Gitea, gitolite.
+//! Git servers that run hooks in different ways: GitLab's Gitaly, Gitea, gitolite.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use tagship_tests::program::script;
 
 use crate::hook::shop::{Shop, rules};
 
-/// Plays Gitaly: its search order, its environment, and `hooks/` of the repository left out.
+/// Simulates Gitaly: its search order and environment, without `hooks/` of the repository.
 fn gitaly(shop: &Shop, variables: &[(&str, &str)]) {
     let mut environment = String::new();
     for (name, value) in variables {

@@ -110,12 +110,12 @@ impl Shop {
         spool::publish_rules(&self.spool(), &[file]).unwrap();
     }
 
-    /// What the agent would find, oldest first.
+    /// The records that the agent would find, oldest first.
     pub(crate) fn records(&self) -> Vec<Record> {
         records(&self.spool())
     }
 
-    /// Nothing can be written there any more, not even by root: it is a file now.
+    /// Makes the spool unwritable, even for root: it becomes a file.
     pub(crate) fn break_spool(&self) {
         for part in ["tmp", "new"] {
             let path = self.spool().join(part);

@@ -1,5 +1,5 @@
-//! Three system users: git runs the hook, the agent reads the spool, a stranger may not. Only root
-//! can play them all; elsewhere these tests say so and pass.
+//! Three system users: git runs the hook, the agent reads the spool, another user may not. This
+//! needs root; without root the tests say so and pass.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
@@ -66,7 +66,7 @@ fn may(uid: u32, text: &str) -> bool {
         .success()
 }
 
-/// Pushes as anybody; git's own user receives, with git's strict umask.
+/// Pushes as any user; git's own user receives, with git's strict umask.
 fn push_through_git(shop: &Shop, tag: &str) -> Pushed {
     shop.tree().tag(tag, "HEAD");
     let receive = shop.directory().join("receive");

@@ -10,7 +10,7 @@ use crate::stage::{HOSTS, Stage, Start as _, TEMPLATE, usual};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// A small file system of its own at the agent's data directory.
+/// A small separate file system at the agent's data directory.
 struct Disk(PathBuf);
 
 impl Disk {
@@ -87,8 +87,8 @@ fn agent_with_a_full_disk_reports_it_and_loses_no_push() {
         stage.commit(tag, &[("index.html", tag), ("more", &tag.repeat(20_000))]);
         stage.push(tag);
     }
-    // The store stops with the first commit that it can't keep, and the agent with it: no one works
-    // on with what may not be durable.
+    // The store stops at the first commit that it can't write, and the agent exits: nothing
+    // continues from data that may not be durable.
     let status = stage.agent_ends(SOON);
     let log = stage.log.text();
     let status = status.unwrap_or_else(|| panic!("it goes on: {log}"));
@@ -168,7 +168,7 @@ fn clock_set_back_during_a_release_keeps_names_in_order() {
     fs::remove_file(stage.path("hold")).unwrap();
     releases.push(stage.api.until_state(id, "succeeded")["release"].clone());
     stage.assert_live(&HOSTS, "qa", "qa-2");
-    // A whole release in the past, and one by an agent that starts there.
+    // A whole release at an earlier time, and one by an agent that starts at that time.
     releases.push(stage.release("qa-3", &[("index.html", "three\n")])["release"].clone());
     stage.assert_live(&HOSTS, "qa", "qa-3");
     stage.kill_agent();

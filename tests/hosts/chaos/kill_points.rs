@@ -10,7 +10,7 @@ use tagship::base::crash::{LABELS, VARIABLE};
 use crate::chance::Chance;
 use crate::chaos::promises::{Chaos, Fate, seed};
 
-/// No effect may be longer in coming.
+/// The time limit for reaching an effect.
 const REACHED_WITHIN: Duration = Duration::from_secs(60);
 
 /// One moment at which the agent dies.
@@ -26,7 +26,7 @@ impl Moment {
         chaos.stage.variables(vec![(VARIABLE, text)]);
     }
 
-    /// Does what makes the agent come to this moment.
+    /// Makes the agent reach this moment.
     fn provoke(&self, chaos: &mut Chaos) {
         match self.label {
             "host.kill" => {
@@ -65,11 +65,11 @@ impl Moment {
     }
 }
 
-/// Kills the agent at this moment, has another one bring everything to rest, and looks.
+/// Kills the agent at this moment, lets another one finish all work, and checks the result.
 fn killed_at(chaos: &mut Chaos, moment: &Moment) -> u64 {
     let mut kills = 1;
     if moment.label == "host.run_result" {
-        // It is asked for only where another agent has begun something.
+        // It is requested only after another agent has begun something.
         let begun = Moment {
             label: "host.run",
             ..*moment
@@ -83,7 +83,7 @@ fn killed_at(chaos: &mut Chaos, moment: &Moment) -> u64 {
         moment.die(chaos);
         kills += 1;
     } else if moment.label == "git.tags" {
-        // Each start looks for tags that were made while no agent was there.
+        // Each start looks for tags that were made while no agent ran.
         moment.arm(chaos);
         chaos.stage.spawn_agent();
         moment.die(chaos);
@@ -100,7 +100,7 @@ fn killed_at(chaos: &mut Chaos, moment: &Moment) -> u64 {
     kills
 }
 
-/// Of which of several alike it may be, where a release has several.
+/// Chooses one of several equal effects of a release.
 fn count(label: &str, chance: &mut Chance) -> u64 {
     match label {
         "store.commit" => 1 + chance.below(8),
@@ -128,7 +128,7 @@ fn all(mut chaos: Chaos, labels: &[&'static str], seed: u64) -> u64 {
     kills
 }
 
-/// On a host, or with what comes from there.
+/// Whether the effect is on a host, or uses a host's answer.
 fn on_a_host(label: &str) -> bool {
     label.starts_with("host.") || label.starts_with("log.")
 }
@@ -151,7 +151,7 @@ fn agent_dying_at_any_host_effect_loses_nothing() {
     assert!(all(Chaos::with_programs(), &hosts, seed()) >= 2 * hosts.len() as u64);
 }
 
-/// The list of effects is complete: it names what the sources do, and nothing else.
+/// The list of effects is complete: it names all effects in the sources, and no others.
 #[test]
 fn effect_list_matches_the_sources() {
     let mut named = BTreeSet::new();
@@ -173,7 +173,7 @@ fn effect_list_matches_the_sources() {
             }
         }
     }
-    // Asked by `tagship check` and the tests alone: it changes nothing.
+    // Used only by `tagship check` and tests: it changes nothing.
     assert!(named.remove("host.inspect"));
     let listed: BTreeSet<String> = LABELS.into_iter().map(str::to_owned).collect();
     assert_eq!(named, listed);

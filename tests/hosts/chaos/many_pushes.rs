@@ -27,7 +27,7 @@ fn client(stage: &Stage, number: usize) -> WorkTree {
     tree
 }
 
-/// Every task there is: project and tag.
+/// All tasks: project and tag.
 fn tasks(stage: &Stage) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let mut before = u64::MAX >> 1;
@@ -103,7 +103,7 @@ fn each_of_500_pushes_is_one_task_despite_agent_kills() {
     eprintln!("SEED={seed}: {} pushes, {kills} kills", accepted.len());
     assert_eq!(accepted.len(), CLIENTS * PUSHES_OF_A_CLIENT);
     assert!(kills > 3, "{kills}");
-    // Numbers of tasks grow by one.
+    // Task numbers increase by one.
     for id in 1..=accepted.len() as u64 {
         stage.api.until_task(id);
         stage.api.until_state(id, "observed");

@@ -1,7 +1,7 @@
-//! What is promised, held against what happens: the agent is killed at every named moment and at
-//! random ones, connections are cut and stall, servers and hooks are killed amid what they do, disks
-//! are full, the clock is set back, steps do not want to end. Real git, hook, agent, sshd and rsync;
-//! the hosts' disks are compared afterwards. `docs/testing.md` describes it.
+//! Checks the promises under real faults. The agent is killed at every named moment and at random
+//! ones. Connections are cut and stall, servers and hooks are killed at work, disks are full, the
+//! clock is set back, steps do not end. Real git, hook, agent, sshd and rsync; the hosts' disks are
+//! compared afterwards. `docs/testing.md` describes it.
 
 mod promises;
 

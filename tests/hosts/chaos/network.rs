@@ -1,6 +1,6 @@
-//! Connections to hosts are cut at random bytes, before and after answers, or stall; the ssh
-//! server is killed amid a transfer, a switch and a program. The agent finds out what happened, or
-//! names the host; what is live is whole, and a retry ends well.
+//! Connections to hosts are cut at random bytes, before and after answers, or stall; the ssh server
+//! is killed amid a transfer, a switch and a program. The agent determines what happened, or names
+//! the host; what is live is complete, and a retry succeeds.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -76,7 +76,7 @@ fn propose(stage: &Stage, tag: &str) -> u64 {
     stage.propose(tag, &files)
 }
 
-/// The task went well, or it names the host; whatever is live there is one whole release.
+/// The task succeeded, or it names the host; what is live there is one complete release.
 fn well_or_named(stage: &Stage, task: &Value, before: &str, tag: &str) {
     let detail = task["detail"].as_str().unwrap_or_default();
     let live = fs::read_to_string(stage.place("other", "qa").join("current/index.html")).unwrap();
@@ -93,7 +93,7 @@ fn well_or_named(stage: &Stage, task: &Value, before: &str, tag: &str) {
     }
 }
 
-/// What a task ended with, paused included.
+/// The final state of a task, or its pause.
 fn settled(stage: &Stage, id: u64) -> Value {
     stage.api.until(id, "settled", |task| {
         task["at_rest"] == true || task["state"] == "paused"
@@ -157,8 +157,8 @@ fn cut_or_stalled_connection_releases_or_names_the_host() {
     eprintln!("{retried} of 12 had to be retried");
 }
 
-/// Holds whatever runs this program in its place, on every host, until `hold` is gone: says so in
-/// `held`, once it has done its work (`after`) or before it does it.
+/// Blocks this program on every host until `hold` is deleted, after (`after`) or before it has done
+/// its work. Reports that in `held`.
 fn holding(stage: &Stage, program: &str, what: &str, when: &str) {
     let root = stage.directory().display();
     let usual = "PATH=/usr/local/bin:/usr/bin:/bin";
@@ -175,7 +175,7 @@ fn holding(stage: &Stage, program: &str, what: &str, when: &str) {
     );
 }
 
-/// Releases; when a host has come to the place, the servers of all connections are killed.
+/// Releases; when a host has reached the place, the servers of all connections are killed.
 fn released_over_killed_servers(stage: &Stage, tag: &str) -> Value {
     fs::write(stage.path("hold"), "").unwrap();
     let _ = fs::remove_file(stage.path("held"));
@@ -219,7 +219,7 @@ fn server_killed_during_any_operation_fails_no_release() {
         let tag = format!("qa-{}", number + 1);
         eprintln!("{tag}: {program} {what} {when}");
         let task = released_over_killed_servers(&stage, &tag);
-        // Who was asked again whether it had switched still knows what was live before.
+        // A host that was asked again whether it had switched still knows what was live before.
         for host in crate::stage::HOSTS {
             let before = stage.api.task(task["id"].as_u64().unwrap() - 1);
             assert_eq!(task["live_before"][host], before["release"], "{host}");
@@ -289,7 +289,7 @@ fn stop_on_an_unreachable_host_is_never_assumed_done() {
         stage.api.post(&format!("/tasks/{id}/stop"), &json!({}));
         stage.api.until_state(id, "stopped");
         let left = steps_left(&stage, "other");
-        // A person's word is enough the second time, but what can be ended is.
+        // The second stop by a person suffices, but what can be ended is ended.
         assert_eq!(left == 0, comes_back == "in time", "{left} are left");
         fs::remove_file(stage.path("hold")).unwrap();
         if proxy.is_none() {
@@ -346,7 +346,7 @@ fn host_resetting_connections_is_reported_while_retried() {
     }
 }
 
-/// What a step that runs says of its host.
+/// The report of a running step about its host.
 fn away(task: &Value) -> Option<String> {
     let all = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
     for stage in all(task, "stages") {

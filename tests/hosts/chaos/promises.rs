@@ -1,5 +1,5 @@
-//! A stage whose agent is killed again and again, with what must hold of it: on the hosts' disks at
-//! any moment, and in the store and on the disks when everything has ended.
+//! A stage whose agent is killed again and again, with its invariants: on the hosts' disks at any
+//! moment, and in the store and on the disks at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -15,8 +15,8 @@ use crate::api::Api;
 use crate::stage::{Stage, Start as _, TEMPLATE};
 use crate::tree::Tree;
 
-/// Runs on every host before and after the switch, and writes a line for each start. `slow` in the
-/// release makes the second one wait, `broken` makes it fail.
+/// Programs that run on every host before and after the switch; each start writes a line. `slow` in
+/// the release makes the second one wait, `broken` makes it fail.
 const STEPS: &str = r#"
 [[stage.steps]]
 use = "sync"
@@ -48,12 +48,12 @@ steps = [{ use = "publish" }]
 /// The hosts of every release here.
 pub(crate) const HOSTS: [&str; 2] = ["web1", "web2"];
 
-/// What a task must come to.
+/// The expected end of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// It is live, unless a later one is.
     Succeeds,
-    /// Everything went back.
+    /// All hosts rolled back.
     RollsBack,
     Stopped,
     Withdrawn,
@@ -86,7 +86,7 @@ pub(crate) struct Chaos {
     pub(crate) stage: Stage,
     /// Approves releases to production.
     bob: Api,
-    /// What every release runs on each host.
+    /// The programs that every release runs on each host.
     programs: &'static [&'static str],
     pushes: Vec<Accepted>,
     trees: BTreeMap<String, Tree>,
@@ -95,7 +95,7 @@ pub(crate) struct Chaos {
 }
 
 impl Chaos {
-    /// Releases are staged and switched, and nothing more.
+    /// Releases are only staged and switched.
     pub(crate) fn plain() -> Self {
         Self::new("plain", &[])
     }
@@ -158,8 +158,7 @@ impl Chaos {
         tag
     }
 
-    /// Approves the oldest waiting push, if the agent answers; whether it was applied is
-    /// only known at rest.
+    /// Approves the oldest waiting push, if the agent answers; the result is known only at rest.
     pub(crate) fn approve_one(&mut self) {
         let Some(push) = self.pushes.iter_mut().find(|push| push.fate == Fate::Waits) else {
             return;
@@ -174,7 +173,7 @@ impl Chaos {
         assert!(status == 200 || status == 409, "{status} {answer}");
     }
 
-    /// Asks for something while the agent may end.
+    /// Sends a request while the agent may end.
     pub(crate) fn ask(&self, tag: &str, what: &str) {
         let id = self.stage.api.task_of(tag);
         self.stage
@@ -190,15 +189,15 @@ impl Chaos {
             .or_insert_with(|| Tree::archived(&repository, &tag_ref(tag).into_string().unwrap()))
     }
 
-    /// Whatever was killed, and whenever: `current` names one complete release of a commit that
-    /// was pushed and approved.
+    /// After any kill, `current` names one complete release of a commit that was pushed and
+    /// approved.
     #[track_caller]
     pub(crate) fn disks_are_whole(&mut self) {
         for environment in ["qa", "production"] {
             for host in HOSTS {
                 let place = self.stage.place(host, environment);
                 let Some(live) = self.stage.live(host, environment) else {
-                    // Where a release ever went live, something always is.
+                    // After the first release, something is always live.
                     assert!(!place.join("current").exists(), "{host} {environment}");
                     continue;
                 };
@@ -213,7 +212,7 @@ impl Chaos {
         }
     }
 
-    /// The approved push whose mark a tree carries.
+    /// The approved push whose mark a tree contains.
     fn tag_of(&self, tree: &Tree, environment: &str) -> Option<String> {
         let index = tree.0.get(b"index.html".as_slice())?;
         let pushes = self.pushes.iter().rev();
@@ -225,7 +224,7 @@ impl Chaos {
         found.map(|push| push.tag.clone())
     }
 
-    /// Waits until every task is what it must come to, and looks at everything that was promised.
+    /// Waits until every task has its expected end, and checks every promise.
     #[track_caller]
     pub(crate) fn comes_to_rest(&mut self) {
         for push in &self.pushes {
@@ -330,7 +329,7 @@ impl Chaos {
         self.disks_are_whole();
     }
 
-    /// Without an agent, nothing that any of them started is left.
+    /// Once no agent runs, nothing that any of them started is left.
     #[track_caller]
     pub(crate) fn leaves_nothing(self) {
         let root = self.stage.directory();
@@ -354,13 +353,13 @@ fn processes_of(root: &Path) -> Vec<String> {
     found
 }
 
-/// How many kills there are to be in all: 40, or as many as `KILLS` says.
+/// The total number of kills: 40, or `KILLS`.
 pub(crate) fn kills() -> u64 {
     let given = std::env::var("KILLS").ok();
     given.map_or(40, |text| text.parse().expect("KILLS is a number"))
 }
 
-/// What random moments begin with: a number from the machine, or what `SEED` says.
+/// The seed of random moments: random, or `SEED`.
 pub(crate) fn seed() -> u64 {
     match std::env::var("SEED") {
         Ok(text) => text.parse().expect("SEED is a number"),
@@ -368,7 +367,7 @@ pub(crate) fn seed() -> u64 {
     }
 }
 
-/// Waits for this long: nothing is ever sent, receiving is only a way to wait.
+/// Waits for this long: nothing is ever sent, so receiving only waits.
 pub(crate) fn random_time(time: Duration) {
     let (_silent, never) = std::sync::mpsc::channel::<()>();
     let _ = never.recv_timeout(time);

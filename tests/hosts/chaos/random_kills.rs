@@ -7,9 +7,10 @@ use tagship::base::crash::LABELS;
 use crate::chance::Chance;
 use crate::chaos::promises::{Chaos, Fate, kills, random_time, seed};
 
-/// At least so many, however many moments have a name.
+/// The minimum number, however many moments have a name.
 const RANDOM_MIN: u64 = 8;
-/// A world grows with every push, and each tree on its disks is looked at after each kill.
+/// The limit for one world: it grows with every push, and each tree on its disks is checked after
+/// each kill.
 const KILLS_OF_A_WORLD: u64 = 40;
 
 #[test]
@@ -43,7 +44,7 @@ fn killed_agent_runs_each_program_once() {
         chaos.kill();
         eprintln!("SEED={seed}: kill {number} after {moment:?}");
         chaos.stage.start_agent();
-        // Sometimes the next blow falls before this one is healed.
+        // Sometimes the next kill comes before the recovery from this one.
         if chance.below(3) > 0 {
             chaos.comes_to_rest();
         }

@@ -1,4 +1,4 @@
-//! Stop is stop: steps that do not want to end, or that print what hurts.
+//! Stops steps that resist, and steps with harmful output.
 
 use std::fs;
 use std::path::Path;
@@ -47,12 +47,12 @@ const KINDS: [(&str, &str); 6] = [
     ),
 ];
 
-/// What is kept of an output's beginning or of a piece of its end, with room for one more read.
+/// The size limit of an output's beginning or of a piece of its end, plus one read.
 const FILE_BYTES_MAX: u64 = tagship::domain::host::OUTPUT_KEPT_BYTES + 1024 * 1024;
-/// What the agent keeps of all outputs here, and what the host does.
+/// The size limit of all outputs here, on the agent and on the host.
 const LOGS_BYTES_MAX: u64 = 3 * tagship::domain::host::OUTPUT_KEPT_BYTES;
 const JOURNALS_BYTES_MAX: u64 = 4 * tagship::domain::host::OUTPUT_KEPT_BYTES;
-/// An agent that held the gigabyte would have more.
+/// An agent that buffered the gigabyte would exceed it.
 const MEMORY_KIB_MAX: u64 = 200 * 1024;
 
 /// Processes of steps of this stage, by their cookie.
@@ -166,7 +166,7 @@ fn stopped_step_ends_and_its_output_is_harmless() {
         logs >= 2 * tagship::domain::host::OUTPUT_KEPT_BYTES,
         "the gigabyte was not printed"
     );
-    // And the environment is free for what comes next.
+    // And the next task can run in the environment.
     fs::write(stage.path("kinds/qa-next"), "echo well").unwrap();
     stage.release("qa-next", &[("index.html", "next\n")]);
     stage.assert_live(&["web1"], "qa", "qa-next");
@@ -191,7 +191,7 @@ exit 1
 '''
 "#;
 
-/// The agent remembers no program of a check; its names are found by the attempt's.
+/// The agent remembers no program of a check; the attempt's name finds them.
 #[test]
 fn stopped_check_leaves_no_program_of_any_earlier_agent() {
     let mut stage = Settings::default()

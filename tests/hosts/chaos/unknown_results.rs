@@ -1,4 +1,4 @@
-//! Where the agent can't know, it asks: a program whose runner is gone without a result.
+//! The agent asks when it can't know: a program whose runner is gone without a result.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -70,8 +70,7 @@ fn attempt(stage: &Stage) -> PathBuf {
     attempts.remove(0)
 }
 
-/// Brings a program under way, ends the agent, lets something happen to the host, and starts the
-/// agent again: it asks.
+/// Starts a program, ends the agent, changes the host, and starts the agent again: it asks.
 fn asks_after(happens: impl FnOnce(&Stage)) -> (Stage, u64, Value) {
     let mut stage = stage();
     fs::write(stage.path("hold"), "").unwrap();
@@ -108,7 +107,7 @@ fn killed_runner_pauses_its_task_until_a_person_retries() {
 fn rebooted_host_pauses_its_task_and_a_stop_succeeds() {
     let (stage, id, _) = asks_after(|stage| {
         power_cut(stage.directory());
-        // The number of its process may be another's by now: only the boot tells.
+        // Its process ID may belong to another process by now: only the boot ID shows that.
         let own = format!(
             "{} 1 00000000-0000-0000-0000-000000000000\n",
             std::process::id()

@@ -12,7 +12,7 @@ use tagship_tests::world::Settings;
 use crate::codo::script::{Script, Task};
 use crate::stage::{Stage, Start as _, alone};
 
-/// Number 1: says what it was given.
+/// Number 1: prints its inputs.
 const SAYS: &str = r#"
 id = 1
 params = [{ name = "VERSION", alias = "版本" }]
@@ -147,7 +147,7 @@ fn documented_codo_examples_run() {
     api.until_state(id, "succeeded");
     api.until_logged(id, &["web1"], &[&format!("VERSION is [] in flow {id}")]);
 
-    // One with a parameter that people see under another name, submitted as JSON.
+    // A task with a parameter that has an alias, submitted as JSON.
     let typed = "{\n\t\"task_name\": \"这是通过JSON提交的任务\",\n\t\"submitter\": \"bob\",\n\t\
          \"temp_id\": \"1\",\n\t\"schedule\": \"ready\",\n\t\"exec_time\": \"2019-5-24 09:09:50\",\n\t\
          \"associated_user\": \"{'group-1': ['爱丽丝']}\",\n\t\
@@ -158,7 +158,7 @@ fn documented_codo_examples_run() {
     let line = format!("VERSION is [传入的参数是VERSION，显示成了版本] in flow {id}");
     api.until_logged(id, &["web2"], &[&line]);
 
-    // The script, which gives more than the template takes.
+    // The script, which sends more parameters than the template has.
     let task = Task {
         name: "脚本任务",
         template: "1",

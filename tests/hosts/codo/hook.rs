@@ -34,7 +34,7 @@ fn settings() -> Settings {
         .template("dbtt", RELEASE)
 }
 
-/// Puts the documents' hook in the place of ours; `then` is what the shell does when it has ended.
+/// Replaces our hook by the documents' hook; `then` is shell text that runs after it.
 fn install(stage: &Stage, auth_key: &str, then: &str) {
     let hook = stage.repo().path.join("hooks/update");
     let _ = fs::remove_file(&hook);
@@ -93,7 +93,7 @@ fn a_pushed_tag_makes_one_task_that_releases_its_commit() {
         .until_logged(id, &["web1"], &[&format!("DBTT {tag} {id}")]);
     assert_eq!(stage.api.tasks().len(), 1, "one task for one push");
 
-    // What the hook's expressions do not fit makes no task.
+    // A tag that the hook's expressions do not match makes no task.
     stage.commit("v2", &[("README.md", "two\n")]);
     let pushed = stage.tree().push_tag("v2");
     assert!(

@@ -66,12 +66,12 @@ impl Script {
             .body(body)
     }
 
-    /// `requests.post(url, data=json.dumps(…), cookies=…)`: nothing says that it is JSON.
+    /// `requests.post(url, data=json.dumps(…), cookies=…)`: no content type says that it is JSON.
     pub(crate) fn submit(&self, fields: &Value) -> (u16, Value) {
         self.said(self.post(dumps(fields)))
     }
 
-    /// What Postman sends: the text as it was typed.
+    /// Sends what Postman sends: the text as typed.
     pub(crate) fn submit_typed(&self, body: &str) -> (u16, Value) {
         let request = self.post(body.to_owned());
         self.said(request.header(CONTENT_TYPE, "application/json"))
@@ -91,7 +91,7 @@ impl Script {
     }
 }
 
-/// What is put into the body by the scripts that take a tag.
+/// The body of the scripts that take a tag.
 pub(crate) struct Task<'a> {
     pub(crate) name: &'a str,
     pub(crate) template: &'a str,

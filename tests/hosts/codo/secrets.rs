@@ -1,5 +1,5 @@
-//! What a template says is secret stays so, however its value came in: looked for, byte for byte, in
-//! everything that anybody is shown, in every file of the agent's, and in every row of its store.
+//! Secret parameters of a template stay secret, however their values were submitted. The test
+//! searches everything that users see, every file of the agent, and every row of its store.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ retries = 1
 
 const DOORS: [&str; 6] = ["rule", "api", "codo", "line", "form", "json"];
 
-/// What comes through a door; the end is what a search looks for.
+/// The value submitted by one interface; the search looks for its end.
 fn value(door: &str) -> String {
     format!("{door}-opened-7731")
 }
@@ -64,7 +64,7 @@ fn stage() -> Stage {
     stage
 }
 
-/// One task through each door, all of them at rest.
+/// One task by each interface, all of them at rest.
 fn through_every_door(stage: &Stage) -> Vec<u64> {
     let token = stage.token("alice", "approver");
     let codo = Script::new(&stage.url(), &token);
@@ -98,7 +98,7 @@ fn through_every_door(stage: &Stage) -> Vec<u64> {
         ids.push(id.unwrap_or_else(|| panic!("{place}: {page}")));
     }
     for id in &ids {
-        // Where there is a project, a failed host stops the task; else it waits for a person.
+        // With a project, a failed host stops the task; otherwise the task waits for a person.
         let ended = |task: &Value| task["state"] == "failed" || task["state"] == "paused";
         let task = stage.api.until(*id, "waiting, or at its end", |task| {
             task["state"] == "waiting" || ended(task)
@@ -112,7 +112,7 @@ fn through_every_door(stage: &Stage) -> Vec<u64> {
     ids
 }
 
-/// Everything that anybody is shown.
+/// Everything that users see.
 fn shown(stage: &Stage, ids: &[u64]) -> Vec<(String, String)> {
     let mut paths: Vec<String> = [
         "/",
