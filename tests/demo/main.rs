@@ -108,7 +108,7 @@ fn children() -> Vec<String> {
         .collect()
 }
 
-/// Returns a column of a table, by host; `before` tables are after it.
+/// Returns the production version of each host, from the table with `before` tables after it.
 fn production(said: &str, before: usize) -> Vec<String> {
     let lines: Vec<&str> = said.lines().collect();
     let headings = lines.iter().enumerate();

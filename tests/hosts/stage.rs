@@ -21,7 +21,7 @@ use crate::tree::Tree;
 /// The hosts that every stage has: 127.0.1.1 to 127.0.1.3.
 pub(crate) const HOSTS: [&str; 3] = ["web1", "web2", "web3"];
 
-/// The template that is built in, with room for steps of one's own behind the switch.
+/// The built-in template, with a place for more steps after the switch.
 pub(crate) const TEMPLATE: &str = r#"
 [[stage]]
 name = "checkout"
@@ -32,7 +32,7 @@ hosts = "{group}"
 steps = [{ use = "sync" }]
 "#;
 
-/// A world with the hook in each repository and an agent that runs.
+/// A world with the hook in each repository and a running agent.
 pub(crate) struct Stage {
     agent: Option<Agent>,
     pub(crate) api: Api,
@@ -57,8 +57,8 @@ pub(crate) fn usual() -> Settings {
         .environment("production", "release-", "")
 }
 
-/// A task of no project has its place in the home of the login user, named by its number and the
-/// second; here several agents log in as one user and begin to count at the same time.
+/// Serializes tests with tasks of no project: their directory in the login user's home is named by
+/// number and second, and here several agents log in as one user and count from the same number.
 pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -110,7 +110,7 @@ impl Start for Settings {
 }
 
 impl Stage {
-    /// The command line, asked as the agent's own user: what it printed.
+    /// Runs the command line as the agent's own user; returns its output.
     #[track_caller]
     pub(crate) fn command(&self, arguments: &[&str]) -> Vec<u8> {
         let asked = tagship(self.directory())
@@ -157,7 +157,7 @@ impl Stage {
         self.agent = Some(agent);
     }
 
-    /// Waits until the agent ends by itself; `None` if it runs for so long.
+    /// Waits until the agent ends by itself; `None` after the time limit.
     pub(crate) fn agent_ends(&mut self, within: Duration) -> Option<ExitStatus> {
         let status = self.agent.as_mut().unwrap().ends(within)?;
         self.agent = None;
@@ -169,7 +169,7 @@ impl Stage {
         self.agent.take().unwrap().terminate();
     }
 
-    /// Ends the agent without a warning.
+    /// Kills the agent.
     pub(crate) fn kill_agent(&mut self) {
         self.agent.take().unwrap().kill();
     }
@@ -179,7 +179,7 @@ impl Stage {
         self.agent.as_ref().unwrap().open_files_limits()
     }
 
-    /// The most memory that the agent ever had, in KiB.
+    /// The peak memory of the agent, in KiB.
     pub(crate) fn memory_peak_kib(&self) -> u64 {
         self.agent.as_ref().unwrap().memory_peak_kib()
     }
@@ -214,7 +214,7 @@ impl Stage {
         commit
     }
 
-    /// Pushes a tag, which the hook must take.
+    /// Pushes a tag, which the hook must accept.
     #[track_caller]
     pub(crate) fn push(&self, tag: impl AsRef<OsStr>) {
         let pushed = self.tree().push_tag(tag);
@@ -236,7 +236,7 @@ impl Stage {
         self.api.until_state(id, "succeeded")
     }
 
-    /// Where an environment of the first project lives on a host.
+    /// The directory of the first project's environment on a host.
     pub(crate) fn place(&self, host: &str, environment: &str) -> PathBuf {
         self.place_of(&self.projects[0].name, host, environment)
     }
@@ -298,7 +298,7 @@ pub(crate) fn half_done(place: &Path) -> Vec<String> {
                 .unwrap()
                 .to_string_lossy()
                 .starts_with("turn-");
-            // rsync's own place stays where a transfer was, with nothing in it.
+            // rsync's own directory stays after a transfer, empty.
             let emptied = inside.ends_with("temporary");
             match turn || emptied {
                 true => found.extend(names(&inside)),

@@ -70,7 +70,7 @@ impl Tree {
         Self::read(directory.path())
     }
 
-    /// How this differs from what it should be, path by path; empty where it does not.
+    /// The differences from the wanted tree, path by path; empty if there are none.
     pub(crate) fn differences(&self, wanted: &Self) -> Vec<String> {
         let mut paths: Vec<&Vec<u8>> = self.0.keys().chain(wanted.0.keys()).collect();
         paths.sort();
@@ -97,7 +97,7 @@ fn words(node: Option<&Node>) -> String {
     }
 }
 
-/// The number of a file on its disk.
+/// The inode of a file.
 pub(crate) fn inode(path: &Path) -> u64 {
     fs::symlink_metadata(path).unwrap().ino()
 }

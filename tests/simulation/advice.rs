@@ -1,5 +1,5 @@
-//! No advice is refused next: in every state of a task, each thing that is offered, and each command
-//! that is named by `tagship show` or by a refusal, is tried on a copy of the store.
+//! No advice is refused. In every state of a task, each offered request, and each command that
+//! `tagship show` or a refusal names, is tried on a copy of the store.
 
 use tagship::api::{TaskView, next};
 use tagship::base::clock::Clock as _;
@@ -22,7 +22,7 @@ use crate::user_actions::actor;
 /// A submitter, an approver, an admin, and a viewer.
 const PEOPLE: [&str; 4] = ["alice", "bob", "root", "viewer"];
 
-/// Tries all advice that anybody gets about any task of a world.
+/// Tries all advice that any user gets about any task of a world.
 pub(crate) fn advice_is_accepted(sim: &Sim) {
     let rows = sim.backup();
     let heads = at_once(sim.store().list(&Filter::default(), None, 100)).unwrap();
@@ -98,7 +98,7 @@ impl<'s> Advised<'s> {
         }
     }
 
-    /// What anybody may ask, wise or not.
+    /// All requests, sensible or not.
     fn requests(&self) -> Vec<TaskRequest> {
         let mays = [
             May::Approve,
@@ -139,7 +139,7 @@ impl<'s> Advised<'s> {
         }
     }
 
-    /// The request that a command makes; `None` for one that only looks, or goes back.
+    /// The request that a command makes; `None` for one that only reads, or rolls back.
     fn request(&self, command: &str) -> Option<TaskRequest> {
         let reason = || "because".to_owned();
         let words: Vec<&str> = command.split(' ').collect();
@@ -196,7 +196,7 @@ impl<'s> Advised<'s> {
         );
     }
 
-    /// What the agent says to a command, on each host that may be meant; nothing where it is taken.
+    /// The agent's errors for a command, on each host that it may name; empty if it is accepted.
     fn answers(&self, command: &str, actor: &Actor) -> Vec<String> {
         let hosts = self.view.stages.iter().flat_map(|stage| &stage.hosts);
         let hosts: Vec<&str> = hosts.map(|host| host.name.as_str()).collect();

@@ -72,7 +72,7 @@ fn suspended_agent_has_no_effect_after_a_takeover() {
     assert!(effect > 15, "{effect} effects");
 }
 
-/// The suspended one resumes while the other still works.
+/// The suspended one resumes while the other one still works.
 #[test]
 fn superseded_agent_leaves_work_to_its_successor() {
     let mut played = 0;
@@ -133,7 +133,7 @@ fn a_restored_agent_claims_above_every_fence_that_hosts_show() {
     released(&mut sim, "prod-3", '3');
     sim.clock.advance(std::time::Duration::from_secs(60));
     sim.restore(&backup);
-    // The numbers of tasks begin again; what hosts know under them must not count.
+    // Task numbers begin again; what hosts know under them must not count.
     let id = released(&mut sim, "prod-4", '4');
     assert_eq!(id, 2);
     assert!(serve(&sim, '4'));
@@ -175,7 +175,7 @@ fn restored_agent_with_a_slow_clock_reports_it_and_resumes() {
     assert!(serve(&sim, '4'));
 }
 
-/// What a host shows of its own fence lifts the claims there, and nothing where it cannot be one.
+/// A fence that a host shows raises the claims there; an impossible one raises nothing.
 #[test]
 fn fence_of_one_host_blocks_no_other_host() {
     let mut sim = Sim::new(TEMPLATE);
@@ -209,7 +209,7 @@ fn fence_of_one_host_blocks_no_other_host() {
         );
         released(&mut sim, "prod-1", '1');
     }
-    // A clock that was 40 days ahead: that host alone is lifted, when a person says so.
+    // A clock that was 40 days ahead: only that host's claims are raised, after a person retries.
     let ahead = fence_of(&sim, "a") + ((40 * 86_400_000) << FENCE_SALT_BITS);
     set(&sim, ahead);
     let id = sim.push("prod-3", &object_of('3'), Schedule::Ready);
@@ -288,7 +288,7 @@ fn waiting_task_does_not_undo_another_agents_release() {
     }
 }
 
-/// Whether a task says that another agent was there.
+/// Whether a task reports that another agent was there.
 fn is_told(state: &State) -> bool {
     let told = |why: &str| {
         ["another agent has taken over", "newer than"]
@@ -302,7 +302,7 @@ fn is_told(state: &State) -> bool {
     }
 }
 
-/// What each host serves; all the same, or not.
+/// What the hosts serve, and whether all serve the same.
 fn live(sim: &Sim) -> (BTreeSet<Option<ReleaseId>>, bool) {
     let disks = sim.disks("production");
     let live: BTreeSet<_> = disks.values().map(|disk| disk.live.clone()).collect();
@@ -310,8 +310,8 @@ fn live(sim: &Sim) -> (BTreeSet<Option<ReleaseId>>, bool) {
     (live, agree)
 }
 
-/// A world with one release, and a clone of its agent; this agent has come to an effect of a second
-/// one. `None` where it has none of this number.
+/// A world with one release, and a clone of its agent; this agent has reached an effect of a second
+/// release. `None` if that has no effect of this number.
 fn cloned_amid(effect: usize) -> Option<(Sim, u64, Sim)> {
     let mut sim = Sim::new(TEMPLATE);
     released(&mut sim, "prod-1", '1');

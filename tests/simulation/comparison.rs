@@ -1,4 +1,4 @@
-//! What waits is compared with what is live now, whatever goes live meanwhile.
+//! Waiting tasks are compared with what is live now, whatever goes live meanwhile.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ use crate::immediate::at_once;
 use crate::invariants::promises_hold;
 use crate::lifecycle::serves;
 
-/// A task that waits is compared with what is live now on its hosts, and says so in short.
+/// A waiting task is compared with what is live now on its hosts, and its summary says so.
 pub(crate) fn compared_with_now(store: &Store, task: &Task, trace: &impl Fn() -> String) {
     if !task.is_compared() {
         return;
@@ -188,7 +188,7 @@ fn queued_task_that_became_older_is_refused_by_its_rule() {
     }
 }
 
-/// The last two stay: a reader may have the former one before it.
+/// The last two stay: a reader may still use the former one.
 #[test]
 fn superseded_comparisons_are_deleted() {
     let (mut sim, waiting) = one_waits();
@@ -213,7 +213,7 @@ fn superseded_comparisons_are_deleted() {
     for blob in older {
         assert!(at_once(store.blob(blob)).is_err(), "{blob}");
     }
-    // What the task was when it landed stays.
+    // The description made at landing stays.
     let landed = events.iter().find_map(|recorded| match &recorded.event {
         Event::Landed(landed) => Some(&landed.description),
         _ => None,

@@ -1,5 +1,5 @@
-//! The agent ends, a connection is cut, a commit is not confirmed, at every effect there is: what
-//! was promised holds all the same.
+//! At every effect the agent ends, a connection is cut, or a commit is not confirmed: the promises
+//! still hold.
 
 use tagship::domain::task::State;
 
@@ -7,7 +7,7 @@ use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::faults::Fault;
 use crate::invariants::promises_hold;
 
-/// Every fault, with all that a test says when it fails.
+/// All faults.
 const BLOWS: [Fault; 5] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
@@ -18,7 +18,7 @@ const BLOWS: [Fault; 5] = [
 
 const CRASHES: [Fault; 2] = [Fault::CrashBefore, Fault::CrashAfter];
 
-/// Into how many tests the pairs are divided: they run side by side.
+/// The number of tests into which the pairs are divided: they run in parallel.
 const PARTS: usize = 2;
 
 fn first_release() -> Sim {
@@ -35,7 +35,7 @@ pub(crate) fn released(mut sim: Sim) -> Sim {
     sim
 }
 
-/// A second one is pushed, approved, and meets these faults.
+/// A second one is pushed and approved, with these faults.
 fn second_release(faults: &[(usize, Fault)]) -> Sim {
     let mut sim = first_release();
     let before = sim.faults.count();
@@ -96,8 +96,8 @@ fn any_fault_at_any_effect_loses_nothing() {
     }
 }
 
-/// Every pair of crashes: the first one at any effect of a release, the second one at any effect of
-/// what the agent does after it, each before and after the effect. A part of the first ones.
+/// Every pair of crashes, each before and after the effect. The first is at any effect of a release
+/// (a part of them), the second at any later effect.
 fn pairs_of_crashes(part: usize) {
     let before = first_release().faults.count();
     for first in (part..effects_of_a_release()).step_by(PARTS) {

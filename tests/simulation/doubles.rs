@@ -1,4 +1,4 @@
-//! What the agent acts on besides hosts: the git server, its own trees, health checks, the
+//! The parts of the world besides hosts: the git server, its own trees, health checks, the
 //! configuration.
 
 mod no_logs;
@@ -59,7 +59,7 @@ impl Git for SimGit {
             if let Some(detail) = self.faults.refusal("git.ls_remote", "") {
                 return Err(refused("ls-remote", detail));
             }
-            // One odd name spoils the query, as it does on a command line.
+            // One invalid name fails the query, as on a command line.
             if let Some(odd) = refs.iter().find(|name| !is_reference(name)) {
                 return Err(LandingError::Name {
                     project: "shop".to_owned(),
@@ -205,7 +205,7 @@ impl Git for SimGit {
     }
 }
 
-/// Two lines of history, of the odd and of the even commits: whether one leads back to another.
+/// Whether one commit is an ancestor of another: odd and even commits are two lines of history.
 pub(crate) fn leads(one: &str, other: &str) -> bool {
     let line = |commit: &str| commit.as_bytes().last().unwrap() % 2;
     line(one) == line(other) && other < one
@@ -243,7 +243,7 @@ fn comparisons(question: &landing::DescribeRequest) -> Vec<Comparison> {
     comparisons
 }
 
-/// What the git server says; a key that it does not take is no passing trouble.
+/// A refusal by the git server; a rejected key is a permanent error.
 fn refused(doing: &'static str, detail: String) -> LandingError {
     let failure = if detail.contains("Permission denied") {
         RemoteFailure::Credentials
@@ -263,7 +263,7 @@ fn is_cut(fault: Option<Fault>) -> bool {
     matches!(fault, Some(CutBefore | CutAfter | Late))
 }
 
-/// What the agent's own disk says.
+/// An error of the agent's own disk.
 fn full(path: &str) -> CheckoutError {
     CheckoutError::Io {
         path: PathBuf::from(path),
@@ -365,7 +365,7 @@ impl ManifestStore for SimShelf {
         async move {
             let fault = self.faults.before("shelf.load", "").await;
             self.faults.after(fault).await;
-            // What cannot be read is as good as lost.
+            // An unreadable manifest counts as lost.
             let kept = (fault != Some(Fault::Refuse)).then(|| self.manifests.lock().unwrap());
             kept?.get(&key).cloned()
         }
@@ -421,7 +421,7 @@ impl Probes for SimProbes {
     }
 }
 
-/// What is submitted by hand: it belongs to no project, and releases nothing.
+/// A manually submitted template: it belongs to no project, and releases nothing.
 fn tool() -> Template {
     static TOOL: OnceLock<Template> = OnceLock::new();
     let parse = || {
@@ -507,7 +507,7 @@ pub(crate) fn ground() -> ResolvedEnvironment {
     }
 }
 
-/// A push is over before anybody asks; its records may still wait in the spool.
+/// A push is complete at once; its records may still wait in the spool.
 pub(crate) struct SimPushes {
     pub(crate) scans: Arc<Scans>,
     pub(crate) faults: Faults,
@@ -524,7 +524,7 @@ impl Pushes for SimPushes {
     }
 }
 
-/// Everybody has the account that the rules map them to.
+/// Every user has the account that the rules map them to.
 pub(crate) struct Everybody;
 
 impl AccountLookup for Everybody {

@@ -49,10 +49,10 @@ name = "switch"
 steps = [{ use = "publish" }, { use = "check", tcp = "{HOST}:80", retries = 1 }]
 "#;
 
-/// A world in which nothing is to happen for so long is at rest.
+/// A world without events for this long is at rest.
 pub(crate) const REST: SignedDuration = SignedDuration::from_hours(24);
 
-/// How often agents may be polled in one go: more than any scenario needs.
+/// How often agents may be polled in one run: more than any scenario needs.
 const POLLS_MAX: u32 = 200_000;
 
 /// An agent's process.
@@ -71,7 +71,7 @@ pub(crate) struct Sim {
     pub(crate) faults: Faults,
     pub(crate) witness: Arc<Witness>,
     pub(crate) refs: Arc<Mutex<BTreeMap<String, String>>>,
-    /// How many records there were when a ref was last changed.
+    /// The number of records at the last change of a ref.
     pub(crate) moved: Mutex<BTreeMap<String, usize>>,
     /// The clock was set.
     pub(crate) jumped: bool,
@@ -99,9 +99,9 @@ pub(crate) struct Sim {
     pub(crate) bell: watch::Sender<u64>,
     agents: Vec<Agent>,
     started: usize,
-    /// How often agents have asked what time it is.
+    /// How often agents have read the clock.
     pub(crate) looks: Arc<AtomicU32>,
-    /// Tells this machine from its clones.
+    /// Distinguishes this machine from its clones.
     machine: u64,
 }
 
@@ -235,7 +235,7 @@ impl Sim {
                     }
                 }
             };
-            // A look that fails is made again when something has happened.
+            // A failed scan is repeated after the next event.
             let looks = async {
                 loop {
                     let _ = reconciler.look_all().await;
@@ -338,7 +338,7 @@ impl Sim {
             });
             at_once(kv.commit(commit)).unwrap();
         }
-        // Keys of the lost days are forgotten with them.
+        // Keys of the lost days are forgotten.
         self.submitted.lock().unwrap().clear();
         self.take_store(kv);
     }
@@ -356,8 +356,7 @@ impl Sim {
         at_once(begin_again(&self.store(), &restored)).unwrap()
     }
 
-    /// Another agent with a copy of this one's store, for the same hosts: what becomes of a machine
-    /// that is cloned.
+    /// Another agent with a copy of this one's store, for the same hosts, like a cloned machine.
     pub(crate) fn twin(&self) -> Self {
         let mut twin = Self::with(self.template.clone());
         twin.machine = self.machine + 1000;
@@ -373,7 +372,7 @@ impl Sim {
         twin
     }
 
-    /// Runs the agents, restarted after every crash, until they would wait for a person for ever.
+    /// Runs the agents, restarted after every crash, until they would wait for a person forever.
     pub(crate) fn rest(&mut self) {
         while self.run() == Halt::Interrupted {
             self.resume();
@@ -390,7 +389,7 @@ impl Sim {
         self.run_for(SignedDuration::from_hours(24 * 365))
     }
 
-    /// As [`Sim::run`], and no further than this time from now.
+    /// As [`Sim::run`], for at most this time.
     pub(crate) fn run_for(&mut self, time: SignedDuration) -> Halt {
         let end = self.clock.now() + time;
         for _ in 0..POLLS_MAX {
@@ -455,7 +454,7 @@ fn opened(kv: &Arc<MemoryKv>) -> Store {
     at_once(Store::open(kv.clone())).unwrap()
 }
 
-/// A clock that counts who looks at it.
+/// A clock that counts its readings.
 struct Watched {
     clock: Arc<ManualClock>,
     looks: Arc<AtomicU32>,

@@ -17,7 +17,7 @@ const ON_FAILURE: [OnFailure; 4] = [
     OnFailure::Continue,
 ];
 
-/// More answers than one failure asks of a person.
+/// More answers than one failure needs from a person.
 const ANSWERS_MAX: u32 = 6;
 
 /// One release is live, at rest.
@@ -27,11 +27,11 @@ pub(crate) fn first_release(on_failure: OnFailure) -> Sim {
     released(sim)
 }
 
-/// The second one, as far as it comes by itself and by approvals.
+/// The second one, as far as it gets with approvals only.
 pub(crate) fn second_release(sim: &mut Sim) {
     sim.push_tag("release-2", &object_of('2'));
     sim.rest();
-    // What stayed in the spool is looked at again.
+    // Records that stayed in the spool are read again.
     sim.ring();
     sim.rest();
     if sim.task(2).state == State::Waiting {
@@ -84,7 +84,7 @@ pub(crate) fn gone_back(sim: &mut Sim, what: &str) {
     promises_hold(sim);
 }
 
-/// The words in which a task says why it is not through.
+/// The reason that a task gives for not succeeding.
 fn reason(state: &State) -> String {
     match state {
         State::Failed { reason }
@@ -115,7 +115,7 @@ fn each_effect_fails(part: usize) {
                 let state = sim.task(2).state;
                 if state != State::Succeeded {
                     let why = reason(&state);
-                    // What the agent's own disk cannot read is as good as lost.
+                    // What the agent's own disk cannot read counts as lost.
                     let told = match label {
                         "shelf.load" => "its manifest is lost",
                         _ => REFUSED,

@@ -1,6 +1,6 @@
-//! What becomes of each effect: it goes well, its agent ends before or after it, its connection is
-//! cut, its commit is not confirmed. Faults are given by number (exhaustive tests) or drawn from a
-//! seed; both see the same effects in the same order in every run.
+//! The outcome of each effect: success, its agent ends before or after it, its connection is cut,
+//! its commit is not confirmed. Faults are given by number (exhaustive tests) or drawn from a seed;
+//! both see the same effects in the same order in every run.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,15 +26,15 @@ pub(crate) enum Fault {
     /// The host acts twice, as when a question that was believed lost is asked again. A commit does
     /// not happen and is not confirmed.
     Twice,
-    /// It does not happen, and the answer is an error: the disk is full, the host would not.
+    /// It does not happen, and the answer is an error: the disk is full, or the host refuses.
     Refuse,
-    /// The connection is lost, and what was asked reaches the host later.
+    /// The connection is lost, and the request reaches the host later.
     Late,
-    /// The agent ends, and what it asked reaches the host later.
+    /// The agent ends, and its request reaches the host later.
     CrashLate,
 }
 
-/// What an effect says that was refused by a fault.
+/// The error of an effect that a fault refused.
 pub(crate) const REFUSED: &str = "refused by the test";
 
 pub(crate) const BLOWS: [Fault; 8] = [
@@ -70,7 +70,7 @@ struct State {
     /// How many effects in a thousand wait for users to act.
     interrupts: u64,
     refusals: Vec<(String, String, String)>,
-    /// What becomes of the next commit that people make.
+    /// The fault of the next commit by users.
     for_people: Option<CommitFault>,
     /// The agent that is being polled; `None` while people act.
     polled: Option<usize>,
@@ -87,7 +87,7 @@ struct State {
 }
 
 impl State {
-    /// The agent ends here; nothing that it was about to do happens any more.
+    /// The agent ends here; none of its further effects happen.
     fn end(&mut self, ending: Ending) {
         if let Some(agent) = self.polled {
             self.crashed.entry(agent).or_insert(ending);
@@ -100,7 +100,7 @@ impl State {
     }
 }
 
-/// Decides what becomes of each effect; shared by all parts of the world.
+/// Decides the outcome of each effect; shared by all parts of the world.
 #[derive(Clone, Default)]
 pub(crate) struct Faults {
     state: Arc<Mutex<State>>,
@@ -116,8 +116,8 @@ impl Faults {
         self.state(|state| state.faults.insert(effect, fault));
     }
 
-    /// So many effects in a thousand fail from now on, drawn from this seed; at so many,
-    /// people act.
+    /// From now on, this many effects in a thousand fail, drawn from this seed; at `interrupts` of
+    /// them, users act.
     pub(crate) fn draw(&self, seed: u64, per_mille: u64, interrupts: u64) {
         self.state(|state| {
             state.drawn = Some((Random::new(seed), per_mille));
@@ -217,7 +217,7 @@ impl Faults {
         }
     }
 
-    /// Numbers an effect and says what becomes of it.
+    /// Numbers an effect and returns its fault.
     fn number(&self, label: &'static str, on: &str) -> Option<Fault> {
         let next = self.count();
         let is_next = |act: &mut (usize, _)| act.0 == next;
@@ -283,7 +283,7 @@ impl Faults {
         fault
     }
 
-    /// An effect that is over at once. An agent that ends here gets no further than its next effect.
+    /// An effect without waiting. An agent that ends here stops at its next effect, at the latest.
     pub(crate) fn sudden(&self, label: &'static str) -> Option<Fault> {
         let fault = self.number(label, "");
         if let Some(Fault::CrashBefore | Fault::CrashAfter | Fault::CrashLate) = fault {
@@ -299,7 +299,7 @@ impl Faults {
         }
     }
 
-    /// The next commit that people make comes to this.
+    /// Sets the fault of the next commit by users.
     pub(crate) fn inject_for_users(&self, fault: CommitFault) {
         self.state(|state| state.for_people = Some(fault));
     }

@@ -1,5 +1,5 @@
-//! Freezes: whatever a person may ask, and whatever comes due by itself, of a task in every situation
-//! from which it could begin or resume. In a freeze nothing begins; overridden, it is as outside.
+//! Freezes: every request, and every scheduled time, for a task in every situation from which it
+//! could begin or resume. In a freeze nothing begins; with an override it is as without one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -25,16 +25,16 @@ use crate::immediate::at_once;
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const MINUTES: SignedDuration = SignedDuration::from_mins(10);
 
-/// What is asked of a task.
+/// A request for a task.
 #[derive(Clone, Debug)]
 enum Ask {
-    /// Its time comes, or has come while no agent was there.
+    /// Its time comes, or came while no agent ran.
     Nothing,
     Of(TaskRequest),
     RollBack,
 }
 
-/// Every request; a new one belongs here, and into the `match` that will not compile without it.
+/// All requests; a new one belongs here, and in the `match` that does not compile without it.
 fn every_ask(plan: &PlanDigest) -> Vec<Ask> {
     let (reason, host) = (|| "because".to_owned(), || "b".to_owned());
     let approve = TaskRequest::Approve {
@@ -66,7 +66,7 @@ fn every_ask(plan: &PlanDigest) -> Vec<Ask> {
             | TaskRequest::Skip { .. }
             | TaskRequest::Retry
             | TaskRequest::Resume { .. }
-            // It is what `Freeze::Overridden` does.
+            // `Freeze::Overridden` does the same.
             | TaskRequest::OverrideFreeze { .. } => {}
         }
     }
@@ -141,7 +141,7 @@ fn rollback_failed() -> (Sim, u64) {
     }))
 }
 
-/// Approved for 13:00, when no agent is there, until 14:00.
+/// Approved for 13:00; no agent runs until 14:00.
 fn due_while_away(template: &str) -> (Sim, u64) {
     let (mut sim, id) = pushed(Sim::new(template), Schedule::New, |state| {
         *state == State::Waiting
@@ -258,8 +258,8 @@ enum When {
     Overridden,
 }
 
-/// It has just begun, so that what was due before it comes in it, and lasts for the rest of the day on
-/// which simulated worlds begin.
+/// It has just begun, so that what was due before falls into it. It lasts for the rest of the day
+/// on which simulated worlds begin.
 fn freeze(now: Timestamp) -> Arc<Calendar> {
     let from = (now - SignedDuration::from_secs(1)).to_zoned(TimeZone::UTC);
     let until = Date::constant(2027, 1, 16).at(0, 0, 0, 0);
@@ -278,7 +278,7 @@ fn freeze(now: Timestamp) -> Arc<Calendar> {
     })
 }
 
-/// What has begun in all tasks.
+/// The number of begun steps in all tasks.
 fn begun(sim: &Sim) -> usize {
     let tasks = at_once(sim.store().list(&Filter::default(), None, 100)).unwrap();
     let events = tasks.iter().flat_map(|task| {
@@ -308,7 +308,7 @@ fn begins(situation: Situation, ask: &Ask, when: When) -> bool {
     sim.start();
     let asked = match ask {
         Ask::Nothing => id,
-        // What does not fit is refused; it begins nothing then.
+        // An impossible request is refused and begins nothing.
         Ask::Of(request) => sim.ask(id, "bob", request).map_or(id, |task| task.id),
         Ask::RollBack => {
             let before = RollbackTarget::Before {

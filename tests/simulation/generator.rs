@@ -1,4 +1,4 @@
-//! What a random world is made of: template, hosts, what a failure comes to, freezes.
+//! The parts of a random world: template, hosts, `on_failure`, freezes.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -126,7 +126,7 @@ pub(crate) fn sim(random: &mut Random) -> Sim {
     sim
 }
 
-/// How many effects in a thousand are struck.
+/// How many effects in a thousand have a fault.
 pub(crate) fn faults(random: &mut Random) -> u64 {
     *random.pick(&[0, 5, 20, 60]).unwrap()
 }

@@ -1,4 +1,4 @@
-//! Hosts as directory trees in memory, with the promises that the real operations make.
+//! Hosts as directory trees in memory, with the guarantees of the real operations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,17 +29,17 @@ pub(crate) struct Disk {
     pub(crate) releases: BTreeMap<ReleaseId, TreeDigest>,
     /// Releases into which something was written since they were sealed.
     pub(crate) written: BTreeSet<ReleaseId>,
-    /// What is in the place of a link to a directory.
+    /// What exists instead of a link to a directory.
     pub(crate) obstacle: Option<BrokenCurrent>,
-    /// Where another tool has led `current`.
+    /// The targets that other tools gave `current`.
     pub(crate) foreign: BTreeSet<ReleaseId>,
     /// The partial directory: the digest of its content.
     pub(crate) partial: Option<TreeDigest>,
     /// The partial directory has files that are hard links to those of the live release.
     pub(crate) partial_linked: bool,
-    /// Releases that came with such hard links.
+    /// Releases that were made with such hard links.
     pub(crate) linked: BTreeSet<ReleaseId>,
-    /// What is not in `shared/`.
+    /// What is missing in `shared/`.
     pub(crate) missing: BTreeSet<String>,
     /// Releases are on another file system.
     pub(crate) apart: bool,
@@ -50,7 +50,7 @@ pub(crate) struct Disk {
     pub(crate) journal: BTreeMap<String, Option<ReleaseId>>,
     /// Runner journal.
     runs: BTreeMap<String, Attempt>,
-    /// What each program was given, by key: working directory and environment.
+    /// The inputs of each program, by key: working directory and environment.
     pub(crate) given: BTreeMap<String, (String, BTreeMap<String, String>)>,
     /// How often each program was started, by key.
     pub(crate) started: BTreeMap<String, u32>,
@@ -64,7 +64,7 @@ impl Disk {
         self.written.extend(self.live.clone());
     }
 
-    /// Another tool leads `current` elsewhere.
+    /// Another tool points `current` elsewhere.
     pub(crate) fn lead(&mut self, to: &str) {
         let to = ReleaseId(to.to_owned());
         self.foreign.insert(to.clone());
@@ -91,7 +91,7 @@ impl Disk {
 /// A program that was started.
 #[derive(Clone, Debug)]
 struct Attempt {
-    /// What has elapsed when it ends.
+    /// The elapsed time when it ends.
     until: Duration,
     end: RunEnd,
 }
@@ -114,10 +114,10 @@ fn is_barred(disk: &Disk, key: &str) -> bool {
 pub(crate) type Disks = BTreeMap<DiskPlace, Disk>;
 pub(crate) type DiskPlace = (String, String);
 
-/// What a program of a test does when it is started: how it ends, and after how long.
+/// The behavior of a test's program: how it ends, and after how long.
 pub(crate) type Program = Arc<dyn Fn(&str, &str) -> (RunEnd, Duration) + Send + Sync>;
 
-/// A program that ends well at once.
+/// A program that succeeds at once.
 pub(crate) fn well() -> Program {
     let end = RunEnd::Ended {
         code: 0,
@@ -139,14 +139,14 @@ pub(crate) struct SimFleet {
     pub(crate) wires: Arc<Wires>,
 }
 
-/// What lies between agents and hosts.
+/// The network between agents and hosts.
 #[derive(Default)]
 pub(crate) struct Wires {
-    /// Each question has a turn, later ones higher ones.
+    /// Each request has a turn; later ones are higher.
     turns: AtomicU64,
-    /// Hosts whose connections are lost, and what is asked of them arrives later.
+    /// Hosts whose connections are lost, and whose requests arrive later.
     silent: Mutex<BTreeSet<String>>,
-    /// What is still under way, in order.
+    /// The requests still under way, in order.
     letters: Mutex<Vec<Letter>>,
 }
 
@@ -163,12 +163,12 @@ impl Wires {
         self.turns.fetch_add(1, Ordering::SeqCst) + 1
     }
 
-    /// From now on whatever is asked of a host arrives later.
+    /// From now on every request to a host arrives later.
     pub(crate) fn silence(&self, host: &str) {
         self.silent.lock().unwrap().insert(host.to_owned());
     }
 
-    /// Connections are well again; what is under way stays so.
+    /// Connections work again; requests under way stay so.
     pub(crate) fn mend(&self) {
         self.silent.lock().unwrap().clear();
     }
@@ -179,7 +179,7 @@ impl Wires {
 }
 
 impl SimFleet {
-    /// Connections are well again, and what was still under way arrives.
+    /// Connections work again, and requests under way arrive.
     pub(crate) fn deliver(&self) {
         self.wires.mend();
         let letters = std::mem::take(&mut *self.wires.letters.lock().unwrap());
@@ -305,7 +305,7 @@ impl SimHosts {
         })
     }
 
-    /// What was asked is under way, and may arrive at any later time.
+    /// The request is under way, and may arrive at any later time.
     fn post(&self, place: DiskPlace, host: &str, op: &Op) {
         self.witnessed(&place, host, op);
         let letter = Letter {
@@ -325,7 +325,7 @@ impl SimHosts {
             turn,
         } = letter;
         if let Op::Transfer { .. } = op {
-            // Its other end is gone: what has arrived stays.
+            // The other end is gone: what has arrived stays.
             if self.on(place, |disk| take_turn(disk, op, *turn)).is_ok() {
                 self.half(place, op);
             }
@@ -449,7 +449,7 @@ impl SimHosts {
         }
     }
 
-    /// What a transfer leaves whose connection was cut.
+    /// The state after a transfer whose connection was cut.
     fn half(&self, place: &DiskPlace, op: &Op) {
         if let Op::Transfer { .. } = op {
             self.on(place, |disk| {
@@ -486,14 +486,14 @@ pub(crate) fn take_fence(disk: &mut Disk, place: &DeployTarget) -> Result<(), Ho
         return Err(fenced(place.fence, disk.fence));
     }
     if disk.fence < place.fence {
-        // What is being built lies under the fence's directory and is renamed with it.
+        // The partial release is below the fence's directory and is renamed with it.
         disk.fence = place.fence;
     }
     Ok(())
 }
 
-/// The directories of fence and turn are renamed upwards, and never back: what is asked under a claim
-/// finds none when something was asked after it.
+/// The directories of fence and turn are renamed only upwards: a request finds none of them after a
+/// later request.
 fn take_turn(disk: &mut Disk, op: &Op, turn: u64) -> Result<(), HostError> {
     let (Op::Prepare { target: place, .. }
     | Op::Transfer { target: place, .. }

@@ -1,5 +1,5 @@
-//! What a release leaves alone and what it reports: the live release's inodes, leftovers that cannot be
-//! delete, shared files that are missing.
+//! What a release leaves alone and what it reports: the live release's inodes, leftovers that
+//! cannot be deleted, shared files that are missing.
 
 use tagship::domain::plan::SharedMissing;
 use tagship::domain::rule::Schedule;
@@ -11,7 +11,7 @@ use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::invariants::promises_hold;
 use crate::lifecycle::serves;
 
-/// What the steps of a task say besides their results.
+/// The notes of a task's steps besides their results.
 fn notes(sim: &Sim, id: u64) -> Vec<String> {
     let task = sim.task(id);
     let steps = task.work.iter().flat_map(|work| work.steps.values());
@@ -69,7 +69,8 @@ fn leftovers_fail_no_release_and_are_reported_until_deleted() {
     promises_hold(&sim);
 }
 
-/// What is live, what was live before, and the newest one that was good, whatever `keep_releases` says.
+/// The live release, the previous one and the newest good one are kept, whatever `keep_releases`
+/// says.
 #[test]
 fn newest_good_release_is_kept_despite_a_failed_one() {
     let mut sim = Sim::new(TEMPLATE);

@@ -2,8 +2,8 @@
 
 use futures::FutureExt as _;
 
-/// The value of a future that is ready when it is asked: the memory store's are, unless a fault
-/// holds them.
+/// The value of a future that is ready at once: those of the memory store are, unless a fault holds
+/// them.
 pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
     future
         .now_or_never()

@@ -1,4 +1,4 @@
-//! What must hold once nothing moves any more.
+//! Invariants of a world at rest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::host::Disk;
 use crate::immediate::at_once;
 use crate::witness::{index_of, is_settled};
 
-/// All promises that can be read off a world at rest.
+/// All promises that can be checked in a world at rest.
 #[track_caller]
 pub(crate) fn promises_hold(sim: &Sim) {
     let store = sim.store();
@@ -38,8 +38,8 @@ pub(crate) fn promises_hold(sim: &Sim) {
     }
 }
 
-/// Those that hold although the store has forgotten what came after its backup. Of a push in that time
-/// only an agent that looks for tags learns.
+/// Those that hold although the store has lost what came after its backup. Only an agent that scans
+/// tags learns of a push in that time.
 pub(crate) fn promises_hold_after_a_restore(sim: &Sim) {
     let trace = || sim.faults.trace(0);
     let tasks = each_holds(sim, &sim.store(), &trace);
@@ -57,7 +57,7 @@ fn of<'t>(environment: &str, tasks: &'t [Arc<Task>]) -> Vec<&'t Task> {
         .collect()
 }
 
-/// What every task of the store promises for itself; returns them.
+/// The promises for each single task; returns the tasks.
 #[track_caller]
 fn each_holds(sim: &Sim, store: &Store, trace: &impl Fn() -> String) -> Vec<Arc<Task>> {
     let heads = at_once(store.list(&Filter::default(), None, usize::MAX)).unwrap();
@@ -81,7 +81,7 @@ fn each_holds(sim: &Sim, store: &Store, trace: &impl Fn() -> String) -> Vec<Arc<
     tasks
 }
 
-/// The indexes say of tasks what their logs say, and nothing else.
+/// The indexes agree with the logs of the tasks, and hold nothing else.
 fn indexed(store: &Store, tasks: &[Arc<Task>]) {
     let mut expected: BTreeMap<(Option<&str>, Option<&str>), BTreeSet<u64>> = BTreeMap::new();
     for task in tasks {
@@ -90,7 +90,7 @@ fn indexed(store: &Store, tasks: &[Arc<Task>]) {
             expected.entry(by).or_default().insert(task.id);
         }
     }
-    // What belongs to no project is found by none.
+    // A task without a project is found by no project.
     expected.remove(&(None, Some("")));
     for ((state, environment), ids) in expected {
         let filter = Filter {
@@ -123,7 +123,7 @@ fn settled(sim: &Sim, task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> Str
         task.state,
         trace()
     );
-    // What waits for a time waits for one that is to come.
+    // A task that waits for a time waits for a future one.
     let now = sim.clock.now();
     let (project, environment) = (&task.submission.project, &task.submission.environment);
     let time = match &task.state {
@@ -142,8 +142,8 @@ fn settled(sim: &Sim, task: &Task, tasks: &[Arc<Task>], trace: &impl Fn() -> Str
         task.state,
         trace()
     );
-    // No one has resumed it for long enough (a clock that was set back makes that a day longer than
-    // worlds are played on); what it asks of a person it asks for ever.
+    // No one has resumed it within `pause_timeout` (a clock that was set back makes that a day
+    // longer than worlds run). A question to a person has no timeout.
     if let State::Paused {
         why: Pause::Gate { .. } | Pause::StepGate | Pause::HostFailed { .. },
     } = &task.state
@@ -199,7 +199,7 @@ fn no_freeze_broken(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     }
 }
 
-/// A tag task that waits has a ref that exists.
+/// A waiting task of a tag has a ref that exists.
 fn refs_stand(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     for task in tasks {
         let waits = matches!(task.state, State::Waiting | State::Scheduled { .. });
@@ -218,7 +218,7 @@ fn refs_stand(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     }
 }
 
-/// A program is started again only where a person asked for it.
+/// A program is started again only if a person requested it.
 fn started_once(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     let Some(work) = &task.work else { return };
     let asked = sim.witness.retries(task.id);
@@ -230,7 +230,7 @@ fn started_once(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
             let Some(step) = key.strip_prefix(&prefix) else {
                 continue;
             };
-            // What an attempt starts besides its own program may be repeated.
+            // Other programs of an attempt may be repeated.
             if step.contains('.') {
                 continue;
             }
@@ -332,8 +332,8 @@ fn in_order(sim: &Sim, store: &Store, tasks: &[Arc<Task>], trace: &impl Fn() -> 
     }
 }
 
-/// Of the landed tags of one push on which no user acted and which were not pushed again, none began
-/// but the newest, unless that gave way to a later push.
+/// Of the landed tags of one push, only the newest began, unless a later push superseded it. Tags
+/// on which a user acted, or that were pushed again, do not count.
 fn newest_of_push(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     let said = |event: &Event| {
         matches!(
@@ -412,7 +412,7 @@ fn began_undisturbed(events: &[Recorded]) -> Option<u64> {
     })
 }
 
-/// Whatever was submitted under one key is one task, the one that was answered.
+/// Submissions under one key are one task: the one that was returned.
 fn submitted_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     for (key, id) in sim.submitted.lock().unwrap().iter() {
         let of_key = tasks.iter().filter(|task| {
@@ -426,8 +426,9 @@ fn submitted_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     }
 }
 
-/// A tag that was put on an object once, by a push or on the git server, is one task; another one
-/// is made only where that ended without a release since the ref was missing, or a user requested it.
+/// A tag that was put on an object once, by a push or on the git server, is one task. There is
+/// another one only if the first ended without a release because the ref was missing, or if a user
+/// requested it.
 fn pushed_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     let made = sim.made.lock().unwrap();
     let pushed = sim.records.accepted().into_iter();
@@ -458,7 +459,7 @@ fn pushed_once(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     }
 }
 
-/// The hook log has one entry for each record, and it says what became of it.
+/// The hook log has one entry for each record, with its outcome.
 fn noted_once(sim: &Sim, store: &Store, trace: &impl Fn() -> String) {
     let mut entries = Vec::new();
     let mut before = None;
@@ -498,7 +499,7 @@ fn noted_once(sim: &Sim, store: &Store, trace: &impl Fn() -> String) {
     }
 }
 
-/// Hosts serve what the last task says they do, or the failure names them.
+/// Hosts serve what the last task reports, or the failure names them.
 fn hosts_agree(
     sim: &Sim,
     store: &Store,

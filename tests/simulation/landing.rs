@@ -1,5 +1,5 @@
-//! Landing when the git server, the mirror or the names of refs are not as they should be: an accepted
-//! push waits as long as it may, and spoils nothing for others.
+//! Landing when the git server, the mirror or the names of refs have faults: an accepted push waits
+//! until its timeout, and affects no others.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -51,7 +51,7 @@ fn a_ref_with_an_odd_name_expires_alone() {
     }
 }
 
-/// What fails now is tried again; what it keeps from landing waits meanwhile.
+/// A failed landing is retried; tasks behind it wait meanwhile.
 fn lands_once_all_is_well(sim: &mut Sim, id: u64) {
     sim.run_for(MINUTE);
     assert_eq!(sim.task(id).state, State::Proposed);
@@ -142,7 +142,7 @@ fn unresolved_ref_doubt_is_reported_until_the_server_returns() {
             (MINUTE * after..MINUTE * (after + 1)).contains(&told),
             "{told}"
         );
-        // It waits for its look, approved or not.
+        // It waits until its ref was looked for, approved or not.
         sim.approve(id).unwrap();
         sim.run_for(MINUTE * 30);
         let head = at_once(sim.store().head(id)).unwrap();
@@ -182,7 +182,7 @@ fn a_lost_commit_whose_tag_moved_is_not_released() {
     assert!(sim.served().values().all(Option::is_none));
 }
 
-/// So many hosts that what they say together is more than an event may hold.
+/// So many hosts that their messages together exceed the limit of an event.
 fn crowd(sim: &Sim) -> Vec<String> {
     let mut ground = sim.ground.lock().unwrap();
     let pattern = ground.hosts[0].clone();

@@ -1,5 +1,5 @@
-//! A request reaches a host late: the connection was lost, the agent continued, or another
-//! one did, and then the question arrives.
+//! A request reaches a host late: the connection was lost, this or another agent continued, and
+//! then the request arrives.
 
 use tagship::domain::task::State;
 use tagship::domain::template::OnFailure;
@@ -34,8 +34,7 @@ fn first_of_work() -> usize {
 
 type Answer = fn(&mut Sim, &str);
 
-/// A task that has not come to its end is stopped, and stopped once more where that could not be
-/// shown.
+/// Stops an unfinished task, and stops it again if its end could not be verified.
 fn stopped(sim: &mut Sim) {
     for _ in 0..2 {
         let _ = sim.ask(2, "bob", &TaskRequest::Stop { host: None });
@@ -43,7 +42,7 @@ fn stopped(sim: &mut Sim) {
     }
 }
 
-/// From any effect on whatever is asked of one host is lost, and arrives before any later effect.
+/// From any effect on, requests to one host are lost, and arrive before any later effect.
 #[test]
 fn late_data_from_a_silent_host_changes_nothing_more() {
     let mut played = 0;
@@ -107,8 +106,8 @@ fn late_data_for_a_finished_task_starts_nothing() {
     }
 }
 
-/// No answer came to a program, nor to the retry; then the task is stopped, and the host can be
-/// reached again. Neither attempt begins when it arrives.
+/// A program and its retry get no answer. Then the task is stopped, and the host is reachable
+/// again. Neither attempt begins when it arrives.
 #[test]
 fn no_attempt_of_a_stopped_step_begins_late() {
     let mut retries_stopped = 0;
@@ -135,7 +134,7 @@ fn no_attempt_of_a_stopped_step_begins_late() {
     assert!(retries_stopped > 0, "no task was stopped after a retry");
 }
 
-/// A switch to which no answer came may still happen: the failure says so.
+/// A switch without an answer may still happen: the failure says so.
 #[test]
 fn switch_that_may_still_happen_is_reported() {
     let mut switched = 0;
@@ -163,7 +162,7 @@ fn switch_that_may_still_happen_is_reported() {
     assert!(switched > 0, "no switch was late");
 }
 
-/// One question is late, or its agent ends, and it arrives before any later effect.
+/// One request is late, or its agent ends, and it arrives before any later effect.
 #[test]
 fn one_late_request_at_any_effect_changes_nothing() {
     let mut played = 0;

@@ -1,4 +1,4 @@
-//! What a task's life comes to, without crashes.
+//! The life of a task without crashes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -298,7 +298,7 @@ fn a_waiting_task_expires() {
     assert!(matches!(sim.task(id).state, State::Expired { .. }));
 }
 
-/// A task whose program may still run for all that is known, on a host where nothing can be ended.
+/// A task whose program may still run, on a host where nothing can be stopped.
 fn out_of_reach(sim: &mut Sim) -> u64 {
     *sim.fleet.program.lock().unwrap() = unknown();
     sim.faults.refuse("host.kill", "a", "the host is away");
@@ -371,8 +371,7 @@ fn repeatable_program_is_rerun_after_its_result_is_lost() {
     assert_eq!(sim.task(id).state, State::Succeeded);
 }
 
-/// Its program runs on for all that is known: going back beside it, or asking a second time, would be
-/// a guess.
+/// Its program may still run: a rollback beside it, or a second request, would be a guess.
 #[test]
 fn a_check_whose_program_cannot_be_ended_waits_for_a_person() {
     let probe = "tcp = \"{HOST}:80\", retries = 1";
@@ -385,7 +384,7 @@ fn a_check_whose_program_cannot_be_ended_waits_for_a_person() {
         assert!(serves(&sim, '1'));
         let ended = well();
         *sim.fleet.program.lock().unwrap() = Arc::new(move |host, key| {
-            // A check asks by parts of its attempt.
+            // A check runs as parts of its attempt.
             if host == "a" && key.contains('.') {
                 return (RunEnd::Unended, Duration::ZERO);
             }
@@ -409,8 +408,8 @@ fn a_check_whose_program_cannot_be_ended_waits_for_a_person() {
     }
 }
 
-/// Another writer's event that comes before the reply to the agent's own append, and
-/// more than the watch keeps after it.
+/// Another writer's event arrives before the reply to the agent's own append, with more events
+/// after it than the watch keeps.
 #[test]
 fn stop_is_processed_despite_a_lagging_watch() {
     for held in 0.. {
@@ -454,8 +453,8 @@ fn stop_is_processed_despite_a_lagging_watch() {
     }
 }
 
-/// How often the executor looks at the clock for each of so many tasks that are pushed at once: it
-/// does so for each decision.
+/// How often the executor reads the clock for each of many tasks that are pushed at once: once per
+/// decision.
 fn looks_per_task(tasks: u32) -> u32 {
     let mut sim = Sim::new(TEMPLATE);
     let pushed: Vec<u64> = (0..tasks)

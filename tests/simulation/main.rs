@@ -1,4 +1,4 @@
-//! The agent in a simulated world: every effect can be struck, from a list or from a seed.
+//! The agent in a simulated world: every effect can have a fault, from a list or from a seed.
 #![allow(clippy::unwrap_used)]
 
 mod doubles;

@@ -1,5 +1,5 @@
-//! The order in which the tasks of one environment run: that of their pushes, whichever lands first;
-//! and which of them give way to newer ones, of the same push or of a later one.
+//! The order in which the tasks of one environment run: that of their pushes, whichever lands
+//! first; and which of them newer ones supersede, of the same push or of a later one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ fn push_with_a_missing_ref_blocks_no_other() {
     sim.run_for(SECOND * 20);
     assert_eq!(sim.task(missing).state, State::Proposed);
     assert_eq!(sim.task(there).state, State::Succeeded);
-    // It comes late, and is what was pushed last.
+    // It arrives late, but was pushed last.
     sim.move_ref("qa-1", &object_of('1'));
     sim.rest();
     assert!(serves(&sim, '1'));
@@ -141,7 +141,7 @@ fn commit(number: u64) -> String {
     format!("{number:040x}")
 }
 
-/// One push of these tags; the tag that was released, and how many were.
+/// One push of these tags; returns the released tag, and how many were released.
 fn released(sim: &mut Sim, tags: &[(&str, String)]) -> (String, usize) {
     sim.push_tags("one push", tags);
     sim.rest();

@@ -1,4 +1,5 @@
-//! Tags that no hook reported: the first scan releases nothing, later ones what is new or moved.
+//! Tags that no hook reported: the first scan releases nothing, later ones propose new or moved
+//! tags.
 
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::State;
@@ -11,7 +12,7 @@ use crate::lifecycle::serves;
 
 const REPOSITORY: &str = "alice/shop";
 
-/// A world that looks at its repository, and has seen `prod-0` there.
+/// A world that scans its repository, and has seen `prod-0` there.
 fn looked() -> Sim {
     let mut sim = Sim::new(TEMPLATE);
     sim.reconciles = true;
@@ -114,7 +115,7 @@ fn a_late_ref_of_an_unfinished_task_is_released_once() {
     let mut sim = looked();
     sim.hook("prod-1", &object_of('1'));
     sim.run_for(jiff::SignedDuration::from_secs(200));
-    // An agent that has started again waits for as long again.
+    // A restarted agent waits for the full time again.
     sim.kill();
     sim.run_for(jiff::SignedDuration::from_secs(150));
     sim.ring();
@@ -139,7 +140,7 @@ fn a_tag_that_is_moved_or_made_again_on_the_server_is_new() {
     assert_eq!(tasks(&sim).len(), 3);
 }
 
-/// Pushes `prod-1`, and no look sees it there.
+/// Pushes `prod-1` without a scan that sees it.
 fn push_unlooked(sim: &mut Sim, digit: char) {
     sim.faults.refuse("git.tags", "", "Connection reset");
     sim.push_tag("prod-1", &object_of(digit));
@@ -163,7 +164,7 @@ fn pushes_follow_each_other_after_a_clock_set_back() {
     assert!(serves(&sim, '2'));
 }
 
-/// No look comes between the push and what happens on the server.
+/// No scan comes between the push and the change on the server.
 #[test]
 fn tag_that_the_server_puts_back_after_a_push_is_new() {
     let mut sim = looked();
@@ -174,7 +175,7 @@ fn tag_that_the_server_puts_back_after_a_push_is_new() {
     made(&mut sim, "prod-1", '1');
     assert!(serves(&sim, '1'));
     assert_eq!(tasks(&sim).len(), 3);
-    // Known to be on 1, moved by a push, and back before the next look.
+    // Known to be on 1, moved by a push, and moved back before the next scan.
     push_unlooked(&mut sim, '3');
     assert!(serves(&sim, '3'));
     made(&mut sim, "prod-1", '1');

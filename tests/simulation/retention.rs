@@ -1,4 +1,4 @@
-//! Releases come to a host in memory, and old ones go.
+//! Deletion of old releases on a host in memory.
 
 use tagship::domain::host::{
     DeployTarget, Existing, HostError, Inodes, Leftover, Release, ReleaseId, Reply, TreeDigest,

@@ -1,5 +1,5 @@
-//! Going back to a release that was written into, or that another tool had made live; and `current`
-//! leading elsewhere than it was switched to.
+//! Rollback to a release that was written into, or that another tool had made live; and a `current`
+//! that points elsewhere than it was switched to.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -32,7 +32,7 @@ name = "switch"
 steps = [{ use = "publish" }, { run = ["reload"], in = "release", repeat = true }]
 "#;
 
-/// The second release does not come up.
+/// The check of the second release fails.
 pub(crate) fn second_fails() -> Program {
     Arc::new(|_, key| {
         let code = i32::from(key.starts_with("2-") && !key.contains("-back-"));
@@ -257,7 +257,7 @@ fn release_over_a_link_to_itself_says_so_and_leads_nowhere_back() {
     }
 }
 
-/// The agent's own look, without a task.
+/// The agent's own check, without a task.
 #[test]
 fn drift_check_records_start_and_end_of_drift() {
     let sim = released(Sim::new(TEMPLATE));
@@ -279,7 +279,7 @@ fn drift_check_records_start_and_end_of_drift() {
     assert_eq!(look().drift, None);
 }
 
-/// Nothing may be switched while `current` is no link, so the look is what finds it.
+/// Nothing may be switched while `current` is no link, so the check finds it.
 #[test]
 fn drift_check_finds_a_current_that_is_no_release_link() {
     let sim = released(Sim::new(TEMPLATE));

@@ -1,5 +1,5 @@
-//! Times: freezes block when a task is to run, not when it is approved; a time that passed while no
-//! agent was there is run once, or expires.
+//! Times: a freeze blocks a task when it is to run, not when it is approved. A task whose time
+//! passed while no agent ran is run once, or expires.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::driver::{Sim, TEMPLATE, object_of};
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-/// Simulated clocks begin at 2027-01-15 08:00 UTC; this lies over it until 12:00.
+/// Simulated clocks begin at 2027-01-15 08:00 UTC; this freeze lasts until 12:00.
 fn frozen() -> Arc<Calendar> {
     frozen_from("2027-01-15")
 }
@@ -120,7 +120,7 @@ fn queued_task_due_in_a_freeze_runs_after_it() {
     assert!(matches!(sim.task(second).state, State::Paused { .. }));
 }
 
-/// The task before it ends in the freeze, and nothing else wakes the agent.
+/// The task ahead of it ends in the freeze, and nothing else wakes the agent.
 #[test]
 fn task_freed_in_a_freeze_runs_after_it() {
     let mut sim = Sim::new(
@@ -252,7 +252,7 @@ fn override_does_not_cover_a_later_freeze() {
     assert!(began >= "2027-01-17T00:00:00Z".parse().unwrap(), "{began}");
 }
 
-/// A task that is approved for 10:00, and no agent until long after.
+/// A task that is approved for 10:00; no agent runs until long after.
 fn away(missed: MissedPolicy) -> (Sim, u64) {
     let mut sim = Sim::new(TEMPLATE);
     sim.missed = missed;

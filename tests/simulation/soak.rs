@@ -1,7 +1,7 @@
-//! Random worlds: a seed draws a template, hosts, what people do and when, and what strikes the
-//! agents. `SEED=n cargo test --test simulation replay -- --nocapture` plays one seed again and
-//! tells what happened; `SEEDS=n` in the environment plays so many instead of the usual number, and
-//! `FROM=n` begins with that one.
+//! Random worlds: a seed draws a template, hosts, the actions of users and their times, and the
+//! faults. `SEED=n cargo test --test simulation replay -- --nocapture` replays one seed and prints
+//! what happened. `SEEDS=n` in the environment plays this many instead of the usual number;
+//! `FROM=n` begins with that seed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::random::Random;
 /// How many seeds a test run plays.
 const SEEDS: u64 = 20_000;
 
-/// In so many of them advice is tried.
+/// In this many of them advice is tried.
 const ADVISED_SEEDS: u64 = 8;
 
 const TAGS: [&str; 7] = [
@@ -53,14 +53,14 @@ const LABELS: [&str; 7] = [
     "host.kill",
 ];
 
-/// One world, and what is still to happen in it.
+/// One world, and its random source.
 struct Play {
     sim: Sim,
     random: Random,
     actions: u64,
     commits: u64,
     backup: Option<(Vec<Row>, Timestamp)>,
-    /// What came after the backup is not known any more.
+    /// What came after the backup is no longer known.
     restored: bool,
 }
 
@@ -190,7 +190,7 @@ impl Play {
         self.note(format!("push {tag} {}", &object[36..]));
         self.sim.hook(tag, &object);
         match self.random.below(10) {
-            // The hook's word comes first; the ref follows, or never does.
+            // The hook's record comes first; the ref follows, or never does.
             0 => {}
             1..4 => {
                 let in_time =
@@ -267,7 +267,7 @@ impl Play {
         let _ = self.sim.ask(id, who, &request);
     }
 
-    /// Something is asked of a task on one host.
+    /// A request about one host of a task.
     fn about_a_host(&mut self) -> TaskRequest {
         let host = (*self.random.pick(&HOSTS).unwrap()).to_owned();
         let reason = "it is being repaired".to_owned();
@@ -412,7 +412,7 @@ impl Play {
         assert_eq!(begun(&self.sim), before, "{held:?} go on by themselves");
     }
 
-    /// A backup is taken, or takes the store's place.
+    /// A backup is taken, or replaces the store.
     fn save(&mut self) {
         match self.backup.take() {
             Some((rows, taken)) if self.random.per_mille(500) => {
@@ -478,7 +478,7 @@ fn trace(seed: u64) -> String {
     play(seed).sim.faults.trace(0)
 }
 
-/// Plays a part of the seeds; a failing one is named with the command that plays it again.
+/// Plays a part of the seeds; a failing one is reported with the command that replays it.
 fn soak(part: u64, parts: u64) {
     let seeds = std::env::var("SEEDS").map_or(SEEDS, |seeds| seeds.parse().unwrap());
     let from = std::env::var("FROM").map_or(0, |from| from.parse().unwrap());
@@ -512,7 +512,7 @@ fn promises_hold_in_random_worlds_four() {
     soak(3, 4);
 }
 
-/// A change of the code may lead a seed into another world: then these are some worlds more.
+/// After a change of the code, a seed may play another world: then these are additional worlds.
 #[test]
 fn worlds_that_once_broke_a_promise_keep_it() {
     for seed in [
@@ -536,7 +536,8 @@ fn the_same_seed_gives_the_same_effects() {
     }
 }
 
-/// Plays the seed of the environment, and tells what happened, also of a world that breaks a promise.
+/// Plays the seed of the environment, and prints what happened, also in a world that breaks a
+/// promise.
 #[test]
 fn replay() {
     let Ok(seed) = std::env::var("SEED") else {

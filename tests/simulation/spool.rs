@@ -1,4 +1,4 @@
-//! The spool in memory: what the hook has written durably.
+//! The spool in memory, with the hook's durable records.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ use tagship::engine::spool::{Received, Record, RecordId, SpoolError, Waiting};
 
 use crate::faults::{Fault, Faults, REFUSED};
 
-/// The git user, whose word about the pusher is believed.
+/// The git user, whose records name the pusher.
 pub(crate) const GIT_USER: u32 = 990;
 
 /// Records by file name.
@@ -64,7 +64,7 @@ pub(crate) struct SimSpool {
     pub(crate) faults: Faults,
 }
 
-/// What the disk says.
+/// An error of the disk.
 fn failed(doing: &'static str, name: &str) -> SpoolError {
     SpoolError::Io {
         doing,

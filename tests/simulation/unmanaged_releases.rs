@@ -1,4 +1,4 @@
-//! Going back to what other tools left live, asked for: each host to its own, as it is.
+//! Requested rollbacks to what other tools left live: each host to its own release, unchanged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -85,13 +85,13 @@ fn each(to: impl Fn(&str) -> &'static str) -> BTreeMap<String, ReleaseId> {
     HOSTS.map(|host| (host.to_owned(), named(to(host)))).into()
 }
 
-/// What was sealed there, and whether something is being built.
+/// The sealed releases there, and whether something is being built.
 fn built(disk: &Disk) -> (Vec<ReleaseId>, bool) {
     let sealed = disk.releases.keys().cloned().collect();
     (sealed, disk.partial.is_some())
 }
 
-/// Programs of the rollback were given the other tool's release, and no tag or commit.
+/// Programs of the rollback received the other tool's release, and no tag or commit.
 fn given_of_others(sim: &Sim, id: u64) {
     for (host, disk) in sim.disks("production") {
         let prefix = format!("{id}-");
@@ -217,7 +217,7 @@ fn each_rollback_goes_back_to_what_was_live_before() {
     let ours = |led: &BTreeMap<String, ReleaseId>| led.values().all(|led| *led == one);
     assert!(ours(&back(&before()).1), "release 1 was live before v9");
     assert_eq!(back(&before()).1, each(of_host));
-    // By name, and by the task that went back there.
+    // By name, and by the task that rolled back to it.
     assert_eq!(back(&to("v9")).1, each(|_| "v9"));
     assert!(ours(&back(&to(&one.0)).1));
     assert_eq!(back(&RollbackTarget::ToTask(id)).1, each(|_| "v9"));
@@ -264,7 +264,8 @@ fn rollback_over_drift_goes_back_to_the_other_tools_release() {
     assert_eq!(met, 3);
 }
 
-/// The reload fails on the way to the other tool's release: each host goes back to what was live.
+/// The reload fails after the switch to the other tool's release: each host rolls back to what was
+/// live.
 #[test]
 fn failed_rollback_to_other_tools_releases_goes_back() {
     let mut sim = over_others();
@@ -312,7 +313,8 @@ fn host_where_nothing_was_live_before_keeps_its_release() {
     promises_hold(&sim);
 }
 
-/// The second release failed and went back: what was live before is what the first one replaced.
+/// The second release failed and was rolled back: what was live before is what the first one
+/// replaced.
 #[test]
 fn release_that_went_back_was_not_live_before() {
     let mut sim = over_others();
@@ -340,7 +342,7 @@ fn rollback_to_foreign_release_is_compared_with_live() {
     assert_eq!((release, task.tag()), (&named(of_host("a")), ""));
     assert_eq!(task.commit(), None);
     assert_eq!(relations(&task), []);
-    // It is gone on the other hosts, where it never was.
+    // It does not exist on the other hosts.
     sim.rest();
     assert!(matches!(sim.task(back).state, State::Failed { .. }));
     let all = sim.roll_back(&before()).unwrap();

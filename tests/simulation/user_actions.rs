@@ -1,4 +1,4 @@
-//! What people do in a simulated world, and what they see there.
+//! Actions of users in a simulated world, and what users see there.
 
 use std::collections::BTreeMap;
 
@@ -20,13 +20,13 @@ use crate::immediate::at_once;
 use crate::submission::{of_rule, pushed};
 
 impl Sim {
-    /// The hook hands a record over, and the ref changes.
+    /// The hook writes a record, and the ref changes.
     pub(crate) fn push_tag(&self, tag: &str, object: &str) {
         self.hook(tag, object);
         self.move_ref(tag, object);
     }
 
-    /// The hook hands a record over; `object` is all zeros where the tag is deleted.
+    /// The hook writes a record; `object` is all zeros if the tag is deleted.
     pub(crate) fn hook(&self, tag: &str, object: &str) {
         self.hook_of("", tag, object);
     }
@@ -48,7 +48,7 @@ impl Sim {
         self.ring();
     }
 
-    /// The agents look into the spool.
+    /// The agents scan the spool.
     pub(crate) fn ring(&self) {
         self.bell.send_modify(|rung| *rung += 1);
     }
@@ -259,7 +259,7 @@ impl Sim {
         Task::clone(&self.witness.task(id))
     }
 
-    /// What each host of an environment serves: the commit that its `current` leads to.
+    /// What each host of an environment serves: the commit to which its `current` points.
     pub(crate) fn served_in(&self, environment: &str) -> BTreeMap<String, Option<String>> {
         let disks = self.fleet.disks.lock().unwrap();
         let there = disks.iter().filter(|((place, _), _)| place == environment);
@@ -282,7 +282,7 @@ impl Sim {
     }
 }
 
-/// What alice submits by hand: it belongs to no project.
+/// What alice submits manually: it belongs to no project.
 fn by_hand() -> Submission {
     Submission {
         origin: Origin::Submitted(ManualRequest::default()),

@@ -1,6 +1,6 @@
-//! Watches every effect on hosts, and says at once when one breaks a promise: an intent that is not
-//! durable, a plan without approval, a host that switches before all are staged, a task that
-//! works while another holds its queue, a `current` that names no complete release.
+//! Checks every effect on hosts, and fails at once if one breaks a promise: an intent that is not
+//! durable, a plan without approval, a host that switches before all are staged, a task that works
+//! while another holds its queue, a `current` that names no complete release.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -25,7 +25,7 @@ struct Seen {
     store: Option<Store>,
     tasks: BTreeMap<u64, Known>,
     plans: BTreeMap<PlanDigest, Arc<Plan>>,
-    /// Which commit a tree was made of.
+    /// The commit of each tree.
     trees: BTreeMap<TreeDigest, String>,
     /// The plans that an authorized user approved.
     approved: BTreeSet<(u64, PlanDigest)>,
@@ -38,7 +38,7 @@ struct Seen {
 /// A task, as far as its log was read.
 #[derive(Clone)]
 struct Known {
-    /// What the store holds, byte by byte.
+    /// The rows of the store, byte by byte.
     rows: Vec<Vec<u8>>,
     events: Vec<Recorded>,
     task: Arc<Task>,
@@ -50,7 +50,7 @@ pub(crate) struct Witness {
 }
 
 impl Witness {
-    /// From now on this is the store. Its history is another one where it was restored.
+    /// From now on this is the store. A restored store has another history.
     pub(crate) fn reads(&self, store: Store) {
         let mut seen = self.seen.lock().unwrap();
         seen.store = Some(store);
@@ -151,7 +151,8 @@ impl Witness {
         }
     }
 
-    /// A program began that was asked for some time ago. (A restored store may not know of its task.)
+    /// A program began that was requested some time ago. (A restored store may not know of its
+    /// task.)
     pub(crate) fn late_start(&self, key: &str) {
         let mut seen = self.seen.lock().unwrap();
         let id = key.split('-').next().unwrap().parse().unwrap();
@@ -164,7 +165,7 @@ impl Witness {
             .as_ref()
             .map_or(0, |work| work.started.as_second());
         let its = key.starts_with(&format!("{id}-{started:x}-"));
-        // What a person who was asked has answered for may still begin.
+        // A program for which a person has answered may still begin.
         let events = &seen.tasks[&id].events;
         let asked = events.iter().rposition(|kept| {
             matches!(
@@ -401,7 +402,7 @@ impl Seen {
     }
 }
 
-/// A step that waits at a gate begins once that is open.
+/// A step that waits at a gate begins only once the gate is open.
 fn open(task: &Task, plan: &Plan, at: StepRef) {
     let work = task.work.as_ref().unwrap();
     let is_time = work.due.is_some() || task.scheduled_time().is_none();
@@ -437,7 +438,7 @@ pub(crate) fn index_of(plan: &Plan, host: &str) -> u16 {
     u16::try_from(place.unwrap()).unwrap()
 }
 
-/// What a task says about itself once nothing moves.
+/// Whether a task is settled once nothing moves.
 pub(crate) fn is_settled(task: &Task) -> bool {
     task.state.is_settled()
         || matches!(

@@ -1,4 +1,4 @@
-//! A program runs under the runner, whatever becomes of the connection.
+//! A program runs under the runner, independent of the connection.
 
 #![allow(
     clippy::disallowed_methods,
@@ -17,12 +17,12 @@ use tagship_tests::eventually::eventually;
 
 use crate::hostops::local_host::{Host, SHELLS};
 
-/// What a script about an attempt said.
+/// The answer of a script about an attempt.
 #[derive(Debug)]
 pub(crate) struct Heard {
     pub(crate) end: Result<AttemptEnd, HostError>,
     pub(crate) output: Vec<u8>,
-    /// Where bytes are missing that the host has not kept, from and to: zeros are in their place.
+    /// The ranges of bytes that the host has not kept; zeros replace them.
     gaps: Vec<(usize, usize)>,
     notes: Vec<String>,
 }
@@ -120,7 +120,7 @@ impl Host {
         self.path().join(".tagship/journal").join(key)
     }
 
-    /// The processes that carry the attempt's cookie.
+    /// The processes that have the attempt's cookie.
     pub(crate) fn carriers(&self, key: &str) -> Vec<i32> {
         let cookie = format!("TAGSHIP_RUN={}", self.journal(key).display());
         let mut carriers = Vec::new();
@@ -144,7 +144,7 @@ impl Host {
         carriers
     }
 
-    /// A file in which programs of a test leave their marks.
+    /// A file in which programs of a test leave marks.
     pub(crate) fn marks(&self) -> std::path::PathBuf {
         self.path().with_file_name("marks")
     }

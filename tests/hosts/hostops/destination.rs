@@ -1,5 +1,5 @@
-//! Where releases go on a host: invalid directories, missing ones, and ones that another user
-//! made, and to whom the files belong.
+//! The directories of releases on a host: invalid, missing, or made by another user; and the owner
+//! of the files.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -154,7 +154,7 @@ fn inspection_reports_what_replaced_current() {
     }
 }
 
-/// What a link leads to that leads nowhere is nothing that a release could take down.
+/// A dangling link serves nothing, so a release may replace it.
 #[test]
 fn release_replaces_a_link_that_leads_nowhere() {
     for shell in SHELLS {
@@ -191,7 +191,7 @@ fn release_replaces_a_link_that_leads_nowhere() {
     }
 }
 
-/// A text of a link that differs from the name of a release by its line end is another path.
+/// A link text that differs from a release's name by a newline is another path.
 #[test]
 fn link_whose_text_ends_in_a_newline_is_refused() {
     for shell in SHELLS {
@@ -259,7 +259,7 @@ fn releases_on_another_file_system_are_reported() {
     }
 }
 
-/// A bind mount has the number of the same file system, and takes no rename all the same.
+/// A bind mount has the same file system number, but refuses renames.
 #[test]
 fn releases_that_are_mounted_are_reported() {
     let host = Host::new(SHELLS[0]);
@@ -298,7 +298,7 @@ fn release_containing_current_is_never_deleted() {
             let deleted = host.prune(3, 0, &[], &[&releases[0]]).unwrap();
             assert!(!deleted.contains(&"r1".to_owned()), "{led}: {deleted:?}");
             assert!(host.path().join("current/.").is_dir(), "{led}");
-            // Nor is it taken for one that may be made again.
+            // It is not taken for one that may be built again either.
             let other = Release {
                 digest: tagship::domain::host::TreeDigest("0".repeat(64)),
                 ..releases[0].clone()

@@ -1,4 +1,5 @@
-//! What is on a host's disk before what: the system calls of the scripts, watched by strace.
+//! The order in which data reaches a host's disk: the system calls of the scripts, traced by
+//! strace.
 
 use std::process::{Command, Stdio};
 
@@ -31,7 +32,7 @@ impl Call {
     }
 }
 
-/// Performs a script under strace; gives what it synced and renamed, in order.
+/// Performs a script under strace; returns what it synced and renamed, in order.
 fn watched(shell: &[&str], script: &[u8]) -> Vec<Call> {
     let trace = tempfile::NamedTempFile::new().unwrap();
     let mut child = Command::new("strace")
@@ -67,7 +68,7 @@ fn watched(shell: &[&str], script: &[u8]) -> Vec<Call> {
     calls.collect()
 }
 
-/// Where the first call is of which this holds.
+/// The index of the first call for which this holds.
 fn first(calls: &[Call], is: impl Fn(&Call) -> bool) -> usize {
     calls
         .iter()

@@ -1,4 +1,4 @@
-//! One cause, one error: what is wrong is named first, with what to do about it.
+//! Each cause has one error: it names the cause first, then the remedy.
 
 use tagship::domain::host::{Existing, HostError, HostState, Op, Reply};
 use tagship_tests::sshd::Sshd;
@@ -7,7 +7,7 @@ use crate::hostops::local_host::{Host, SHELLS};
 use crate::hostops::over_ssh::{Site, ask, stage};
 use crate::hostops::release::first_tree;
 
-/// What a login does in place of the script, and what the error says; nothing: it works.
+/// What a login does instead of the script, and the parts of the error; empty: it works.
 const LOGINS: [(&str, &[&str]); 7] = [
     (
         "exec /usr/sbin/nologin",
@@ -80,7 +80,7 @@ async fn login_that_runs_no_script_is_named_noisy_login_accepted() {
     }
 }
 
-/// `exec sh -s` goes through such a command, what starts rsync does not.
+/// Such a command passes `exec sh -s`, but not the command that starts rsync.
 #[tokio::test(flavor = "multi_thread")]
 async fn command_that_is_split_at_its_blanks_is_named() {
     let line = "ForceCommand $SSH_ORIGINAL_COMMAND";
@@ -96,7 +96,7 @@ async fn command_that_is_split_at_its_blanks_is_named() {
     }
 }
 
-/// The kernel's words are the same; `df -i` tells them apart.
+/// The kernel's message is the same; `df -i` distinguishes them.
 #[test]
 fn exhausted_inodes_are_distinguished_from_full_disk() {
     let fails = "mkdir() { echo 'mkdir: cannot create directory: No space left on device' >&2; return 1; }\n";

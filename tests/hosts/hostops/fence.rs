@@ -28,7 +28,7 @@ fn refusal(answer: Result<Reply, HostError>, what: &str) -> String {
     }
 }
 
-/// Performs the command in brackets.
+/// Runs the command in parentheses.
 fn follow(remedy: &str) {
     let (_, rest) = remedy.split_once('(').unwrap();
     let (command, _) = rest.rsplit_once("), then retry").unwrap();
@@ -81,7 +81,7 @@ fn implausible_sequence_number_is_refused_with_a_remedy() {
     }
 }
 
-/// By length first, then digit by digit, also where no shell can count so far.
+/// By length first, then digit by digit, also beyond the numbers of a shell.
 #[test]
 fn fences_are_compared_as_numbers_of_any_size() {
     let tree = tree();
@@ -123,7 +123,7 @@ fn fences_are_compared_as_numbers_of_any_size() {
     }
 }
 
-/// Nothing is renamed into place from below a file.
+/// Nothing can be renamed into place from inside a file.
 #[test]
 fn file_named_like_a_fence_is_not_a_fence() {
     let tree = tree();

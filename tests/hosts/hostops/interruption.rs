@@ -26,7 +26,7 @@ fn interrupted(script: &[u8], n: usize, action: &str) -> (Vec<u8>, tempfile::Nam
 
 const BASH: &[&str] = &["bash", "--posix"];
 
-/// Performs a script that is killed before its n-th command; `None` where it has fewer.
+/// Performs a script that is killed before its n-th command; `None` if it has fewer.
 fn killed(script: &[u8], n: usize) -> Option<()> {
     let (script, _count) = interrupted(script, n, "kill -KILL $$ $BASHPID");
     match answered(1, &feed(BASH, &script)) {
@@ -36,8 +36,8 @@ fn killed(script: &[u8], n: usize) -> Option<()> {
     }
 }
 
-/// Performs a script; before its n-th command, another one is performed whole. `None` where it has
-/// fewer commands.
+/// Performs a script; before its n-th command, another one runs completely. `None` if it has fewer
+/// commands.
 fn overtaken_by(
     host: &Host,
     stale: &[u8],
@@ -56,7 +56,7 @@ fn overtaken_by(
         said.ends_with("done\n") && !said.contains("refused"),
         "{n}: {said}"
     );
-    // A script that was overtaken may complain of what is gone; its answer counts.
+    // An overtaken script may print errors about missing files; its answer counts.
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
     let output = std::process::Output {
         stderr: Vec::new(),
@@ -307,7 +307,7 @@ fn stale_seal_loses_at_any_point() {
             Err(HostError::Fenced { ours: 1, held: 9 }) => {}
             Err(error) => panic!("{n}: {error}"),
         }
-        // The newer agent continues as if nothing had happened.
+        // The newer agent continues normally.
         if !complete {
             send(&host, 9, &two, &r1, true);
             host.seal(9, &r2).unwrap();
@@ -369,7 +369,7 @@ fn earlier_script_of_the_same_agent_loses_at_any_point() {
     }
 }
 
-/// Two agents that act at once: in any order, the higher fence's switch is live at the end.
+/// Two agents act at once: in any order, the higher fence's switch is live at the end.
 #[test]
 fn concurrent_switches_are_won_by_the_higher_fence() {
     let (host, one, r1, two, r2) = two_releases();
@@ -394,7 +394,7 @@ fn concurrent_switches_are_won_by_the_higher_fence() {
     assert!(lost > 0, "they never met");
 }
 
-/// Many agents that use a host for the first time at once: one fence remains at the end.
+/// Many agents use a new host at once: one fence remains at the end.
 #[test]
 fn concurrent_first_claims_leave_one_fence() {
     for round in 0..20 {

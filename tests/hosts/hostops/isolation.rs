@@ -1,5 +1,5 @@
-//! A release and the live one: what is done in the one does not reach the other, and what a service did
-//! to directories of the live one does not travel. And leftovers that the login user cannot delete.
+//! Changes in a new release do not reach the live one, and a service's changes to directories of
+//! the live one do not reach the new one. Also leftovers that the login user cannot delete.
 
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -13,7 +13,7 @@ use crate::hostops::local_host::{Host, Mounted, SHELLS, Tree, picture_of};
 use crate::hostops::release::first_tree;
 
 const HOUR: u64 = 1_700_000_000;
-/// A user that is not ours.
+/// Another user.
 const SERVICE: u32 = 65_534;
 
 fn chmod(path: &Path, mode: u32) {
@@ -156,7 +156,7 @@ fn directories_come_from_the_commit_not_the_live_release() {
     }
 }
 
-/// Files that not even root can delete, where the file system supports such.
+/// Makes files that not even root can delete, if the file system supports that.
 fn immutable(path: &Path, flag: &str) -> bool {
     let chattr = Command::new("chattr").args(["-R", flag]).arg(path).output();
     chattr.is_ok_and(|output| output.status.success())
@@ -181,7 +181,7 @@ fn read_only_release_directories_are_deleted() {
 #[test]
 fn leftovers_are_set_aside_and_reported_until_deleted() {
     for shell in SHELLS {
-        // Memory has no immutable files.
+        // tmpfs has no immutable files.
         let host = Host::on_disk(shell, "shop");
         let tree = Tree::new();
         tree.file("a", "a", 0o644, HOUR);

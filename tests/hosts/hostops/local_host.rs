@@ -23,11 +23,11 @@ pub(crate) struct Host {
     name: String,
     pub(crate) shell: &'static [&'static str],
     turn: Cell<u64>,
-    /// What the files of a copy are.
+    /// The inodes of a copy's files.
     pub(crate) inodes: Cell<Inodes>,
 }
 
-/// In memory where the system has such a place: scripts sync to disk often.
+/// In memory if the system has such a directory: scripts sync to disk often.
 pub(crate) fn quick_directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
@@ -36,7 +36,7 @@ pub(crate) fn quick_directory() -> tempfile::TempDir {
 pub(crate) struct Mounted(PathBuf);
 
 impl Mounted {
-    /// `mount ARGUMENTS PATH`; nothing where only root may do that.
+    /// `mount ARGUMENTS PATH`; `None` if only root may do that.
     pub(crate) fn at(path: PathBuf, arguments: &[&str]) -> Option<Self> {
         let mut mount = Command::new("mount");
         let mount = mount.args(arguments).arg(&path).status();
@@ -56,7 +56,7 @@ impl Drop for Mounted {
 
 impl Host {
     pub(crate) fn new(shell: &'static [&'static str]) -> Self {
-        // A name that every quoting mistake stumbles over.
+        // A name that reveals every quoting mistake.
         Self::named(shell, "it's a \"shop\" $(reboot)")
     }
 
@@ -220,7 +220,7 @@ impl Host {
         Ok(deleted)
     }
 
-    /// What was deleted, and what could not be.
+    /// The deleted releases, and the leftovers.
     pub(crate) fn pruned(
         &self,
         fence: u64,
@@ -277,12 +277,12 @@ pub(crate) fn feed(shell: &[&str], script: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A script that is killed on purpose reads no more.
+    // A script that was killed on purpose reads no more.
     let _ = child.stdin.take().unwrap().write_all(script);
     child.wait_with_output().unwrap()
 }
 
-/// The lines of an answer; [`HostError::Lost`] where it is not complete.
+/// The lines of an answer; [`HostError::Lost`] if it is incomplete.
 pub(crate) fn answered(fence: u64, output: &Output) -> Result<AnswerLines, HostError> {
     let mut answer = AnswerReader::default();
     let mut lines = AnswerLines::default();
@@ -314,7 +314,7 @@ impl Tree {
         Self(quick_directory())
     }
 
-    /// A copy to change.
+    /// Returns a copy to change.
     pub(crate) fn twin(&self) -> Self {
         let twin = Self::new();
         let status = Command::new("cp")
@@ -380,7 +380,7 @@ pub(crate) fn digest_of(path: &Path) -> TreeDigest {
     TreeDigest(sum.split(' ').next().unwrap().to_owned())
 }
 
-/// Everything about a tree that a release must keep: bytes, modes, mtimes, links, directories.
+/// Everything that a release must keep of a tree: bytes, modes, mtimes, links, directories.
 pub(crate) fn picture_of(path: &Path) -> String {
     let mut picture = String::new();
     let mut directories = vec![path.to_owned()];

@@ -1,4 +1,4 @@
-//! What the scripts do on a host, performed by real shells and a real rsync.
+//! The effects of the scripts on a host, with real shells and a real rsync.
 
 #![allow(
     clippy::disallowed_methods,

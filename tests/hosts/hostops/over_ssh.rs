@@ -443,8 +443,8 @@ fn cut_after(proxy: &Arc<Proxy>, direction: Direction, bytes: u64) -> Arc<Atomic
     over
 }
 
-/// A whole release whose connection is cut at some byte: it is complete all the same, or nothing
-/// has changed and the next try brings it.
+/// A release whose connection is cut at some byte is complete, or nothing has changed and the next
+/// try completes it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_survives_a_cut_at_any_byte() {
     let site = Site::new(0);
@@ -521,7 +521,7 @@ async fn noisy_login_shell_breaks_no_operation() {
     );
 }
 
-/// Whatever a login prints, on either output: rsync's words begin after the marker.
+/// rsync's data begins after the marker, whatever a login prints on either output.
 #[tokio::test(flavor = "multi_thread")]
 async fn login_that_prints_does_not_break_a_release() {
     let says = "echo Welcome; head -c 300000 /dev/zero | tr '\\000' x; echo 'rsync: not found' >&2";

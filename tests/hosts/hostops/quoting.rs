@@ -1,6 +1,5 @@
-//! Hostile values through every builder and a real shell: what a tag, a parameter, a file of the
-//! repository or a directory of the configuration is called comes out byte for byte, and nothing of
-//! it is performed.
+//! Passes hostile values through every builder and a real shell. Names of tags, parameters, files
+//! and directories arrive byte for byte, and nothing in them is executed.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -16,7 +15,7 @@ use tagship::hosts::sync::rsync::TransferEnd;
 use crate::hostops::attempt::ended;
 use crate::hostops::local_host::{Host, SHELLS, Tree, picture_of};
 
-/// What shells, `printf`, `test` and options trip over, between ordinary letters.
+/// Characters that are special to shells, `printf`, `test` and options, among ordinary letters.
 const HOSTILE: &str = "[-'\"\\\\$`(){};&|<>*?#~!%=\\[\\] \n\r\ta-c0\u{e9}\u{85}]{0,24}";
 /// The same for a name on the host, which holds no slash and no control character.
 const HOSTILE_NAME: &str = "[-'\"\\\\$`(){};&|<>*?#~!%=\\[\\] a-c0\u{e9}]{1,24}";
@@ -119,7 +118,7 @@ proptest! {
         host.publish(1, &first, "1").unwrap();
         let before = picture_of(&host.release(&first));
 
-        // One goes, one changes, one is new.
+        // One file is deleted, one changes, one is new.
         let next = tree.twin();
         let gone = [&directory[..], b"/", &names[0]].concat();
         std::fs::remove_file(next.path().join(OsStr::from_bytes(&gone))).unwrap();

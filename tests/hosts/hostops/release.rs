@@ -1,4 +1,4 @@
-//! A release comes to a host, becomes live, is left, and goes.
+//! The life of a release on a host: staged, switched to, replaced, deleted.
 
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt as _;
@@ -14,7 +14,7 @@ use crate::hostops::local_host::{Host, Mounted, SHELLS, Tree, digest_of, picture
 const HOUR_1: u64 = 1_700_000_000;
 const HOUR_2: u64 = 1_700_003_600;
 
-/// Names that every quoting mistake stumbles over.
+/// Names that reveal every quoting mistake.
 pub(crate) fn first_tree() -> Tree {
     let tree = Tree::new();
     tree.file("index.php", "one", 0o644, HOUR_1)
@@ -36,7 +36,7 @@ pub(crate) fn first_tree() -> Tree {
     tree
 }
 
-/// Every kind of change at once, and the paths in the words of a manifest's difference.
+/// Every kind of change at once, and the paths as a manifest's difference lists them.
 fn second_tree(first: &Tree) -> (Tree, TransferSet, Vec<&'static [u8]>) {
     let tree = first.twin();
     tree.file("index.php", "two", 0o644, HOUR_2)
@@ -456,11 +456,11 @@ fn full_disk_is_reported_and_leaves_no_partial_release() {
     assert!(matches!(host.seal(2, &big), Err(HostError::Refused(_))));
     assert_eq!(host.live().as_deref(), Some("r1"));
     assert_eq!(digest_of(&host.release(&small)), small.digest);
-    // The next attempt takes its remains away.
+    // The next attempt removes what is left of it.
     host.stage(3, &tree, &tree.release("r3"));
 }
 
-/// What came after a task had looked, and before it switches.
+/// Another release goes live after a task's inspection and before its switch.
 #[test]
 fn switch_leaves_an_unexpected_live_release_alone() {
     for shell in SHELLS {

@@ -1,4 +1,4 @@
-//! What hosts keep: by days, by number, and whatever happens.
+//! What hosts keep: by days, by number, and always.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -13,13 +13,14 @@ use crate::hostops::local_host::{Host, SHELLS, Tree};
 const HOUR_1: u64 = 1_700_000_000;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Makes a file, or a directory, look as if it was written so long ago.
+/// Sets the age of a file or directory.
 fn age(path: &Path, age: Duration) {
     let time = SystemTime::now() - age;
     File::open(path).unwrap().set_modified(time).unwrap();
 }
 
-/// What `find` calls more than 30 days: attempts, which are directories, and switches, which are files.
+/// Older than 30 days, as `find` counts: attempts, which are directories, and switches, which are
+/// files.
 #[test]
 fn journal_entry_is_kept_for_31_days() {
     let minute = Duration::from_secs(60);
@@ -52,7 +53,7 @@ fn journal_entry_is_kept_for_31_days() {
     }
 }
 
-/// What `find` calls more than 90 days; other directories beside them are not ours.
+/// Older than 90 days, as `find` counts; other directories beside them are not ours.
 #[test]
 fn directory_of_a_task_is_kept_for_91_days() {
     let minute = Duration::from_secs(60);
@@ -78,8 +79,8 @@ fn directory_of_a_task_is_kept_for_91_days() {
     }
 }
 
-/// `keep` complete releases are there, the live one and the protected ones among them, whatever `keep`
-/// says; failed ones are not counted; one more makes the oldest go.
+/// `keep` complete releases are kept, including the live and protected ones, which always stay.
+/// Failed ones are not counted. One more release deletes the oldest.
 #[test]
 fn configured_and_protected_releases_are_kept() {
     let host = Host::new(SHELLS[0]);
@@ -96,12 +97,12 @@ fn configured_and_protected_releases_are_kept() {
         standing.releases.into_iter().map(|one| one.id.0).collect()
     };
     let all = ["r1", "r2", "r3", "r4", "r5", "r6"];
-    // r6 has failed: it goes, and leaves its room to another one.
+    // r6 has failed: it is deleted and does not count.
     assert_eq!(host.prune(1, 5, &[of(1)], &[of(6)]).unwrap(), ["r6"]);
     assert_eq!(there(), all[..5]);
     assert_eq!(host.prune(1, 4, &[of(1)], &[of(6)]).unwrap(), ["r2"]);
     assert_eq!(there(), ["r1", "r3", "r4", "r5"]);
-    // The live one and the last good one stay beyond every number.
+    // The live one and the last good one stay, whatever `keep` is.
     assert_eq!(host.prune(1, 1, &[of(1)], &[]).unwrap(), ["r4", "r3"]);
     assert_eq!(
         host.prune(1, 0, &[of(1)], &[of(1), of(5)]).unwrap(),

@@ -1,5 +1,5 @@
-//! Going back: a release is taken as it is, whatever was written into it, and `current` leads again
-//! where it led.
+//! Rollback: a release is used as it is, whatever was written into it, and `current` points to its
+//! former target again.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
@@ -162,7 +162,7 @@ fn difference_is_detected_without_a_file_list() {
     assert_eq!(found.files, 0);
 }
 
-/// Programs that walk a tree or read it say where `current` leads when they begin.
+/// Programs that walk or read a tree report the target of `current` when they begin.
 #[test]
 fn no_tree_is_walked_before_the_switch() {
     let host = Host::new(SHELLS[0]);
@@ -207,7 +207,7 @@ fn missing_release_is_refused_without_a_switch() {
     assert_eq!(host.live().as_deref(), Some("r2"));
 }
 
-/// Where `current` leads counts, not how it is spelled; what leads elsewhere is led there again.
+/// The target of `current` counts, not its spelling; a target elsewhere is restored, too.
 #[test]
 fn current_is_restored_exactly_as_another_tool_set_it() {
     for shell in SHELLS {

@@ -1,5 +1,5 @@
-//! Ending programs on a host: all that they started ends, what is stopped before it begins never begins,
-//! and nothing is said to have ended that has not.
+//! Stopping programs on a host: all their children end, an attempt stopped before its start never
+//! begins, and only programs that have ended are reported as ended.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ fn attempt_stopped_before_its_start_never_runs() {
             "nothing was ever done here"
         );
         assert_eq!(host.result("k").end, Ok(AttemptEnd::Barred));
-        // What was on its way when the stop came may arrive after it.
+        // A request that was on its way may arrive after the stop.
         let late = shell("k", &format!("echo begun >>'{}'", host.marks().display()));
         assert_eq!(host.run(&late).end, Ok(AttemptEnd::Barred));
         assert_eq!(host.run(&shell("other", "true")).end, ended(0));
@@ -93,7 +93,7 @@ fn stop_between_begin_and_start_prevents_the_program() {
     assert!(!host.marks().exists());
 }
 
-/// Waits without a pause, so that what follows comes at that very moment.
+/// Waits without a pause, so that the next action comes at that very moment.
 fn spin_until(holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !holds() {
@@ -102,13 +102,14 @@ fn spin_until(holds: impl Fn() -> bool) {
     }
 }
 
-/// Kill at any moment of a start: afterwards nothing of it lives, and nothing comes to life.
+/// A kill at any moment of a start: afterwards nothing of it runs, and nothing starts.
 #[test]
 fn a_stop_that_races_with_the_start_wins() {
     stop_races_with_the_start_of(str::to_owned);
 }
 
-/// As a check starts one program after another, each under a name that the caller of the stop does not know.
+/// A check starts one program after another, each under a name that the stop's caller does not
+/// know.
 #[test]
 fn a_stop_that_races_with_the_start_of_a_part_wins() {
     stop_races_with_the_start_of(|attempt| format!("{attempt}.7-1795219200000"));
@@ -163,7 +164,7 @@ fn race(host: &Host, round: u32, named: &dyn Fn(&str) -> String) -> String {
     format!("{end:?}")
 }
 
-/// What belongs to another user, say: no signal of ours reaches it.
+/// Simulates a process of another user: our signals do not reach it.
 #[test]
 fn unkillable_timed_out_program_is_not_reported_ended() {
     for shells in SHELLS {

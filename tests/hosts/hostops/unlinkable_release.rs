@@ -9,7 +9,7 @@ use crate::hostops::over_ssh::{Site, publish, stage};
 
 const HOUR: u64 = 1_700_000_000;
 
-/// As with links that belong to another user, rsync can link none of what is there already.
+/// As for links of another user, rsync can hard-link no existing file.
 #[tokio::test]
 async fn release_is_complete_if_the_live_one_is_unlinkable() {
     let site = Site::new(1);

@@ -10,7 +10,7 @@ use crate::stage::{Start as _, usual};
 
 const PAGE: &str = include_str!("../../../docs/api.md");
 
-/// A piece of shell and what the page says that it prints.
+/// A block of shell and its output on the page.
 struct Example<'a> {
     shell: &'a str,
     shown: Option<(&'a str, &'a str)>,
@@ -33,7 +33,7 @@ fn examples() -> Vec<Example<'static>> {
     found
 }
 
-/// Whether the answer has everything that is shown of it; `…` matches anything.
+/// Whether the answer contains everything that the page shows; `…` matches anything.
 fn shows(shown: &Value, real: &Value) -> bool {
     match (shown, real) {
         (Value::Object(shown), Value::Object(real)) => shown

@@ -18,7 +18,7 @@ use crate::tree::{Tree, inode};
 
 const TAGS: usize = 20;
 
-/// Crates that this program is built from: C, Perl, test data, odd modes and long names among them.
+/// Crates that this program is built from, with C, Perl, test data, odd modes and long names.
 const CRATES: [&str; 5] = ["libgit2-sys", "openssl-sys", "libz-sys", "regex", "sled"];
 
 /// Where cargo keeps the sources of those crates.
@@ -105,7 +105,7 @@ impl Source {
             .collect()
     }
 
-    /// What a few days of work do to a tree.
+    /// Changes a tree like a few days of work.
     fn edit(&mut self, number: usize) {
         let files = self.files();
         let length = files.len() as u64;
@@ -178,7 +178,7 @@ fn listing(repository: &Repository, tag: &str) -> BTreeMap<Vec<u8>, Vec<u8>> {
     pairs.collect()
 }
 
-/// What did not change between two tags is the same file on the disk; how many those are.
+/// Unchanged files of two tags are the same file on disk; returns their number.
 #[track_caller]
 fn assert_linked(stage: &Stage, host: &str, former: (&str, &Path), latter: &str) -> usize {
     let place = stage.place(host, "qa");

@@ -1,5 +1,5 @@
-//! What goes wrong on a real network and real disks: one fault each. The task fails and says where
-//! and what to do, nothing is switched, and when the fault is gone a retry ends well.
+//! Faults of a real network and real disks, one in each test. The task fails with place and remedy,
+//! nothing is switched, and a retry succeeds after the repair.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use tagship_tests::world::Settings;
 
 use crate::stage::{HOSTS, Stage, Start as _};
 
-/// An environment whose second host is the one that gets into trouble.
+/// An environment whose second host gets the fault.
 fn with_host(lines: &str) -> Settings {
     Settings::default()
         .more(&format!("[hosts.other]\n{lines}"))
@@ -27,7 +27,7 @@ fn with_three() -> Settings {
 
 const ODD: [&str; 3] = ["web1", "other", "web3"];
 
-/// Releases, breaks something, releases without success, repairs it, retries.
+/// Releases, breaks something, fails to release, repairs it, retries.
 fn survives(
     stage: &Stage,
     hosts: &[&str],
@@ -195,7 +195,7 @@ fn mount(arguments: &[&str], path: &Path) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// The disk of web2; `None` (said aloud) where this user may not mount.
+/// The disk of web2; `None`, with a message, if this user may not mount.
 fn disk_of_web2(stage: &Stage) -> Option<Disk> {
     let disk = Disk::at(&stage.path("hosts/web2"));
     if disk.is_none() {

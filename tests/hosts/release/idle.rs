@@ -1,4 +1,4 @@
-//! Connections that are kept after a task, and what a rollback then costs on the hosts.
+//! Connections kept after a task, and the cost of a rollback on the hosts.
 
 use tagship_tests::until;
 

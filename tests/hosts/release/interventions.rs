@@ -8,7 +8,7 @@ use tagship_tests::world::Settings;
 
 use crate::stage::{HOSTS, Stage, Start as _};
 
-/// The second host fails in its second step until it was mended.
+/// The second host fails in its second step until it is repaired.
 const FIRST: &str = r#"
 [[stage.steps]]
 name = "one"

@@ -1,5 +1,5 @@
-//! The main job on real things: `git push` with the compiled hook, the agent as a process of its
-//! own, sshd, rsync; asked through its API, and looked at on the hosts' disks.
+//! The main use with real programs: `git push` with the compiled hook, the agent as a separate
+//! process, sshd, rsync. Results are checked through the API and on the hosts' disks.
 
 mod api_doc;
 mod chain;

@@ -65,12 +65,13 @@ retries = 100
     let task = stage.api.until_state(id, "failed");
     let detail = task["detail"].as_str().unwrap();
     assert!(detail.contains("PATH to $TAGSHIP_OUTPUT"), "{detail}");
-    // Once on each host that had begun when the first one failed.
+    // Once on each host that had begun before the first one failed.
     let asked = stage.api.log(id).matches("asked").count();
     assert!((1..=HOSTS.len()).contains(&asked), "{asked}");
 }
 
-/// Outputs of the agent's machine are for all hosts, those of a host for itself; the later step's value counts.
+/// Outputs of the agent's machine reach all hosts, those of a host only itself; the later step's
+/// value counts.
 const HANDS_ON: &str = r#"
 [[stage.steps]]
 name = "build"

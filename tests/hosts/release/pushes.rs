@@ -85,8 +85,8 @@ fn release_tag_waits_for_approval_of_its_exact_plan() {
     stage.assert_live(&HOSTS, "production", "release-1");
 }
 
-/// Otherwise a user who gets that account, or pushes under an unmapped name, approves
-/// alone what they pushed.
+/// Otherwise a user who gets that account, or pushes under an unmapped name, could approve their
+/// own push alone.
 #[test]
 fn pusher_without_an_account_is_unknown() {
     let stage = usual().more("[users.carol]\ngitlab = '{USER}'").start();
@@ -186,7 +186,7 @@ fn push_during_agent_downtime_becomes_one_task() {
     stage.start_agent();
     let [older, newer] = ["qa-1", "qa-2"].map(|tag| stage.api.task_of(tag));
     stage.api.until_state(newer, "succeeded");
-    // It began first, or gave way to the newer one.
+    // It began first, or was superseded by the newer one.
     let older = stage.api.at_rest(older);
     let state = older["state"].as_str().unwrap();
     assert!(["succeeded", "superseded"].contains(&state), "{older:#}");

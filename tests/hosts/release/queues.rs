@@ -1,4 +1,4 @@
-//! Queues: what runs side by side, and what one after another.
+//! Queues: which tasks run concurrently, and which one after another.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ const PUBLISH: &str =
 
 #[test]
 fn projects_are_released_side_by_side() {
-    // Each waits until all three are there: one after another they never would be.
+    // Each waits until all three run: in sequence they would wait forever.
     let meet = r#"
 [[stage.steps]]
 name = "meet"

@@ -1,4 +1,4 @@
-//! A backup of a running agent, days that are lost after it, and the agent that is restored.
+//! A backup of a running agent, the days lost after it, and the restored agent.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,7 +50,7 @@ fn numbers(directory: &Path, prefix: &str) -> BTreeSet<u64> {
         .collect()
 }
 
-/// What the burned machine leaves of an agent: nothing.
+/// Deletes everything of the agent, as a lost machine does.
 fn burn(stage: &Stage) {
     fs::remove_dir_all(stage.path("data")).unwrap();
 }
@@ -94,7 +94,7 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
     );
     stage.start_agent();
 
-    // What waited then does not wait any more, and says what to do.
+    // A task that waited then no longer waits, and says what to do.
     let held = stage.api.get(&format!("/tasks/{waiting}"));
     assert_eq!(held["state"], "withdrawn", "{held}");
     let shown = run(&stage, &["show", &waiting.to_string()]);
@@ -105,7 +105,7 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
     );
     stage.assert_live(&HOSTS, "production", "release-2");
     stage.assert_live(&HOSTS, "qa", "qa-2");
-    // The output of what was done before the backup is there.
+    // The output of work before the backup exists.
     assert!(stage.path("data/logs/1").is_dir());
 
     let id = stage.propose("qa-3", &[("index.html", "three"), ("new", "3")]);
@@ -115,7 +115,7 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
     for (host, before) in HOSTS.iter().zip(fences) {
         assert!(fence(&stage, host) > before, "{host}");
     }
-    // The days that are lost are lost to the audit as well; what is there fits.
+    // The audit lacks the lost days, too; its entries are valid.
     let told = run(&stage, &["audit", "verify"]);
     assert!(told.contains(" entries fit"), "{told}");
     let told = run(&stage, &["audit"]);

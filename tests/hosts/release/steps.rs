@@ -1,4 +1,4 @@
-//! Steps of a template's author on real hosts: values, results, health, ends.
+//! Steps of a template's author on real hosts: values, results, health checks, endings.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -130,7 +130,7 @@ fn values_reach_every_step_and_tag_text_is_never_executed() {
     );
 }
 
-/// Page, API and command line find a task by so much of its commit's hash as the page shows.
+/// Page, API and command line find a task by the prefix of its commit's hash that the page shows.
 fn found_by_its_commit(stage: &Stage, task: &Value) {
     let hash = &task["commit"].as_str().unwrap()[..10];
     let address = format!("/tasks/{}", task["id"]);
@@ -182,13 +182,13 @@ run = 'echo "$HOST $COMMIT" >>"{DIR}/reloads"; if [ -e broken ] && [ "$HOST" = w
             "{reloads}"
         );
     }
-    // What went back is no base for what comes next.
+    // A release that was rolled back is no base for the next one.
     fs::remove_file(stage.tree().path.join("broken")).unwrap();
     stage.release("qa-3", &[("index.html", "three\n")]);
     stage.assert_live(&HOSTS, "qa", "qa-3");
 }
 
-/// Answers `/HOST` with 200 where the live release of that host is well, else with 500.
+/// Answers `/HOST` with 200 if the live release of that host is healthy, else with 500.
 fn health(root: &Path) -> u16 {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let port = listener.local_addr().unwrap().port();

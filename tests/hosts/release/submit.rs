@@ -1,4 +1,4 @@
-//! Tasks that are submitted by hand, run on real hosts.
+//! Manually submitted tasks on real hosts.
 
 use std::fs;
 use std::path::Path;

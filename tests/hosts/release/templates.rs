@@ -1,5 +1,5 @@
-//! Everything that a template of CODO's can say, on two real hosts: a row for each field and rule, and
-//! what it did.
+//! Everything that a template of CODO can express, on two real hosts: a row for each field and
+//! rule, with its effect.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -109,7 +109,7 @@ struct Played {
     stage: Stage,
     task: Value,
     trace: Vec<String>,
-    /// What was asked of the second port.
+    /// The requests to the second port.
     through: Vec<u64>,
     not_before: jiff::Timestamp,
     before_go: Vec<String>,
@@ -453,7 +453,7 @@ fn local(user: &str) -> Settings {
         .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'local'")
 }
 
-/// Others may pass through, as they must to come to a directory of their own.
+/// Lets other users pass through, as they must to reach a directory of their own.
 pub(crate) fn open(root: &Path) {
     beside(root);
     fs::set_permissions(root, fs::Permissions::from_mode(0o711)).unwrap();
@@ -510,7 +510,7 @@ fn without_local_run_no_step_runs_on_the_agents_machine() {
         .group("pair = [\"web1\", \"web2\"]")
         .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'other'")
         .start_with(beside);
-    // The template changes after the agent has looked at it.
+    // The template changes after the agent has read it.
     let file = stage.path("templates/other.toml");
     let text = "name = \"other\"\n[[stage]]\nname = \"s\"\nsteps = [{ run = \"true\", host = \"agent\" }]\n";
     fs::write(file, text).unwrap();

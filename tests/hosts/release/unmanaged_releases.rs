@@ -1,4 +1,4 @@
-//! Going back, by command, API and page, to what another tool had left live on real hosts.
+//! Rollback, by command, API and page, to what another tool had left live on real hosts.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -22,7 +22,7 @@ in = "release"
 run = 'echo "$HOST tag=$TAG commit=$COMMIT release=$RELEASE in=$(pwd -P)" >>"{DIR}/trace"'
 "#;
 
-/// Where another tool had led `current`: the link, and what tagship calls it.
+/// The target that another tool gave `current`: the link, and tagship's name for it.
 fn of_host(root: &Path, host: &str) -> (String, String) {
     let old = root.join("old/v3").display().to_string();
     match host {
@@ -52,7 +52,7 @@ fn stage() -> Stage {
     settings.start_with(another_tool_releases)
 }
 
-/// Everything that another tool made, and where `current` leads.
+/// Everything that another tool made, and the target of `current`.
 fn others(stage: &Stage) -> Vec<(PathBuf, Tree)> {
     let directories = HOSTS.map(|host| {
         let (link, _) = of_host(stage.directory(), host);
@@ -188,7 +188,7 @@ fn command_rollback_restores_each_hosts_foreign_release() {
 fn api_and_page_rollback_names_releases_and_switches_all() {
     let stage = stage();
     stage.release("qa-1", &[("index.html", "one\n")]);
-    // By name, it leads all hosts to one release: two hosts do not have that.
+    // By name, all hosts roll back to one release, which two hosts do not have.
     let named = json!({ "project": "shop", "environment": "qa", "to": "20260101120000" });
     let task = stage.api.post("/rollback", &named);
     let id = task["id"].as_u64().unwrap();
@@ -220,7 +220,7 @@ fn api_and_page_rollback_names_releases_and_switches_all() {
         "{said}"
     );
 
-    // The page shows what each host goes back to, and sends exactly that.
+    // The page shows the target of each host, and sends exactly that.
     let path = "/rollback?project=shop&environment=qa";
     let page = stage.api.page(path);
     for host in HOSTS {
@@ -276,7 +276,7 @@ fn api_and_page_rollback_names_releases_and_switches_all() {
         "{shown}"
     );
 
-    // That rollback can be gone back to as well.
+    // Another rollback can return to that rollback's release.
     stage.release("qa-2", &[("index.html", "two\n")]);
     let again = stage.api.post("/rollback", &json!({ "task": id }));
     stage

@@ -47,7 +47,7 @@ async fn three_hundred_megabytes_both_ways_arrive_unchanged() {
     assert_eq!(echo(&connection, &input).await, (digest(&input), MANY));
 }
 
-/// The account of the window is kept for each channel; three share the wire here.
+/// The window is tracked for each channel; three share one link here.
 #[tokio::test(flavor = "multi_thread")]
 async fn channels_side_by_side_do_not_disturb_each_other() {
     let sshd = Sshd::settings().start();
@@ -59,7 +59,7 @@ async fn channels_side_by_side_do_not_disturb_each_other() {
     }
 }
 
-/// The faster cipher does not bear new keys; the host is remembered, and the next try goes well.
+/// The faster cipher does not support new keys; the host is remembered, and the next try succeeds.
 #[tokio::test(flavor = "multi_thread")]
 async fn rekeying_server_breaks_at_most_one_command() {
     let sshd = Sshd::settings().line("RekeyLimit 20M").start();

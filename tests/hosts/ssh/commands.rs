@@ -37,7 +37,7 @@ async fn standard_input_arrives_whole_and_ends() {
         .await
         .unwrap();
     assert!(done.stdout == input);
-    // A command that reads nothing of it ends all the same.
+    // A command that reads none of it still ends.
     let done = connection
         .capture("exit 3", &input, 10, LONG)
         .await
@@ -49,7 +49,7 @@ async fn standard_input_arrives_whole_and_ends() {
 async fn ten_commands_run_at_once() {
     let sshd = Sshd::settings().start();
     let connection = open(&sshd).await;
-    // Each waits for all the others: in a row they would wait for ever.
+    // Each waits for all the others: in sequence they would wait forever.
     let commands = (0..10).map(|number| {
         let connection = connection.clone();
         let directory = sshd.directory().display().to_string();
@@ -104,8 +104,8 @@ async fn refused_session_is_reported_and_runs_nothing() {
     assert_eq!(error.reach(), Reach::NotReached);
 }
 
-/// Where the reader is slower than the host, the host has to wait: nothing here may take in what it
-/// would write.
+/// If the reader is slower than the host, the host has to wait: nothing here may buffer all of its
+/// output.
 #[tokio::test(flavor = "multi_thread")]
 async fn fast_output_is_throttled_by_a_slow_reader() {
     let sshd = Sshd::settings().start();

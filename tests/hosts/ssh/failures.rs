@@ -1,4 +1,4 @@
-//! Hosts that are not there, fall silent, or go away in the middle.
+//! Hosts that do not exist, stop answering, or disconnect.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -79,7 +79,7 @@ async fn server_that_hangs_up_is_reported_until_it_is_back() {
     assert_eq!(*changes.borrow_and_update(), None);
 }
 
-/// Runs a command that says when it has begun and then waits; then `act`s; the error.
+/// Runs a command that reports its start and then waits; calls `act`; returns the error.
 async fn lost_while_running(connection: &Connection, act: impl FnOnce()) -> RemoteError {
     let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
     let mut on_output = |_: Stream, _: &[u8]| {
@@ -102,7 +102,7 @@ async fn a_server_process_that_is_killed_leaves_the_result_unknown() {
     let error = lost_while_running(&connection, || sshd.kill_sessions()).await;
     assert!(matches!(error, RemoteError::Lost { .. }), "{error}");
     assert_eq!(error.reach(), Reach::Lost);
-    // The next command comes by another link.
+    // The next command uses another link.
     assert_eq!(run(&connection, "echo back").await.stdout, b"back\n");
 }
 

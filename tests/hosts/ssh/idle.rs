@@ -65,7 +65,7 @@ async fn next_task_needs_neither_login_nor_session() {
         task(&target, &dialer).await;
     }
     assert_eq!((logins(&sshd), sessions_started(&sshd)), (1, 1));
-    // They end with the dialer.
+    // They end when the dialer is dropped.
     drop(dialer);
     assert!(until(|| sshd.sessions().is_empty()));
 }
@@ -92,7 +92,7 @@ async fn kept_connection_that_was_cut_is_replaced() {
         assert_eq!(logins(&sshd), number);
         sshd.kill_sessions();
         if number % 2 == 0 {
-            // Else the next task comes before it is noticed.
+            // Otherwise the next task comes before the end is noticed.
             assert!(until(|| sshd.sessions().is_empty()));
         }
     }
@@ -248,7 +248,7 @@ async fn kept_connection_answers_the_keepalives_of_the_server() {
         .start();
     let proxy = Proxy::start(sshd.socket(), Fault::None);
     let target = target_through(&sshd, proxy.port());
-    // It asks for none itself.
+    // It requests none itself.
     let dialer = Dialer::new(DialSettings {
         idle: IdleLimits {
             timeout: Duration::from_secs(600),
@@ -308,7 +308,7 @@ async fn jump_host_that_went_silent_is_connected_to_again() {
     let outer = Sshd::settings().start();
     let inner = Sshd::settings().hosts(3).start();
     let hosts = [1, 2, 3].map(|host| behind(&outer, target(&inner, host)));
-    // No keepalive tells of it in time.
+    // No keepalive detects it in time.
     let dialer = Dialer::new(DialSettings {
         handshake_timeout: Duration::from_secs(4),
         idle: IdleLimits {

@@ -1,4 +1,4 @@
-//! The keys with which one logs in.
+//! The keys for logging in.
 
 use std::fs;
 use std::path::PathBuf;
@@ -136,7 +136,7 @@ async fn unusable_key_format_is_named_with_a_remedy() {
         let remedy = "ssh-keygen -p -Z aes256-ctr -f ";
         assert!(text.contains(cipher) && text.contains(remedy), "{text}");
         assert!(!text.contains("does not open"), "{text}");
-        // The remedy is one.
+        // The remedy works.
         let convert = ["-q", "-p", "-P", "open sesame", "-N", "open sesame"];
         let convert = [&convert[..], &["-Z", "aes256-ctr"]].concat();
         ssh_keygen(&convert, &target.identity.file);

@@ -31,7 +31,7 @@ async fn thirty_logins_succeed_despite_a_server_limit() {
         let connection = connection.unwrap();
         assert!(run(&connection, "true").await.exit.success());
     }
-    // Without this the server was not too busy, and the test has shown nothing.
+    // Otherwise the server was not too busy, and the test proves nothing.
     assert!(sshd.log().contains("MaxStartups"), "{}", sshd.log());
 }
 

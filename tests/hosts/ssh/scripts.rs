@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::ssh::targets::{LONG, open, run};
 
-/// A script's end, and all that it wrote.
+/// Performs a script; returns its end and all its output.
 pub(crate) async fn perform(connection: &Connection, script: &str) -> Captured {
     tried(connection, script, LONG).await.unwrap()
 }
@@ -137,7 +137,7 @@ async fn program_that_a_login_leaves_behind_delays_no_script() {
         assert_eq!(perform(&connection, "echo on").await.stdout, b"on\n");
     }
     assert!(began.elapsed() < Duration::from_secs(3));
-    // Nor does a shell that ends, but for a moment.
+    // A shell that ends delays it only for a moment.
     let done = perform(&connection, "echo off; kill -KILL $$; sleep 10").await;
     assert_eq!(
         (done.stdout, done.exit),

@@ -1,4 +1,4 @@
-//! Servers that are configured otherwise than by default.
+//! Servers with other settings than the default.
 
 use tagship::hosts::ssh::{Connection, Reach, RemoteError};
 use tagship_tests::sshd::{Settings, Sshd};

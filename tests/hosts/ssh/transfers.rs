@@ -306,7 +306,7 @@ async fn idle_transfer_is_ended() {
     let connection = open(&sshd).await;
     let from = file(&sshd, "from");
     fs::create_dir(&from).unwrap();
-    // A remote side that takes everything and never says anything.
+    // A remote side that accepts everything and never answers.
     let silent = file(&sshd, "silent");
     fs::write(&silent, "#!/bin/sh\nexec cat >/dev/null\n").unwrap();
     tagship_tests::sshd::chmod(&silent, 0o755);
@@ -350,7 +350,7 @@ async fn a_transfer_that_is_dropped_leaves_no_process_and_no_socket() {
     );
 }
 
-/// A transfer of one file behind a login that does something first.
+/// A transfer of one file over a login that runs something first.
 async fn transfer_behind(
     login: &str,
     login_timeout: Duration,

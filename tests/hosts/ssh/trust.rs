@@ -1,4 +1,4 @@
-//! Which host keys are trusted, and what is said of the others.
+//! Which host keys are trusted, and the errors for others.
 
 use std::fs;
 use std::process::Command;
@@ -112,7 +112,7 @@ async fn an_rsa_host_key_is_verified() {
     assert!(run(&connection, "true").await.exit.success());
 }
 
-/// The server has both kinds; only the one that is pinned may be asked for.
+/// The server has both types; only the pinned one may be requested.
 #[tokio::test(flavor = "multi_thread")]
 async fn server_with_several_keys_is_asked_for_the_pinned_one() {
     for pinned in [Kind::Ed25519, Kind::Rsa] {
