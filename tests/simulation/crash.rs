@@ -7,7 +7,7 @@ use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::faults::Fault;
 use crate::invariants::promises_hold;
 
-/// All faults.
+/// A crash or cut before and after the effect, and a repetition.
 const BLOWS: [Fault; 5] = [
     Fault::CrashBefore,
     Fault::CrashAfter,

@@ -1,4 +1,4 @@
-//! A store in memory that counts what is read, for tests of what an answer costs.
+//! A store in memory that counts what is read, for tests of the cost of an answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -50,7 +50,7 @@ fn open(dir: &Path) -> Result<SledKv, StoreOpenError> {
     SledKv::open(dir, CACHE_BYTES)
 }
 
-/// Says a line to the parent, past the test harness.
+/// Prints a line for the parent, bypassing the test harness.
 fn say(line: &str) {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}").unwrap();
@@ -87,7 +87,7 @@ fn child_commits_until_it_is_killed() {
             })
         });
         futures::future::join_all(tasks).await;
-        // The disk has failed: nothing more is answered, and nothing is shown.
+        // The disk has failed: no commit and no read succeeds.
         let read = kv.get(b"latest/00").await;
         assert!(matches!(read, Err(KvError::Stopped(_))), "{read:?}");
         let read = kv.range(Range::prefix("")).await;
@@ -119,8 +119,8 @@ fn child_commits_one_after_another() {
     });
 }
 
-/// No test can cut the power, but the kernel can be watched: after the bytes of a commit were
-/// written they are synced, and only then is the commit answered.
+/// No test can cut the power, but strace shows the order: a commit's bytes are written, then
+/// synced, and only then is the commit answered.
 #[test]
 fn a_commit_is_synced_to_the_disk_before_it_is_answered() {
     let dir = tempfile::tempdir().unwrap();
@@ -144,7 +144,7 @@ fn a_commit_is_synced_to_the_disk_before_it_is_answered() {
 
     // The file `confirmed` beside the log is written without a sync.
     let log = "/db>";
-    // What has become of the commit that is under way.
+    // The progress of the commit under way.
     let (mut written, mut synced, mut answers) = (false, false, 0);
     for line in std::fs::read_to_string(&trace).unwrap().lines() {
         if line.contains("pwrite64(") && line.contains(log) {
@@ -326,7 +326,7 @@ fn second_agent_gets_a_store_in_use_error() {
     assert!(error.to_string().contains("another agent holds"));
 }
 
-/// Everything that a directory holds.
+/// All files of a directory.
 fn files(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
@@ -344,7 +344,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Opens a store one of whose files was harmed: it has every row, or it says what to do.
+/// Opens a store with a damaged file: it has every row, or the error names a remedy.
 async fn whole_or_refused(harmed: &Path, rows: &[Row], what: &str) -> bool {
     match open(harmed) {
         Ok(kv) => {

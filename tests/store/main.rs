@@ -1,4 +1,4 @@
-//! The store: its engines, its backups, what is found in it, and the hook log.
+//! The store: engines, backups, searches, and the hook log.
 
 #![allow(clippy::unwrap_used, reason = "tests fail by panicking")]
 

@@ -1,4 +1,4 @@
-//! What a push submits, where a test has no push.
+//! A submission as by a push, for tests without a push.
 
 use std::collections::{BTreeMap, BTreeSet};
 

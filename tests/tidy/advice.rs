@@ -1,9 +1,9 @@
-//! Advice that people follow on hosts: each piece that deletes, renames or gives away something where
-//! releases are was read with the question whether it can take a site down.
+//! Advice that people follow on hosts: each piece that deletes, renames or changes the owner of
+//! something near releases was reviewed: can it take a site down?
 
 use regex::Regex;
 
-/// The advice that was read, by its file.
+/// The reviewed advice, by its file.
 const READ: [(&str, &str); 18] = [
     (
         "src/hosts/sync/prepare.sh",
@@ -80,7 +80,7 @@ const READ: [(&str, &str); 18] = [
     ),
 ];
 
-/// The texts of a file that do such a thing.
+/// The texts of a file with such advice.
 fn advice(path: &str, text: &str) -> Vec<String> {
     let does =
         Regex::new(r"\b(rm|delete|remove|removed|rename|move|mv|ln|chmod|chown|unlink)\b").unwrap();

@@ -6,7 +6,7 @@ use regex::Regex;
 
 use crate::source::{Source, expand_tree, sources};
 
-/// Files that name each other and have to, each circle with its reason.
+/// The allowed circles of files that name each other, each with its reason.
 const CIRCLES: [(&[&str], &str); 1] = [(
     &[
         "src/engine/executor.rs",

@@ -1,4 +1,4 @@
-//! The documentation and the breaks on purpose name tests: each of them is there.
+//! The documentation and the breaks on purpose name tests: each of them exists.
 
 use std::collections::BTreeSet;
 
@@ -49,7 +49,8 @@ fn has(source: &Source, name: &str) -> bool {
         .any(|(at, found)| text[at + found.len()..].starts_with(['(', '<']))
 }
 
-/// What a span says of a test that is not there; `None` where it says nothing of tests, or it is.
+/// The complaint about a span that names a missing test; `None` if it names no test, or an existing
+/// one.
 fn missing(all: &[Source], span: &str, after: &str) -> Option<String> {
     if let Some((suite, name)) = span.split_once(": ")
         && is_place(suite.trim_end_matches(".rs"))
@@ -76,7 +77,7 @@ fn missing(all: &[Source], span: &str, after: &str) -> Option<String> {
     {
         return (!stands(all, place, span)).then(|| format!("{place} has no {span}"));
     }
-    // No key of the configuration and no field is that long.
+    // No configuration key and no field is that long.
     let long = span.matches('_').count() >= 4;
     let nowhere = !all.iter().any(|source| has(source, span));
     (long && nowhere).then(|| format!("no test is called {span}"))
@@ -110,7 +111,7 @@ pub(crate) fn finds(all: &[Source], arguments: &str) -> bool {
     };
     let path = filter.replace("::", "/");
     let (modules, name) = path.rsplit_once('/').unwrap_or(("", &path));
-    // What follows a module is the beginning of a name.
+    // What follows a module is a prefix of a name.
     let fits = |test: &str| test.starts_with(name) || modules.is_empty() && test.contains(name);
     let has_name = |text: &str| {
         let mut tests = text.lines().filter_map(|line| line.split_once("fn "));

@@ -1,5 +1,4 @@
-//! Which module uses which, and what no file may hold: the table of `docs/ARCHITECTURE.md`, compared with
-//! the sources.
+//! Which module uses which (the table of `docs/ARCHITECTURE.md`), and what no file may contain.
 
 #![allow(clippy::unwrap_used)]
 
@@ -16,7 +15,7 @@ use regex::Regex;
 
 use source::{Source, sources};
 
-/// The sources that know no runtime, no clock, no file and no socket: how their paths begin.
+/// The pure sources, without runtime, clock, file and socket: prefixes of their paths.
 const PURE: [&str; 2] = ["hooks/src/rule", "src/domain"];
 
 /// What no pure module may name.
@@ -36,7 +35,7 @@ const IMPURE: [&str; 13] = [
     "clock",
 ];
 
-/// The crates that could be replaced in one place, and how the paths of that place begin.
+/// The crates that are used in one place only, with the prefixes of its paths.
 const BEHIND_ONE_MODULE: [(&str, &[&str]); 5] = [
     ("sled", &["src/store"]),
     ("thrussh", &["src/hosts/ssh"]),
@@ -45,13 +44,13 @@ const BEHIND_ONE_MODULE: [(&str, &[&str]); 5] = [
     ("warp", &["src/server"]),
 ];
 
-/// What works through tasks by itself: the agent starts it, and nothing else calls it.
+/// The modules that perform tasks: the agent starts them, and nothing else calls them.
 const PERFORMING: [&str; 3] = ["engine::executor", "engine::intake", "engine::reconcile"];
 
 const FILE_LINES_MAX: usize = 600;
 const FUNCTION_LINES_MAX: usize = 80;
 
-/// What no file of the project may hold, apart from this one.
+/// What no file of the project may contain, except this one.
 const BANNED: [&str; 6] = [
     "FIXME",
     "XXX",
@@ -249,8 +248,8 @@ fn no_test_sleeps() {
     report(&complaints);
 }
 
-/// A break that no longer fits the code tries nothing, as does one whose tests are gone; and one that no
-/// page names is not found.
+/// A break that no longer fits the code tests nothing, nor does one whose tests are gone. One that
+/// no page names is not found.
 #[test]
 fn mutations_apply_name_their_tests_and_are_documented() {
     let all = sources(&["src", "tests"]);

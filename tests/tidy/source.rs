@@ -1,4 +1,4 @@
-//! A source file as the rules look at it: without comments, texts and tests.
+//! A source file as the rules see it: without comments, texts and tests.
 
 use std::path::Path;
 
@@ -81,7 +81,7 @@ impl Source {
         uses
     }
 
-    /// `super::super::x`, where that leads out of the file's own module.
+    /// `super::super::x`, if that leaves the file's own module.
     fn uses_by_super(&self) -> Vec<(usize, String)> {
         let below = self.path.strip_prefix("hooks/").unwrap_or(&self.path);
         let below = below.strip_prefix("src/").unwrap_or(below);
@@ -100,7 +100,7 @@ impl Source {
         uses
     }
 
-    /// Complaints about the paths that the code names.
+    /// Complaints about these paths in the code.
     pub(crate) fn names(&self, paths: &[&str]) -> Vec<String> {
         let expanded = expand_groups(&self.code);
         let mut complaints = Vec::new();
@@ -109,7 +109,7 @@ impl Source {
                 let before = expanded[..at].chars().next_back();
                 let after = expanded[at + path.len()..].chars().next();
                 let word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-                // A word alone must be a path: `clock` may name a variable.
+                // A single word must be part of a path: `clock` may name a variable.
                 let is_path = path.contains("::")
                     || path.starts_with(char::is_uppercase)
                     || expanded[at + path.len()..].starts_with("::")

@@ -1,4 +1,4 @@
-//! Plain technical English: which words comments, pages, scripts and names of tests may not use.
+//! Plain technical English: words that comments, pages, scripts and names of tests may not use.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -549,8 +549,7 @@ mod tests {
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig::with_cases(48))]
 
-        /// git passes the line to a shell, the shell passes it to ssh, and ssh prints what it
-        /// understood.
+        /// git passes the line to a shell, which passes it to ssh; ssh prints what it got.
         #[test]
         fn hostile_paths_reach_ssh_byte_for_byte(name in "[-'`(){};&|<>*?#~!%=,@\\[\\] a-c\u{e9}]{1,24}x") {
             let mut source = source("git@git.example.com:shop.git");

@@ -1,5 +1,5 @@
-//! What is on the disk before what: the system calls of the program, watched by strace, and every
-//! rename in the sources.
+//! The order in which data reaches the disk: the system calls of the program, traced by strace, and
+//! every rename in the sources.
 
 use std::fs;
 use std::path::Path;
@@ -89,8 +89,8 @@ fn backup_and_restore_sync_before_the_final_rename() {
     );
 }
 
-/// Where a rename puts something in place: what must be durable before it, and what after. `None`:
-/// nothing is lost with it, for the reason that is given.
+/// Each rename that puts something in place, and whether it must be durable; otherwise the reason
+/// why not.
 const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
     ("hooks/src/spool/directory.rs", 1, Ok(())),
     (

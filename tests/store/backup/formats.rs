@@ -1,4 +1,4 @@
-//! Stores and backups of every former version open, and hold what they held.
+//! Stores and backups of every former version open, with the same content.
 
 use std::fs;
 use std::path::PathBuf;
@@ -9,10 +9,10 @@ use tagship::store::backup::restore::Former;
 
 use super::{back_up, directory, next_day, open, restored, submission, tasks};
 
-/// The format of which a fixture is to be kept; those of all former ones stay.
+/// The fixture of the present format; those of all former formats stay.
 const FIXTURE: &str = "tests/fixtures/store-1";
 
-/// What can have happened to a task, as it is stored.
+/// Possible histories of a task, as stored.
 fn histories() -> Vec<Vec<Recorded>> {
     let proposed = serde_json::to_value(submission(0, 7)).unwrap();
     let histories = serde_json::json!([
@@ -86,13 +86,13 @@ async fn make_fixture() {
     assert!(packed.unwrap().success());
 }
 
-/// Whether everything of `then` is there now; fields may have been added since.
+/// Whether everything of `then` exists in `now`; fields may have been added since.
 fn holds(now: &serde_json::Value, then: &serde_json::Value) -> bool {
     use serde_json::Value::{Array, Object};
     match (now, then) {
         (Object(now), Object(then)) => then
             .iter()
-            // What was none then may be left out now.
+            // A value that was `null` then may be left out now.
             .all(|(key, then)| now.get(key).map_or(then.is_null(), |now| holds(now, then))),
         (Array(now), Array(then)) => {
             now.len() == then.len() && now.iter().zip(then).all(|(now, then)| holds(now, then))
@@ -101,7 +101,7 @@ fn holds(now: &serde_json::Value, then: &serde_json::Value) -> bool {
     }
 }
 
-/// Every format there ever was, by the fixtures that are kept of each.
+/// All formats, by their fixtures.
 fn fixtures() -> Vec<PathBuf> {
     let fixtures = fs::read_dir("tests/fixtures").unwrap();
     let fixtures = fixtures.map(|entry| entry.unwrap().path());

@@ -1,4 +1,4 @@
-//! Backups of a store that is written to, one after another, and what is restored from each of them.
+//! Backups of a store under writes, one after another, and the restore of each.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,7 +30,7 @@ const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 const CLIENTS: usize = 16;
 const BACKUPS: usize = 5;
 
-/// In memory, where there is room: what a power cut leaves is another test's.
+/// In memory if possible: another test covers power cuts.
 fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").unwrap_or_else(|_| tempfile::tempdir().unwrap())
 }
@@ -70,7 +70,7 @@ async fn open(dir: &Path) -> Store {
     Store::open(Arc::new(kv)).await.unwrap()
 }
 
-/// Writes a backup as it comes; the file is good only if all of it came.
+/// Writes a backup as it arrives; the file is valid only if all of it arrived.
 async fn back_up(store: &Store, data_dir: &Path, file: &Path) -> Result<BackupCounts, String> {
     let logs = LogBook::new(data_dir.join("logs"));
     let mut chunks = backup::stream(store.kv(), logs, LogInclusion::Included, now());
@@ -138,7 +138,7 @@ impl Told {
     }
 }
 
-/// One after another, each client proposes a task, then takes every second one back.
+/// Each client proposes tasks, one after another, and withdraws every second one.
 async fn client(store: Store, logs: LogBook, client: usize, told: Told, end: Arc<AtomicBool>) {
     for number in 0.. {
         if end.load(Ordering::SeqCst) {
@@ -159,7 +159,7 @@ async fn client(store: Store, logs: LogBook, client: usize, told: Told, end: Arc
     }
 }
 
-/// The tasks of each client, by what they propose.
+/// The tasks of each client, by their tags.
 async fn tasks(store: &Store) -> BTreeMap<u64, Task> {
     let heads = store.list(&Filter::default(), None, usize::MAX).await;
     let mut tasks = BTreeMap::new();
@@ -172,7 +172,7 @@ async fn tasks(store: &Store) -> BTreeMap<u64, Task> {
     tasks
 }
 
-/// Everything acknowledged before the backup began is there; of what came later a beginning.
+/// Everything acknowledged before the backup began exists; of later tasks the first ones.
 async fn check(dir: &Path, done: &RestoreReport, told: &BTreeMap<usize, Vec<u64>>, former: &Store) {
     let store = open(dir).await;
     let tasks = tasks(&store).await;
@@ -304,7 +304,7 @@ async fn existing_store_is_replaced_only_on_request_and_kept() {
         .unwrap();
     let store = open(to.path()).await;
     assert_eq!(tasks(&store).await.len(), 4);
-    // Who was logged in then logs in again.
+    // Users who were logged in then log in again.
     let sessions = all_rows(store.kv().as_ref(), b"session/").await.unwrap();
     assert!(sessions.is_empty());
     let mode = fs::metadata(to.path().join("store")).unwrap().permissions();
@@ -320,7 +320,7 @@ async fn existing_store_is_replaced_only_on_request_and_kept() {
     assert_eq!(left, BTreeSet::from(wanted));
 }
 
-/// A task at its gate, or before its time, may have gone on in the days that are lost.
+/// A task at its gate, or before its time, may have continued in the lost days.
 #[tokio::test]
 async fn restored_paused_task_is_resumed_only_by_a_person() {
     let begins = serde_json::json!([

@@ -1,10 +1,10 @@
-//! What opening a large store costs.
+//! The cost of opening a large store.
 
 use super::*;
 
-/// What opening a store costs, where every row is counted: `TASKS=200000 cargo test --release --test
-/// store large_store -- --ignored --nocapture`. A task has as many rows here as one with a
-/// dozen events has in the store, of about their size.
+/// The cost of opening a store, which counts every row: `TASKS=200000 cargo test --release --test
+/// store large_store -- --ignored --nocapture`. A task has as many rows here as one with a dozen
+/// events has in the store, of about their size.
 #[tokio::test]
 #[ignore = "writes hundreds of megabytes, and only measures"]
 #[allow(

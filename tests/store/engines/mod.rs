@@ -1,5 +1,5 @@
-//! What every storage engine promises, asked of each of them; and random histories, on which the
-//! engine on disk and its twin in memory must agree.
+//! The guarantees of every storage engine, tested on each; and random histories, on which the
+//! engine on disk and the one in memory must agree.
 
 mod large;
 
@@ -19,7 +19,7 @@ use tagship::store::sled::SledKv;
 
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// By then a commit has been held up for ever.
+/// After this time a commit counts as blocked forever.
 const HELD_UP: Duration = Duration::from_secs(60);
 
 fn on_disk(dir: &Path) -> Arc<SledKv> {
@@ -352,7 +352,7 @@ async fn watch_that_fell_behind_reports_lag(kv: Arc<dyn Kv>) {
         kv.commit(large).await.unwrap();
     }
     assert_eq!(slow.next().await, Err(WatchEnd::Lagged));
-    // What it does then: read, and watch after what was read.
+    // What a caller does then: read, and watch after the read revision.
     let page = kv.range(Range::prefix("")).await.unwrap();
     let mut anew = kv.watch(b"", page.revision);
     kv.commit(put("b", "1")).await.unwrap();
@@ -416,7 +416,7 @@ async fn concurrent_commits_on_one_version_admit_one(kv: Arc<dyn Kv>) {
     assert_eq!(won.count(), 1);
 }
 
-/// One step of a random history. Keys are few, so that histories meet.
+/// One step of a random history. There are few keys, so that histories overlap.
 #[derive(Clone, Debug)]
 enum Step {
     Commit(Vec<(u8, u16, Option<usize>)>),
@@ -445,7 +445,7 @@ async fn unpolled_reader_blocks_no_commit(kv: Arc<dyn Kv>) {
             let _ = futures::poll!(&mut page);
             let _ = futures::poll!(&mut entry);
             let _ = futures::poll!(&mut snapshot);
-            // What was polled once is kept, and never polled again.
+            // The future is kept after one poll, and never polled again.
             readers.push((page, entry, snapshot));
         }
         for commit in commits {
@@ -488,7 +488,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a write of a history asks for: mostly something that holds, sometimes not.
+/// The commit of a step of a history: its condition mostly holds, sometimes not.
 fn to_commit(writes: &[(u8, u16, Option<usize>)], stands: &[(Vec<u8>, KeyVersion)]) -> Commit {
     writes
         .iter()

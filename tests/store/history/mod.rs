@@ -1,5 +1,5 @@
-//! Tasks are found by everything that is known of them, page by page, at a price that does not grow
-//! with their number.
+//! Searches find tasks by all indexed fields, page by page, at a cost that does not grow with their
+//! number.
 
 use std::sync::Arc;
 
@@ -30,12 +30,12 @@ fn object(number: u64) -> String {
     format!("{number:040x}")
 }
 
-/// The commit of the task of this id, where it has landed.
+/// The commit of the task with this id, if it has landed.
 fn commit(id: u64) -> String {
     format!("{:08x}{:032x}", 0x00ab_cde0 + id, id)
 }
 
-/// The task of this number: every 2nd to qa, every 3rd by bob, every 5th by another template.
+/// The task with this number: every 2nd to qa, every 3rd by bob, every 5th with another template.
 fn submission(number: u64) -> Submission {
     let of = |every: u64, yes: &str, no: &str| {
         if number.is_multiple_of(every) {
@@ -64,7 +64,7 @@ fn submission(number: u64) -> Submission {
 }
 
 fn propose(store: &Store, number: u64) -> u64 {
-    // Three of them in the same moment.
+    // Three of them at the same time.
     let second = i64::try_from(number / 3).unwrap();
     at_once(store.propose(submission(number), None, at(second)))
         .unwrap()
@@ -135,7 +135,7 @@ fn world(tasks: u64) -> (Arc<Counting>, Store) {
     (kv, store)
 }
 
-/// Everything that a search finds, in pages of this size.
+/// All results of a search, in pages of this size.
 fn found(store: &Store, filter: &Filter, size: usize) -> Vec<u64> {
     let mut ids = Vec::new();
     let mut after: Option<ListPosition> = None;
@@ -154,7 +154,7 @@ fn text(text: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Its name, how it is asked for, and which tasks fit.
+/// Its name, its filter, and which tasks match.
 type Choice = (&'static str, fn(&mut Filter), fn(u64) -> bool);
 
 #[test]
@@ -323,7 +323,7 @@ fn cursor_is_stable_while_tasks_are_added() {
             propose(&store, number);
         }
         let Some(next) = page.next else { break };
-        // As it comes back in an address.
+        // As it is passed in a URL.
         after = Some(ListPosition::parse(next.as_str()).unwrap());
     }
     assert_eq!(ids, wanted);
@@ -472,7 +472,7 @@ fn a_store_from_before_the_index_is_indexed_when_it_is_opened() {
     for row in all() {
         at_once(kv.commit(Commit::new().delete(row.key))).unwrap();
     }
-    // What it was then.
+    // The former rows.
     let old = Commit::new()
         .delete("index")
         .put("state/withdrawn/0000000000000008", "")

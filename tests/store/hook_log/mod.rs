@@ -1,5 +1,5 @@
-//! Every record that is taken in has one entry in the hook log, which says what became of it; any of
-//! them can be decided again.
+//! Every record that is taken in has one entry in the hook log, with its outcome; any of them can
+//! be replayed.
 
 mod pushers;
 mod sweep;
@@ -66,13 +66,13 @@ pattern = "till-"
 environment = "production"
 "#;
 
-/// Files of a spool: records, or what makes no sense.
+/// Files of a spool: records, or invalid content.
 #[derive(Clone, Default)]
 struct Files {
     waiting: Arc<Mutex<BTreeMap<String, Option<Record>>>>,
-    /// Whether files can't be moved or removed: what a crash before it comes to.
+    /// Whether files can't be moved or removed, as after a crash before that.
     stuck: Arc<Mutex<bool>>,
-    /// Whose they are, if not the git user's.
+    /// Their owner, if not the git user.
     owner: Arc<Mutex<Option<u32>>>,
     aside: Arc<Mutex<Vec<String>>>,
 }
@@ -224,7 +224,7 @@ impl Fixture {
         self.entries(&HookFilter::default())
     }
 
-    /// What the newest record became.
+    /// The outcome of the newest record.
     fn outcome(&self) -> HookOutcome {
         let newest = self.all().remove(0);
         let [became] = newest.became.as_slice() else {

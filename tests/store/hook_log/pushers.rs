@@ -1,5 +1,5 @@
-//! Whose account a push is: by the git server's name, by system user, by SSH key. What is published
-//! for the pusher's line says the same as what the agent decides.
+//! The account of a push: by the git server's name, by system user, by SSH key. The data published
+//! for the hook's line agrees with the agent's decision.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ const OTHER_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJiYmJi";
 const OTHER_PRINT: &str = "SHA256:tY51GDtdgY+0w0jAi5adr0DjfLY3KB1G5pQLtXMQD38";
 
-/// System users that every machine has, by the numbers that they have everywhere.
+/// System users that exist on every machine, with the same numbers.
 const ROOT: u32 = 0;
 const DAEMON: u32 = 1;
 const BIN: u32 = 2;
@@ -36,7 +36,7 @@ fn fixture() -> Fixture {
     fixture
 }
 
-/// Pushes `v1`: the pusher's name and account.
+/// Pushes `v1`; returns the pusher's name and account.
 fn push(
     fixture: &mut Fixture,
     to: &str,
@@ -83,10 +83,10 @@ fn pusher_is_identified_by_name_key_or_system_user() {
         (shop, GIT_USER, "uid:1", OTHER_KEY, OTHER_PRINT, None),
         // A record of another system user is not trusted.
         (shop, BIN, "alice.a", KEY, "bin", Some("bob")),
-        // A name of the git server's is no system user's, and the other way round.
+        // A name on the git server is not that of a system user, and vice versa.
         (shop, GIT_USER, "daemon", "", "daemon", None),
         (shop, ROOT, "", "", "root", None),
-        // But where there is no git server that has names.
+        // Except without a git server that has names.
         (path, ROOT, "", "", "root", Some("bob")),
     ] {
         let found = push(&mut fixture, to, owner, said, key);

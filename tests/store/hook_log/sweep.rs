@@ -1,4 +1,4 @@
-//! What hooks that were killed leave in the spool.
+//! Leftovers of killed hooks in the spool.
 
 use std::fs::{self, File};
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! What a template says of a rule's parameters, asked once for all records that came together and
-//! again for the next ones.
+//! How a template classifies a rule's parameters: read once for all records that arrived together,
+//! and again for the next ones.
 
 use std::fs;
 use std::path::Path;
@@ -37,8 +37,8 @@ fn shown(fixture: &Fixture, id: u64) -> Vec<String> {
     submission.parameters.keys().cloned().collect()
 }
 
-/// Nothing but the template says which of a rule's parameters is a secret: it is asked before
-/// anything is kept.
+/// Only the template says which of a rule's parameters are secret: it is read before anything is
+/// stored.
 #[test]
 fn rule_secret_is_kept_apart_and_template_number_resolved() {
     let directory = tempfile::tempdir().unwrap();
@@ -90,8 +90,8 @@ fn rule_values_of_an_unreadable_template_stay_hidden() {
     }
 }
 
-/// `cargo test --test store hook_log::templates::a_thousand -- --ignored --nocapture`: what it costs that templates are
-/// read for each record, or once for all that came together.
+/// `cargo test --test store hook_log::templates::a_thousand -- --ignored --nocapture`: the cost of
+/// reading templates for each record, and once for all that arrived together.
 #[test]
 #[ignore = "measures"]
 fn a_thousand_records_at_once_and_one_by_one() {

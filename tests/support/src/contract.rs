@@ -1,4 +1,4 @@
-//! What the design promises to programs.
+//! The fields that programs may rely on.
 
 use serde_json::Value;
 

@@ -1,4 +1,4 @@
-//! The last resort where nothing tells of an event: to look again and again, with a deadline.
+//! The last resort if nothing reports an event: polling with a deadline.
 
 #![allow(
     clippy::disallowed_methods,
@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Looks until `found` finds something; panics after twenty seconds.
+/// Polls until `found` returns something; panics after twenty seconds.
 #[track_caller]
 pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     match look(&mut found) {
@@ -16,7 +16,7 @@ pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Whether something comes to hold within twenty seconds.
+/// Whether a condition holds within twenty seconds.
 pub fn until(mut holds: impl FnMut() -> bool) -> bool {
     look(&mut || holds().then_some(())).is_some()
 }

@@ -13,7 +13,7 @@ pub fn git() -> Command {
     command
 }
 
-/// Takes everything out of the environment of `command` that could change what git does.
+/// Removes everything from the environment of `command` that could change what git does.
 pub fn scrub(command: &mut Command) {
     command.env_clear();
     if let Some(path) = std::env::var_os("PATH") {
@@ -32,7 +32,7 @@ pub fn scrub(command: &mut Command) {
         .stdin(Stdio::null());
 }
 
-/// Runs a command that must succeed; what it printed on stdout, without the last newline, as bytes.
+/// Runs a command that must succeed; returns its stdout, without the last newline, as bytes.
 #[track_caller]
 pub fn output_of(command: &mut Command) -> Vec<u8> {
     let output = command.output().expect("git can be started");
@@ -106,7 +106,7 @@ impl Repository {
     }
 }
 
-/// What a push said and whether all of it was taken.
+/// The output of a push, and whether all of it was accepted.
 #[derive(Clone, Debug)]
 pub struct Pushed {
     pub success: bool,
@@ -165,7 +165,7 @@ impl WorkTree {
         command
     }
 
-    /// Writes files (path, content), commits everything that differs, and gives the commit's id.
+    /// Writes files (path, content), commits everything that differs, and returns the commit's id.
     #[track_caller]
     pub fn commit_files(&self, message: &str, files: &[(&str, &str)]) -> String {
         for (name, content) in files {
@@ -225,7 +225,7 @@ impl WorkTree {
             .into()
     }
 
-    /// The push, not yet started: to give it variables, or to hang up on it.
+    /// The push, not yet started: to set variables, or to disconnect it.
     pub fn push_command<I>(&self, arguments: I) -> Command
     where
         I: IntoIterator,
@@ -236,7 +236,7 @@ impl WorkTree {
         command
     }
 
-    /// Pushes one tag, by force, and says what came back.
+    /// Pushes one tag, by force, and returns the output.
     pub fn push_tag(&self, name: impl AsRef<OsStr>) -> Pushed {
         let mut refspec = OsString::from("+");
         refspec.push(tag_ref(name));

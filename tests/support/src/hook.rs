@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// The program `update`, linked statically. Building it takes a while the first time; cargo finds
-/// out that it is fresh after that.
+/// The program `update`, linked statically. Building it takes a while the first time; after that
+/// cargo detects that it is fresh.
 pub fn hook_program() -> PathBuf {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(build).clone()

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-/// Which way bytes go.
+/// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     ToServer,
@@ -93,12 +93,12 @@ impl Proxy {
         self.shared.cut();
     }
 
-    /// From now on nothing moves.
+    /// From now on nothing is forwarded.
     pub fn stall(&self) {
         self.shared.set(Mood::Stall);
     }
 
-    /// How many bytes have passed one way.
+    /// How many bytes have passed in one direction.
     pub fn passed(&self, direction: Direction) -> u64 {
         self.shared.passed.lock().unwrap()[direction as usize]
     }
@@ -108,7 +108,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.set(Mood::Closed);
         self.shared.cut();
-        // Wakes the listener, which then sees that it is over.
+        // Wakes the listener, which then ends.
         let _ = TcpStream::connect(self.address);
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
@@ -128,7 +128,7 @@ impl Shared {
         }
     }
 
-    /// Waits while nothing may move; whether there is anything to move later.
+    /// Waits while nothing may be forwarded; returns whether the connection continues.
     fn may_pass(&self, connection: u64) -> bool {
         let mood = self.mood.lock().unwrap();
         let waits = |mood: &mut Mood| match mood {

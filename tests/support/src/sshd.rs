@@ -1,5 +1,5 @@
 //! A private OpenSSH server: its own keys and configuration, loopback addresses, a high port, and
-//! nothing of it left when the value is dropped. It runs as root and as anybody else.
+//! nothing of it is left when the value is dropped. It runs as root and as any other user.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::until;
 
-/// What is peculiar to one server.
+/// The settings of one server.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Settings {
@@ -83,7 +83,7 @@ impl Sshd {
         make_key(&path.join("host_key"), kind, "");
         make_key(&path.join("client_key"), Kind::Ed25519, "");
         fs::copy(path.join("client_key.pub"), path.join("authorized_keys")).unwrap();
-        // The port may be taken between the look and the server's start: then another one.
+        // The port may be taken between the check and the server's start: then try another one.
         for _ in 0..20 {
             let port = free_port();
             fs::write(
@@ -95,7 +95,7 @@ impl Sshd {
             let addresses = usize::from(settings.hosts) + 1;
             let listens = || log(path).matches("Server listening on").count() == addresses;
             let failed = || log(path).contains("Bind to port");
-            // Its own word counts: another server may answer on the port.
+            // Its own log counts: another server may answer on the port.
             if until(|| listens() || failed() || child.try_wait().unwrap().is_some()) && listens() {
                 return Self {
                     child,
@@ -139,7 +139,7 @@ impl Sshd {
         line.split(' ').take(2).collect::<Vec<_>>().join(" ")
     }
 
-    /// What `ssh-keygen -l` says of the server's public key.
+    /// The fingerprint of the server's public key, as `ssh-keygen -l` prints it.
     pub fn fingerprint(&self) -> String {
         let output = Command::new("ssh-keygen")
             .arg("-lf")
@@ -253,7 +253,7 @@ fn configuration(path: &Path, port: u16, settings: &Settings) -> String {
         "MaxStartups 200",
         "LogLevel VERBOSE",
     ];
-    // Of some keywords the first line counts, of others the last one.
+    // For some keywords the first line counts, for others the last one.
     let given = |line: &str| {
         let keyword = line.split(' ').next();
         let same = |given: &String| given.split(' ').next() == keyword;

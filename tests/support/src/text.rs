@@ -1,4 +1,4 @@
-//! Long texts, compared so that a failure shows what differs.
+//! Compares long texts, so that a failure shows the difference.
 
 use similar::TextDiff;
 

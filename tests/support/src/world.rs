@@ -1,5 +1,6 @@
-//! What tagship works between, on one machine: repositories with a clone each, hosts behind an sshd,
-//! and the configuration that names them. Hooks and agents are put in by the tests that need them.
+//! The surroundings of tagship on one machine: repositories with a clone each, hosts behind an
+//! sshd, and the configuration that names them. Hooks and agents are put in by the tests that need
+//! them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -10,8 +11,8 @@ use tempfile::TempDir;
 use crate::git::{Repository, WorkTree};
 use crate::sshd::{self, Sshd};
 
-/// What differs from world to world. Texts may hold `{DIR}`, the directory of the world, and those of
-/// the configuration `{USER}`, who runs the test.
+/// The settings of a world. Texts may hold `{DIR}`, the directory of the world, and those of the
+/// configuration `{USER}`, who runs the test.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Settings {
@@ -54,8 +55,8 @@ impl Settings {
         self
     }
 
-    /// So many hosts, `web1` and so on, at 127.0.1.1 and so on. Without this line there is `web1` at
-    /// 127.0.0.1.
+    /// This many hosts, `web1` and so on, at 127.0.1.1 and so on. Without this line there is `web1`
+    /// at 127.0.0.1.
     pub fn hosts(mut self, count: u8) -> Self {
         self.hosts = count;
         self
@@ -79,8 +80,8 @@ impl Settings {
         self
     }
 
-    /// In memory, where there is room: every release syncs the file system that it is on, and a disk
-    /// that others write to makes that slow.
+    /// In memory if possible: every release syncs its file system, which is slow on a disk with
+    /// other writers.
     pub fn in_memory(mut self) -> Self {
         self.in_memory = true;
         self
@@ -104,7 +105,7 @@ impl Settings {
         self
     }
 
-    /// An environment, and the rule by which tags that begin with `prefix` come there. `more` holds
+    /// An environment, and the rule that releases tags beginning with `prefix` to it. `more` holds
     /// further keys of the environment, then a line `--`, then keys of the rule.
     pub fn environment(mut self, name: &str, prefix: &str, more: &str) -> Self {
         let (project, text) = self.last_project();
@@ -254,7 +255,7 @@ impl World {
         self.sshd = Some(sshd);
     }
 
-    /// The server answers elsewhere, as far as the configuration knows.
+    /// Configures another port for the server.
     #[track_caller]
     pub fn misplace_sshd(&mut self) {
         self.sshd.as_mut().expect("this world has an sshd").port = sshd::free_port();

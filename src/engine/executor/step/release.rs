@@ -240,8 +240,7 @@ pub(super) async fn drift(
     Ok(drift)
 }
 
-/// Allows a rebuild of a lost release only if the approved plan says so: files that a build or the
-/// service wrote into it are lost.
+/// Allows a rebuild of a lost release only by plan: files written into it are lost.
 async fn check_rebuild(
     ctx: &StepContext<'_>,
     release: &ReleaseId,
