@@ -180,7 +180,7 @@ async fn each_action_request_has_its_effect() {
 
     let stopped = world.running("release-1.3").await;
     let path = format!("tasks/{}", stopped.id);
-    // A body may be left out where there is nothing to say.
+    // The body is optional if the request has no fields.
     let response = alice
         .ask(Method::POST, &format!("{path}/stop"))
         .send()
@@ -336,7 +336,7 @@ async fn api_describes_every_route() {
             if !methods.contains(&method.as_str()) {
                 continue;
             }
-            // What is not below v1 is asked for from there.
+            // Addresses outside of v1 are requested relative to it.
             let path = path.replace("/api/v1/", "").replace("/api/", "../");
             let path = path
                 .replace("{id}", "1")

@@ -1,4 +1,4 @@
-//! Every action of a person leaves an entry, in the commit that does it.
+//! Every action of a user leaves an entry, in the commit of the action.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +79,7 @@ async fn every_action_or_refusal_leaves_a_matching_audit_entry() {
     assert_eq!(verdict["entries"], 10);
     assert_eq!(verdict["fault"], json!(null));
 
-    // Event and entry have one version: they were written in one commit.
+    // Event and entry have the same version: they were written in one commit.
     let kv = world.store.kv();
     let entry = kv.get(b"audit/entry/0000000000000002").await.unwrap();
     let event = format!("task/{:016x}/event/", task.id);
@@ -118,7 +118,7 @@ async fn a_replay_leaves_an_entry_as_its_refusal_does() {
     world.end().await;
 }
 
-/// Who, what, on whom, and how it went, oldest first.
+/// Who, what, on whom, and the result, oldest first.
 async fn told(root: &Program) -> Vec<String> {
     let (_, audit) = root.get("audit?limit=200").await;
     let entries = audit["entries"].as_array().unwrap().iter().rev();

@@ -1,5 +1,5 @@
-//! Everything that changes something leaves one entry in the audit, in the same commit: each route of
-//! [`ROUTES`] that changes, over a store that keeps what every commit wrote.
+//! Every change leaves one entry in the audit, in the same commit. The test calls each changing
+//! route of [`ROUTES`] over a store that records what every commit wrote.
 
 use std::sync::{Arc, Mutex};
 
@@ -61,8 +61,8 @@ impl Kv for Recording {
     }
 }
 
-/// What may be written without an entry of its own: it is named by its content, or says nothing of
-/// anybody. (A plan is stored before the task that follows it.)
+/// Keys that may be written without an audit entry: they are named by their content and concern no
+/// user. (A plan is stored before the task that follows it.)
 const UNTOLD: [&str; 2] = ["blob/", "whole/"];
 
 fn holds(commit: &[Key], prefix: &str) -> bool {
@@ -198,7 +198,7 @@ async fn logins_and_tasks_of_codo_are_in_the_audit() {
     world.end().await;
 }
 
-/// What is asked of tasks and tokens is in the audit also where it is refused.
+/// Refused requests on tasks and tokens are in the audit, too.
 const TOLD_REFUSALS: [&str; 5] = ["/tasks", "/submit", "/rollback", "/replay", "/tokens"];
 
 /// A refused request changes nothing but the audit log.
@@ -239,8 +239,8 @@ async fn refused_request_changes_nothing_but_the_audit() {
     world.end().await;
 }
 
-/// Requests and commands hand over the entry with what they change; a commit of their own needs a
-/// reason to be here.
+/// Requests and commands pass the entry to the commit of their change; a separate commit is listed
+/// here with its reason.
 #[test]
 fn requests_and_commands_make_no_commit_without_an_entry() {
     let mut found = Vec::new();

@@ -1,4 +1,4 @@
-//! Who is let in, who may do what, and what does not come from our own pages.
+//! Who is authenticated, who may do what, and requests that do not come from our own pages.
 
 use reqwest::{Method, StatusCode};
 use serde_json::json;
@@ -258,7 +258,7 @@ async fn system_user_is_an_admin_whose_approval_does_not_count() {
     world.end().await;
 }
 
-/// That a task ran without approval says nothing of going back to it.
+/// A task that ran without approval does not exempt a rollback to it from approval.
 #[tokio::test]
 async fn local_users_rollback_always_waits_for_approval() {
     let world = World::start().await;
@@ -277,14 +277,14 @@ async fn local_users_rollback_always_waits_for_approval() {
     let answer = over_the_socket(&world, &asked).await;
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
     assert_eq!(world.store.task(2).await.unwrap().state, State::Waiting);
-    // An approver's yes counts, so that theirs needs no other.
+    // An approver's own approval counts, so their rollback needs no other.
     let bob = Program::of(&world, "bob", Role::Approver).await;
     let (_, answer) = bob.post("rollback", json!({ "task": 1 })).await;
     assert_eq!(answer["state"], "scheduled", "{answer}");
     world.end().await;
 }
 
-/// Where a rule lets tags run at once, going back needs no more.
+/// If a rule lets tags run at once, a rollback needs no approval either.
 #[tokio::test]
 async fn local_rollback_needs_no_approval_where_tags_need_none() {
     let world = World::start_with(Options {
@@ -365,7 +365,7 @@ async fn emergency_requires_an_admin_and_is_marked_everywhere() {
     world.end().await;
 }
 
-/// A token that may submit only what waits for approval does not have a task run without.
+/// A token that may submit only tasks that wait for approval cannot run one without.
 #[tokio::test]
 async fn reopening_a_ready_task_requires_the_run_right() {
     let world = World::start().await;

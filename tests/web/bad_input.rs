@@ -1,6 +1,6 @@
-//! What people and programs submit by mistake or by malice, by the API, by the form and by pasted
-//! JSON: a clear error that names the field, and nothing made. (CODO's door: `codo_refused`; the
-//! command line: `tests/web/command`.)
+//! Invalid submissions, by mistake or by malice, by the API, by the form and by pasted JSON: a
+//! clear error names the field, and nothing is created. (CODO's API: `codo_refused`; the command
+//! line: `tests/web/command`.)
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn world() -> World {
     .await
 }
 
-/// The fields that are one line or a text.
+/// The fields that are text of one or more lines.
 const TEXTS: [&str; 11] = [
     "template",
     "title",
@@ -47,7 +47,7 @@ fn wrong() -> Vec<(Value, String)> {
         for value in [json!(1.5), json!(true), json!(["x"]), json!({ "x": 1 })] {
             case(text, value, text);
         }
-        // Below the bound of the body, and beyond that of every field.
+        // Below the limit of the body, and above that of every field.
         case(text, json!("x".repeat(20_000)), text);
         for control in ["a\u{0}b", "a\u{1b}[2Jb", "a\u{7f}"] {
             case(text, json!(control), text);
@@ -133,7 +133,7 @@ fn wrong() -> Vec<(Value, String)> {
     cases
 }
 
-/// A task for so many hosts.
+/// A task for this many hosts.
 fn free(count: usize) -> Value {
     let hosts: Vec<String> = (0..count).map(|n| format!("127.0.1.{n}")).collect();
     json!({ "template": "free", "hosts": { "1": hosts } })
@@ -162,7 +162,7 @@ async fn invalid_order_names_the_field_and_makes_no_task() {
             fields.contains(&named.as_str()),
             "{shown}: {named} is not in {answer}"
         );
-        // The same, pasted: the page comes back with the same complaints.
+        // The same, pasted: the page shows the same problems.
         let pasted = order.to_string();
         let (status, page) = alice.post("/submit", &[("json", &pasted)]).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{shown}");
@@ -291,7 +291,7 @@ async fn ten_megabyte_fields_are_answered_and_block_no_user() {
     world.end().await;
 }
 
-/// What a shell would make something of, and what may not lose a byte.
+/// Characters that are special to a shell, which must arrive byte for byte.
 const METACHARACTERS: &str =
     "$(touch pwned) `id` ; | & > < * ? ~ ! # \\ \" ' {a,b} %s --x\n\tnew 长";
 

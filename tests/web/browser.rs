@@ -22,10 +22,10 @@ const PASSWORD: &str = "a long enough password";
 /// The key under which WebDriver names an element.
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
-/// How long a page is waited for before it is asked whether it is still the same one.
+/// How long to wait for a page before the browser is asked again for the current one.
 const SCRIPT_MS: u64 = 2_000;
 
-/// How often that is: thirty seconds, and a slow machine's share.
+/// How often: thirty seconds in all, with a margin for slow machines.
 const PAGES: u32 = 15;
 
 /// A headless browser with one page.
@@ -145,8 +145,8 @@ impl Browser {
     }
 
     /// Waits until the page's text holds these words, woken by the page's own changes. The page
-    /// that a click leads to may take the place of the one that waits, which then never answers:
-    /// every [`SCRIPT_MS`] the current page is queried again.
+    /// that a click leads to may replace the waiting one, which then never answers: every
+    /// [`SCRIPT_MS`] the current page is queried again.
     async fn sees(&self, words: &str) {
         let script = "
             const [words, done] = arguments;
@@ -227,7 +227,7 @@ async fn manager_approves_in_a_browser_and_sees_progress() {
     assert_eq!(approved.approvals.len(), 1);
     assert_eq!(approved.approvals[0].by, "alice");
     assert_eq!(approved.approvals[0].comment, "looks good");
-    // The page is not reloaded from here on: events arrive by themselves.
+    // The page is not reloaded from here on: events update it.
     let due = world.append(&approved, vec![Event::Due]).await;
     let running = world.start_work(&due).await;
     browser.sees("running").await;
@@ -288,7 +288,7 @@ async fn a_task_is_submitted_on_a_phone() {
     browser.click("input[name='hosts.1'][value='web-1']").await;
     browser.picture("submit").await;
     browser.click("form[action='/submit'] button.primary").await;
-    // A script of the page that is left would wait for ever: the next page shows by an element.
+    // A script of the previous page would wait forever: the next page is recognized by an element.
     browser.find("div[role=alert]").await;
     browser.sees("Nothing was submitted").await;
     browser.sees("hosts.2").await;

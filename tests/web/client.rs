@@ -1,4 +1,4 @@
-//! A browser and an API client, as little of them as the tests need.
+//! A minimal browser and API client.
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::Value;
@@ -70,7 +70,7 @@ pub(crate) fn form(request: RequestBuilder, fields: &[(&str, &str)]) -> RequestB
         .body(serde_urlencoded::to_string(fields).unwrap())
 }
 
-/// A user with a token, as a program has.
+/// A user with a token, like a program.
 pub(crate) struct Program {
     client: Client,
     url: String,
@@ -97,7 +97,7 @@ impl Program {
             .bearer_auth(&self.token)
     }
 
-    /// Asks, and holds the answer against the description of the API.
+    /// Sends a request, and checks the answer against the description of the API.
     pub(crate) async fn call(
         &self,
         method: Method,

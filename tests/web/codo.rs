@@ -1,4 +1,5 @@
-//! `/api/task/v2/task/accept/`, asked as CODO's clients ask: the same requests, the same texts.
+//! `/api/task/v2/task/accept/`, called as CODO's clients call it: the same requests, the same
+//! texts.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,8 +36,7 @@ pub(crate) fn options() -> Options {
     }
 }
 
-/// A client as CODO's documents write them: a GET for the key, then a POST of text that says nothing
-/// of its kind.
+/// A client as in CODO's documents: a GET for the key, then a POST of text without a content type.
 pub(crate) struct Codo {
     client: Client,
     address: String,
@@ -79,7 +79,7 @@ impl Codo {
         said(self.post(&key, body).send().await.unwrap()).await
     }
 
-    /// Submits what [`fields`] makes of these.
+    /// Submits [`fields`] with these changes.
     pub(crate) async fn submit(&self, changed: &Value) -> (StatusCode, Value) {
         self.send(fields(changed).to_string()).await
     }
@@ -102,7 +102,7 @@ pub(crate) async fn said(response: Response) -> (StatusCode, Value) {
     (status, value)
 }
 
-/// A task that is taken, with these fields changed; one that is `null` is left out.
+/// A valid task with these fields changed; a `null` field is omitted.
 pub(crate) fn fields(changed: &Value) -> Value {
     let mut fields = json!({
         "task_name": "a notice",
@@ -186,7 +186,7 @@ async fn task_is_submitted_in_codo_format() {
     world.end().await;
 }
 
-/// One token submits for all who push: whom it names may not approve.
+/// One token submits for all pushers: the user that it names may not approve.
 #[tokio::test]
 async fn submitter_named_by_the_client_may_not_approve() {
     let world = World::start_with(Options {

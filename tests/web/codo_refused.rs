@@ -1,4 +1,5 @@
-//! What CODO's API is sent by mistake or by malice: a clear error with a number, and nothing made.
+//! Invalid requests to CODO's API, by mistake or by malice: a clear error with a number, and
+//! nothing is created.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -6,7 +7,7 @@ use tagship::identity::account::Role;
 
 use crate::codo::{Codo, count, fields, said, world};
 
-/// What CODO says with a number, which its clients may print; and our words where it has none.
+/// CODO's message for a number, which its clients may print; ours if it has none.
 fn words_for(code: i64, detail: &str) -> &'static str {
     match code {
         5 => "ip格式有误",
@@ -288,7 +289,7 @@ async fn codo_ten_megabyte_fields_are_answered_without_blocking() {
         assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{field}");
         assert_eq!(answer["code"], 413, "{answer}");
     }
-    // The key was not used by what was refused.
+    // The refused request did not spend the key.
     let taken = alice.post(&key, fields(&json!({})).to_string());
     assert_eq!(said(taken.send().await.unwrap()).await.1["code"], 0);
     assert_eq!(count(&world).await, 1);

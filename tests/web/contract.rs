@@ -1,5 +1,5 @@
-//! The API keeps what its description says: every address that is routed is described and the other
-//! way round, and every answer that any of these tests gets is as its schema says.
+//! The API agrees with its description: every routed address is described and vice versa, and every
+//! answer in these tests matches its schema.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ use crate::server::World;
 pub(crate) static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../src/server/openapi.json")).unwrap());
 
-/// Holds an answer against what is said of its address; other tests hand over all that they get.
+/// Checks an answer against the description of its address; other tests pass all their answers.
 #[track_caller]
 pub(crate) fn keeps(method: &str, path: &str, status: StatusCode, answer: &Value) {
     let path = path.split('?').next().unwrap();
@@ -27,7 +27,7 @@ pub(crate) fn keeps(method: &str, path: &str, status: StatusCode, answer: &Value
         return;
     };
     let code = status.as_str().to_owned();
-    // A refusal is named by its code; only what goes wrong on the way, or with the agent, need not be.
+    // Refusals are described by their codes; errors of the transport or the agent need not be.
     let named = status.is_client_error() && !matches!(status.as_u16(), 400 | 408);
     let responses = &operation["responses"];
     let fallback = || responses.get("default").filter(|_| !named);
@@ -67,7 +67,7 @@ fn fits(schema: &Value, value: &Value, what: &str) {
     assert!(errors.is_empty(), "{what}: {errors:#?}\n{value:#}");
 }
 
-/// The path of the document that fits, with its operation. Names win over places for anything.
+/// The matching path of the document, with its operation. Names take precedence over parameters.
 fn operation(method: &str, path: &str) -> Option<(&'static str, &'static Value)> {
     let wanted: Vec<&str> = path.split('/').collect();
     let paths = DOCUMENT["paths"].as_object().unwrap();
@@ -90,7 +90,7 @@ fn operation(method: &str, path: &str) -> Option<(&'static str, &'static Value)>
     fitting.first().copied()
 }
 
-/// `GET /api/v1/tasks/{}`: what the document describes below `/api/v1`.
+/// `GET /api/v1/tasks/{}`: all operations that the document describes below `/api/v1`.
 fn described() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
@@ -110,8 +110,8 @@ fn described() -> BTreeSet<String> {
     all
 }
 
-/// What `api.rs` routes below `/api/v1`, read off the arms of its `match`es: `["tasks", id]`, with
-/// `what @ ("a" | "b")` for several names.
+/// The routes of `api.rs` below `/api/v1`, read from the arms of its `match`es: `["tasks", id]`,
+/// with `what @ ("a" | "b")` for several names.
 pub(crate) fn routed() -> BTreeSet<String> {
     let text = include_str!("../../src/server/api.rs");
     let begins = |text: &str| text.find("async fn get(").unwrap();
@@ -227,7 +227,7 @@ fn routes_and_api_description_match() {
 
 #[test]
 fn every_schema_lists_its_required_fields() {
-    // Otherwise `{}` would be as good an answer as any.
+    // Otherwise `{}` would be a valid answer.
     for (name, schema) in DOCUMENT["components"]["schemas"].as_object().unwrap() {
         if schema["type"] == "object" && schema.get("properties").is_some() {
             assert!(schema.get("required").is_some(), "{name} has no `required`");

@@ -1,5 +1,5 @@
 //! Values of one kind (session, half-way login, CODO's `auth_key` and `csrf_key`, API token, CSRF
-//! token) are never accepted as another: each kind at each place that takes a value.
+//! token) are never accepted as another: each kind is tried at each place that accepts a value.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use crate::server::World;
 
 const ACCEPT: &str = "/api/task/v2/task/accept/";
 
-/// What there is to be mistaken. `Theirs`: of another user, who may do the same.
+/// The kinds of values. `Theirs`: a value of another user with the same permissions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
     Session,
@@ -65,7 +65,7 @@ impl User {
         }
     }
 
-    /// A `csrf_key` is spent when it is accepted: always a fresh one.
+    /// A `csrf_key` is spent when it is accepted, so this returns a new one each time.
     async fn value(&self, world: &World, other: &Self, kind: Kind) -> String {
         let of_cookie = |cookie: &str| {
             let value = cookie.split(';').next().unwrap().split_once('=').unwrap().1;
@@ -89,12 +89,12 @@ impl User {
 
 type Send = fn(&World, &User, &str) -> RequestBuilder;
 
-/// A place that takes a value, the kinds that it takes, and the answer to a value that it took.
+/// A place that accepts a value, its kinds, and the answer to an accepted value.
 struct Place {
     name: &'static str,
     takes: &'static [Kind],
     send: Send,
-    /// Status, and CODO's code where the answer has one.
+    /// Status, and CODO's code if the answer has one.
     accepted: (u16, Option<i64>),
 }
 
@@ -149,7 +149,7 @@ const PLACES: &[Place] = &[
             let request = request.header("cookie", format!("tagship_halfway={value}"));
             form(request, &[("code", "000000")])
         },
-        // It is the code that is refused.
+        // Only the code is refused.
         accepted: (401, None),
     },
     Place {
@@ -229,7 +229,7 @@ impl Place {
         if response.status() != StatusCode::from_u16(status).unwrap() {
             return false;
         }
-        // A stream has no end, and its status says all.
+        // A stream has no end; its status suffices.
         code.is_none() || said(response).await.1["code"].as_i64() == code
     }
 }
@@ -279,7 +279,7 @@ async fn ending_one_kind_leaves_values_of_another_kind() {
     world.end().await;
 }
 
-/// What reads a value that proves something, by file.
+/// The code that reads such values, by file.
 const READERS: &[(&str, &str)] = &[
     ("codo.rs", ".cookie(\"csrf_key\")"),
     ("codo.rs", ".parameter(\"csrf_key\")"),
@@ -296,7 +296,7 @@ const READERS: &[(&str, &str)] = &[
     ("authentication.rs", "sessions.of_auth_key("),
 ];
 
-/// A new place that takes a value, or a new kind, fails here until [`PLACES`] has it.
+/// A new place that accepts a value, or a new kind, fails here until [`PLACES`] has it.
 #[test]
 fn every_input_that_accepts_a_value_is_tested() {
     let reads = r#"\.(cookie|parameter)\("\w+"\)|\.(authenticate|check_csrf)\(|get\(CSRF_HEADER\)|header\(header::AUTHORIZATION\)|sessions\.\w+\("#;

@@ -1,5 +1,5 @@
-//! The address of a client, wherever it is recorded: behind a proxy of this machine the address
-//! that the proxy has seen, else that of the connection, whatever a client claims.
+//! The address of a client, wherever it is recorded: behind a proxy on this machine the address
+//! that the proxy saw, else that of the connection, whatever a client claims.
 
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ async fn forwarded_address_is_kept_only_behind_a_proxy() {
     }
 }
 
-/// Another place that reads the header, or takes the peer for the client, would not be tried above.
+/// The list above must have every place that reads the header or takes the peer for the client.
 #[test]
 fn peer_and_header_are_read_in_one_function() {
     let mut found: Vec<String> = Vec::new();

@@ -446,7 +446,7 @@ async fn requested_approver_is_notified_without_new_rights() {
     let path = format!("tasks/{}", task.id);
     let yes = json!({ "plan": plan_of(&task) });
 
-    // Who may not see it does not, named or not.
+    // A user who may not see it does not, even if asked to approve.
     for (name, role) in [("nils", Role::None), ("carol", Role::None)] {
         let friend = Browser::of(&world, name, role).await;
         let (status, _) = friend.get(&format!("/{path}")).await;
@@ -454,7 +454,7 @@ async fn requested_approver_is_notified_without_new_rights() {
         let (_, list) = friend.get("/").await;
         assert!(!list.contains("approval requested"), "{list}");
     }
-    // Who may see it learns that they are asked, and may not approve for that.
+    // A user who may see it learns of the request, and gets no right to approve.
     for (name, role) in [("vera", Role::Viewer), ("sam", Role::Submitter)] {
         let account = world.account(name, role, &[]).await;
         let friend = Program::with(&world, &world.token(&account).await);

@@ -12,7 +12,7 @@ use tagship::identity::account::Role;
 use crate::client::{Browser, Program};
 use crate::server::{Options, World, at, ended, staged, submission};
 
-/// A freeze that lies over every moment.
+/// A freeze that is always in force.
 fn frozen() -> Options {
     Options {
         grants: "[[freezes]]\nname = \"fair\"\nreason = \"everybody is out\"\nfrom = \"00:00\"\nuntil = \"00:00\"",

@@ -12,7 +12,7 @@ use crate::server::{Options, World};
 const MORE: &str =
     "[[grants]]\nto = [\"quinn\"]\nrole = \"viewer\"\nproject = \"shop\"\nenvironment = \"qa\"\n";
 
-/// So many tasks wait in a place that the readers may not see.
+/// The number of waiting tasks that the readers may not see.
 const TASKS: usize = 2_500;
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn restricted_list_costs_only_the_visible_tasks() {
     assert!(!page.contains("release-"), "{page}");
     let (reads, rows) = kv.taken();
     assert!(
-        // What is not over is looked at task by task, as far as a page shows any.
+        // Unfinished tasks are read one by one, up to the limit of a page.
         reads <= 1_100,
         "{reads} reads of {rows} rows for {TASKS} tasks"
     );

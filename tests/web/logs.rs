@@ -21,7 +21,7 @@ async fn text(program: &Program, path: &str) -> String {
     response.text().await.unwrap()
 }
 
-/// Reads on until `wanted` has come; panics when nothing comes any more.
+/// Reads until `wanted` has arrived; panics if nothing more arrives.
 pub(crate) async fn until(response: &mut Response, wanted: &str) -> String {
     let mut all = String::new();
     while !all.contains(wanted) {
@@ -61,7 +61,7 @@ async fn lines_name_host_and_step_where_there_are_several() {
     world.end().await;
 }
 
-/// What of a log there is not, and in which words that is said.
+/// The error for a missing part of a log.
 async fn missing(program: &Program, path: &str) -> String {
     let (status, said) = program.get(path).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {said}");
@@ -103,7 +103,7 @@ async fn unknown_host_or_step_error_lists_the_existing_ones() {
         text(&vera, &format!("{path}?step=landing")).await,
         "found it\n"
     );
-    // What it will have is not known yet.
+    // Its hosts and steps are not known yet.
     let early = world.proposed("release-1.5").await;
     let path = format!("tasks/{}/log?host=nope", early.id);
     assert_eq!(text(&vera, &path).await, "");
@@ -119,7 +119,7 @@ fn numbers(lines: std::ops::Range<u64>) -> String {
     lines.map(|number| format!("{number:015}\n")).collect()
 }
 
-/// The numbers of the lines of a log, and the bytes that it says are missing.
+/// The numbers of the lines of a log, and the bytes that it reports as missing.
 fn read_numbers(log: &str) -> (Vec<u64>, u64) {
     let (mut read, mut missing) = (Vec::new(), 0);
     for line in log.lines() {
@@ -286,7 +286,7 @@ async fn a_line_without_end_is_cut_and_not_kept() {
     world.end().await;
 }
 
-/// Each file is looked at once for each round, not once for each other file.
+/// Each file is checked once per round, not once for each other file.
 #[tokio::test]
 async fn log_of_hundreds_of_hosts_is_fast_and_in_order() {
     let world = World::start().await;

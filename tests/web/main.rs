@@ -1,4 +1,4 @@
-//! The web, asked over real connections: pages, API, streams, and what it refuses; and the command line.
+//! The web server over real connections: pages, API, streams and refusals; and the command line.
 
 #![allow(
     clippy::unwrap_used,

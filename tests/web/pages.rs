@@ -1,4 +1,4 @@
-//! Pages: what they say, what they offer, and that nothing in them comes alive.
+//! Pages: their text, their actions, and that no content in them is executed.
 
 use reqwest::{Method, StatusCode};
 use tagship::domain::task::{ChangedPath, CommitLine, Event, Relation, State, TagInfo};

@@ -1,4 +1,4 @@
-//! Kinds of parameters, what is required and what must match, by the API and by the page.
+//! Kinds of parameters, required ones and patterns, by the API and by the page.
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ const GOOD: [(&str, &str); 4] = [
     ("KEY", "hunter2"),
 ];
 
-/// What is refused in place of a good value; `None`: it is left out.
+/// Invalid values; `None`: the parameter is omitted.
 const WRONG: [(&str, Option<&str>); 15] = [
     ("CANDIDATE", None),
     ("CANDIDATE", Some("a b")),
@@ -175,7 +175,7 @@ async fn form_has_a_matching_input_for_each_kind() {
     world.end().await;
 }
 
-/// Earlier versions kept what a rule gave for a secret among the other parameters.
+/// Earlier versions stored a rule's value for a secret among the other parameters.
 #[tokio::test]
 async fn secret_stored_openly_by_earlier_version_is_not_shown() {
     let world = world().await;

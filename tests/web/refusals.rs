@@ -1,5 +1,5 @@
-//! Every operation of the API, read off its description: it succeeds as it says, and each refusal
-//! that it names is brought about at least once, and no other comes.
+//! Every operation of the API, as described: it succeeds, each described refusal occurs at least
+//! once, and no other does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,7 +16,7 @@ use crate::contract::{self, DOCUMENT};
 use crate::server::{Options, World, at, ended, staged};
 use crate::submit::restart;
 
-/// It lies over every moment.
+/// It is always in force.
 const FREEZE: &str =
     "[[freezes]]\nname = \"fair\"\nreason = \"all are out\"\nfrom = \"00:00\"\nuntil = \"00:00\"\n";
 
@@ -61,7 +61,7 @@ impl Operation {
     }
 }
 
-/// All that is described below `/api/v1`.
+/// All described operations below `/api/v1`.
 fn operations() -> Vec<Operation> {
     let mut all = Vec::new();
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
@@ -88,16 +88,16 @@ fn asked(path: impl Into<String>, body: Value) -> Asked {
     }
 }
 
-/// A world with one admin, and ways to ask as them.
+/// A world with one admin, and clients for that account.
 struct Lab {
     world: World,
     root: Account,
     all: Program,
-    /// The same account by a token that may only look, and by one that may only submit.
+    /// The same account with a token that may only read, and with one that may only submit.
     looks: Program,
     submits: Program,
     nobody: Program,
-    /// What was answered.
+    /// The received codes.
     seen: BTreeSet<u16>,
 }
 
@@ -136,14 +136,14 @@ impl Lab {
         }
     }
 
-    /// Sends it, holds the answer against the description, and notes its code.
+    /// Sends it, checks the answer against the description, and records its code.
     async fn send(&mut self, operation: Operation, request: RequestBuilder) -> u16 {
         let response = request.send().await.unwrap();
         let kind = response.headers().get("content-type").cloned();
         let json = kind.is_none_or(|kind| kind == "application/json");
         let (status, text) = match json {
             true => both(response).await,
-            // A log or a backup: its bytes are others' matter.
+            // A log or a backup: other tests check its bytes.
             false => (response.status(), String::new()),
         };
         let answer = serde_json::from_str(&text).unwrap_or(Value::Null);
@@ -299,7 +299,7 @@ impl Lab {
         }
     }
 
-    /// The same of something that is not there.
+    /// The same request for a missing object.
     fn missing(operation: Operation, good: &Asked) -> Asked {
         if operation.path.ends_with("/rollback") {
             return asked("rollback", json!({ "task": 99 }));
@@ -321,7 +321,7 @@ impl Lab {
         asked(path.join("/"), good.body.clone())
     }
 
-    /// What is refused once the valid request was accepted.
+    /// A request that is refused after the valid one was accepted.
     async fn conflict(&mut self, operation: Operation, good: &Asked) -> Asked {
         match operation.path.strip_prefix("/api/v1/").unwrap() {
             "tasks" => {
@@ -351,7 +351,7 @@ impl Lab {
                 asked("users/root/totp/confirm", json!({ "code": "123456" }))
             }
             "users/{name}/tokens" | "users/{name}/delegations" => {
-                // There are so many at most.
+                // Repeats it up to the maximum number.
                 while self.as_all(operation, good).await == 201 {}
                 good.clone()
             }
@@ -359,7 +359,7 @@ impl Lab {
         }
     }
 
-    /// Guesses until no more are taken.
+    /// Guesses until guesses are refused.
     async fn guess(&mut self, operation: Operation) {
         let asked = match operation.path.ends_with("/password") {
             true => {
@@ -375,7 +375,7 @@ impl Lab {
         while self.as_all(operation, &asked).await == 403 {}
     }
 
-    /// Brings every documented answer about.
+    /// Causes every documented answer.
     async fn every_answer(&mut self, operation: Operation) {
         let good = self.good(operation).await;
         let request = self.request(&self.nobody, operation, &good);

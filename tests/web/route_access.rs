@@ -1,5 +1,5 @@
-//! Every route of [`ROUTES`] × role, scopes, CSRF token and site: who lacks anything is refused, and
-//! a user with all of it is let through.
+//! Every route of [`ROUTES`] × role, scopes, CSRF token and site: a user who lacks anything is
+//! refused, and a user with all of it is accepted.
 
 use std::collections::BTreeMap;
 
@@ -59,7 +59,7 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
-    /// Makes what the path and the body name.
+    /// Creates the objects that the path and the body name.
     pub(crate) async fn of(
         world: &World,
         route: &Route,
@@ -78,7 +78,7 @@ impl Prepared {
             made.insert("waiting", task.id.to_string());
             made.insert("plan", task.landed.unwrap().terms.plan.0.clone());
         }
-        // Each in an environment of its own, where nothing else is at work.
+        // Each in an environment of its own, where nothing else runs.
         let environment = format!("e{number}");
         let approved = async |tag: &str, environment: &str| {
             let pushed = Submission {
@@ -203,7 +203,7 @@ impl Prepared {
     }
 }
 
-/// Everybody who asks.
+/// All users who send requests.
 struct People {
     /// By role, with all scopes.
     roles: Vec<(Role, String)>,
@@ -268,7 +268,7 @@ impl People {
     }
 }
 
-/// A token of an admin that may be used for everything.
+/// A token of an admin with all scopes.
 fn root(people: &People) -> &str {
     let (_, token) = people.roles.last().unwrap();
     token
@@ -285,7 +285,7 @@ fn is_refused(route: &Route, status: StatusCode) -> bool {
     }
 }
 
-/// One's own password takes the present one, and a second factor a code that was not used.
+/// Changing one's own password requires the present one, and a second factor an unused code.
 fn takes_a_proof(route: &Route) -> bool {
     ["/password", "/totp/confirm"]
         .iter()
@@ -296,7 +296,7 @@ fn submits(route: &Route) -> bool {
     ["POST /submit", "POST /api/v1/tasks"].contains(&route.route)
 }
 
-/// Logins prove by what is sent who sends it, and CODO's API has a token of its own.
+/// Logins prove the sender by their content, and CODO's API has a token of its own.
 const WITHOUT_CSRF: [&str; 4] = [
     "POST /login",
     "POST /login/code",
@@ -359,7 +359,7 @@ async fn those_who_have_everything_are_let_through(
         let status = asked.by_token(world, token).await;
         let done = status.is_success() || status.is_redirection();
         let let_through = if route.changes() && !submits(route) {
-            // Another user has done it before.
+            // Another user has made the same request before.
             !matches!(status.as_u16(), 401 | 403) || takes_a_proof(route)
         } else {
             done
@@ -377,7 +377,7 @@ async fn those_who_have_everything_are_let_through(
     }
 }
 
-/// What is one's own: without the scopes one is refused there, too; what is not, stays another's.
+/// Requests on one's own account need the scopes, too; those on other accounts stay refused.
 async fn scopes_are_needed_for_oneself(
     world: &World,
     people: &People,

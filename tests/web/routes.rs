@@ -1,5 +1,5 @@
-//! Every route, page, stream and form: the table of what each one needs, which a test holds against
-//! the routes of the code. [`route_access`](crate::route_access) tries them.
+//! Every route, page, stream and form: the table of what each one requires, which a test compares
+//! with the routes of the code. [`route_access`](crate::route_access) tries them.
 
 use std::collections::BTreeSet;
 
@@ -10,10 +10,10 @@ use crate::contract;
 
 /// One route with a request that succeeds with the required permissions.
 pub(crate) struct Route {
-    /// As the code writes it: `POST /api/v1/tasks/{}/approve`.
+    /// As written in the code: `POST /api/v1/tasks/{}/approve`.
     pub(crate) route: &'static str,
     pub(crate) needs: Needs,
-    /// The path, with a task to be made where it says `{waiting}` and the like.
+    /// The path; a task is created for `{waiting}` and the like.
     pub(crate) path: &'static str,
     /// JSON below `/api/`, else a form.
     pub(crate) body: &'static str,
@@ -23,11 +23,11 @@ pub(crate) struct Route {
 pub(crate) enum Needs {
     /// For everyone.
     Nothing,
-    /// It decides by what is sent, not by who is logged in: logins, and CODO's submission.
+    /// It decides by the content, not by who is logged in: logins, and CODO's submission.
     OwnProof,
     /// The role, and every one of the scopes.
     Right(Role, &'static [Scope]),
-    /// As an admin; and each for themselves. The scopes are needed for either.
+    /// As an admin, or for one's own account. The scopes are required for either.
     Oneself(&'static [Scope]),
 }
 
@@ -179,7 +179,7 @@ impl Route {
     }
 }
 
-/// Everything that the code routes.
+/// All routes of the code.
 fn routed() -> BTreeSet<String> {
     let text = include_str!("../../src/server/route.rs");
     let part = |begin: &str, end: &str| {
@@ -214,7 +214,7 @@ fn routed() -> BTreeSet<String> {
     all
 }
 
-/// What is routed below `/api/` and not below `/api/v1/`.
+/// The routes below `/api/` but not below `/api/v1/`.
 const OUTSIDE_V1: [&str; 2] = [
     r#"(_, ["api", "task", "v2", "task", "accept"])"#,
     r#"("POST", ["api", "accounts", "login"])"#,

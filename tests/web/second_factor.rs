@@ -89,7 +89,7 @@ async fn the_page_asks_for_the_code_in_a_second_step() {
     let cookie = first.headers()["set-cookie"].to_str().unwrap();
     let halfway = cookie.split(';').next().unwrap().to_owned();
     assert!(!cookie.contains("tagship_session"), "{cookie}");
-    // Halfway is not in, under whatever name.
+    // A half-way login is no session, under any cookie name.
     let value = halfway.split_once('=').unwrap().1;
     for cookie in [halfway.clone(), format!("tagship_session={value}")] {
         let page = client().get(format!("{}/hosts", world.url));
@@ -117,7 +117,7 @@ async fn codo_login_answers_with_codo_codes() {
     let (world, clock, secret) = with_factor().await;
     let log_in = async |body: Value| {
         let request = client().post(format!("{}/api/accounts/login/", world.url));
-        // Some of its clients name no kind of content.
+        // Some of its clients send no content type.
         let response = request.body(body.to_string()).send().await.unwrap();
         let cookie = response.headers().get("set-cookie").cloned();
         let answer: Value = response.json().await.unwrap();

@@ -1,5 +1,5 @@
-//! A web over a store in memory, on a loopback port and a Unix socket; tasks are made by appending
-//! their events.
+//! A web server over a store in memory, on a loopback port and a Unix socket; tasks are made by
+//! appending their events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -101,7 +101,7 @@ hosts = "{2}"
 steps = [{ run = "true" }]
 "#;
 
-/// What differs from test to test.
+/// The settings of a test.
 pub struct Options {
     pub limits: WebLimits,
     /// Further lines of `[agent]`.
@@ -112,7 +112,7 @@ pub struct Options {
     pub listen: &'static str,
     /// Texts of templates.
     pub templates: &'static [&'static str],
-    /// What another world has stored; nothing.
+    /// The store of another world; `None`: an empty one.
     pub kv: Option<Arc<dyn Kv>>,
 }
 
@@ -245,7 +245,7 @@ impl World {
         self.token_for(account, Scopes::default()).await
     }
 
-    /// A token that may be used for this alone.
+    /// A token with these scopes only.
     pub async fn token_for(&self, account: &Account, scopes: Scopes) -> String {
         let terms = TokenTerms {
             label: "test".to_owned(),
@@ -275,7 +275,7 @@ impl World {
         plan::build(&ground, &template, commit, &none).unwrap()
     }
 
-    /// A task that was pushed and is looked for.
+    /// A task that was pushed and has not landed.
     pub async fn proposed(&self, tag: &str) -> Task {
         let submission = submission(tag);
         let proposal = self
@@ -286,7 +286,8 @@ impl World {
         self.store.task(proposal.id()).await.unwrap()
     }
 
-    /// An entry of the hook log: what became of bob's push of `refs/tags/release-2.0` onto this object.
+    /// An entry of the hook log: the outcome of bob's push of `refs/tags/release-2.0` onto this
+    /// object.
     pub async fn heard(&self, object: &str, project: Option<&str>, outcome: HookOutcome) {
         let push = SeenPush {
             push: None,
@@ -372,7 +373,7 @@ impl World {
         self.approve(&task).await
     }
 
-    /// Alice's yes to the plan of a task that waits for it.
+    /// Approves the plan of a waiting task as alice.
     pub async fn approve(&self, task: &Task) -> Task {
         let approval = Approval {
             by: "alice".to_owned(),
@@ -396,7 +397,7 @@ impl World {
         set.await.unwrap();
     }
 
-    /// A task at work: the tree is checked out, the first host is staged.
+    /// A running task: the tree is checked out, the first host is staged.
     pub async fn running(&self, tag: &str) -> Task {
         let task = self.approved(tag).await;
         self.start_work(&task).await
@@ -431,7 +432,7 @@ impl World {
         self.finished(task).await
     }
 
-    /// A task at work comes to its good end.
+    /// A running task succeeds.
     pub async fn finished(&self, mut task: Task) -> Task {
         let mut events = vec![
             ended(at(1, 1, 0), staged()),

@@ -20,7 +20,7 @@ async fn open(browser: &Browser, path: &str) -> Response {
     response
 }
 
-/// The data of the last event in what came.
+/// The data of the last received event.
 fn data(text: &str) -> Value {
     let line = text
         .lines()
@@ -151,7 +151,7 @@ async fn list_stream_reports_new_tasks() {
     let mut stream = open(&vera, "/events").await;
     until(&mut stream, "retry:").await;
     let mut ids = Vec::new();
-    // The stream may not watch yet when its head has come.
+    // The stream may not watch yet when its head has arrived.
     while ids.is_empty() {
         world.proposed(&format!("release-{}", ids.len())).await;
         let next = tokio::time::timeout(Duration::from_secs(1), until(&mut stream, "data:[")).await;
@@ -198,7 +198,7 @@ async fn streams_are_counted_and_bounded() {
     assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(second.headers().contains_key("retry-after"));
     drop(first);
-    // Its place is free once the server has seen that the reader is gone.
+    // Its slot is free once the server has seen that the reader is gone.
     let deadline = tokio::time::Instant::now() + Duration::from_secs(20);
     loop {
         let again = alice.ask(Method::GET, &path).send().await.unwrap();
@@ -232,7 +232,7 @@ async fn single_user_cannot_take_all_streams() {
     world.end().await;
 }
 
-/// Otherwise a log would be read on with a token that was revoked long ago.
+/// Otherwise a log could be read with a token that was revoked long ago.
 #[tokio::test]
 async fn a_followed_log_is_cut_after_a_while() {
     let world = World::start_with(Options {

@@ -344,7 +344,7 @@ async fn an_earlier_task_fills_the_form_in() {
     ] {
         assert!(page.contains(part), "no {part} in {page}");
     }
-    // A release that was pushed can be asked for again, too.
+    // A pushed release can be submitted again, too.
     world.waiting("release-9").await;
     let (status, _) = bob.get("/submit?repeat=2").await;
     assert_eq!(status, StatusCode::NOT_FOUND, "its template is no file");

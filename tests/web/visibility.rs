@@ -46,7 +46,7 @@ async fn world() -> World {
     .await
 }
 
-/// What is said of an order that is refused.
+/// The error for a refused order.
 async fn refused(program: &Program, order: Value) -> String {
     let (status, answer) = program.call(Method::POST, "tasks", Some(order)).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
@@ -111,7 +111,7 @@ async fn guessed_hidden_name_looks_like_a_missing_one() {
     let world = world().await;
     let quinn = Program::of(&world, "quinn", Role::None).await;
     let order = |project: &str, environment: &str| json!({ "template": "notice", "project": project, "environment": environment });
-    // Word for word the same for what is there and for what is not.
+    // The same text for existing and for missing objects.
     let there = refused(&quinn, order("vault", "cellar")).await;
     let not = refused(&quinn, order("vaulx", "cellar")).await;
     assert_eq!(there.replace("vault", "vaulx"), not);

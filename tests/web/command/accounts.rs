@@ -1,4 +1,4 @@
-//! People, tokens and hosts, asked of a real agent's web.
+//! Commands about users, tokens and hosts, against a real agent's web server.
 
 use std::io::Read as _;
 

@@ -1,4 +1,4 @@
-//! Tasks, asked of a real agent's web.
+//! Commands about tasks, against a real agent's web server.
 
 mod logs;
 
@@ -108,7 +108,7 @@ async fn show_json_contains_the_promised_fields() {
     lab.world.running("release-1").await;
     let task = said(lab.local(&["show", "1", "--json"])).json();
     assert_task(&task);
-    // Untouched: as the API gives it.
+    // Unchanged from the API.
     let url = format!("{}/api/v1/tasks/1", lab.world.url);
     let account = lab.world.account("dave", Role::Admin, &[]).await;
     let token = lab.world.token(&account).await;
@@ -279,7 +279,7 @@ async fn paused_task_is_resumed() {
     );
 }
 
-/// Everything from where `running` leaves a task to the end that is given.
+/// The events from the state that `running` leaves to the given outcome.
 fn to_the_end(outcome: Outcome) -> Vec<Event> {
     vec![ended(at(1, 1, 0), staged()), Event::Finished(outcome)]
 }
@@ -310,7 +310,7 @@ async fn waiting_ends_with_the_task_and_succeeds_only_if_it_does() {
         let test = lab.local(&[verb, "1", "--wait"]);
         let mut child = started(&test);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        // It says that it was taken, then follows.
+        // It reports that the request was accepted, then follows.
         let first = tokio::task::block_in_place(|| lines.next().unwrap().unwrap());
         assert!(first.starts_with("task 1 is "), "{first}");
         let task = lab.world.store.task(1).await.unwrap();

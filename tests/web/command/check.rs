@@ -1,4 +1,4 @@
-//! `tagship check`: a world in which all is well, and one fault at a time.
+//! `tagship check`: a world without faults, and one fault at a time.
 
 mod hosts;
 mod users;
@@ -19,7 +19,7 @@ use crate::command::program::{Said, Test};
 /// A world and the programs that `tagship check` finds in it.
 pub(crate) struct Checked {
     world: World,
-    /// In front of where programs are found.
+    /// A directory in front of `PATH`.
     programs: Option<PathBuf>,
 }
 
@@ -37,7 +37,7 @@ impl DerefMut for Checked {
     }
 }
 
-/// One host, and one rule, which names this template.
+/// One host, and one rule with this template.
 fn settings(template: &str) -> Settings {
     let keys = "deploy_to = '{DIR}/srv/shop'\n--\nschedule = 'ready'";
     Settings::default()
@@ -239,7 +239,7 @@ fn missing_key_finding_shows_the_command_to_create_it() {
         "there is no key ",
         "ssh-keygen -q -t ed25519 -N '' -f ",
     ]);
-    // Only an address that is reached over ssh takes git's key; one that can't be reached says so.
+    // Only an address over ssh uses git's key; an unreachable one is reported.
     let repository = &world.repo().path;
     std::fs::rename(repository, world.path("away.git")).unwrap();
     let said = world.check();
@@ -287,7 +287,7 @@ fn a_host_that_refuses_the_key() {
     world.fails_by(&["host web1", "refused the key", "authorized_keys"]);
 }
 
-/// A host on which only these programs of the system are found, and these scripts.
+/// A host with all programs of the system except these, and with these scripts.
 fn with_programs(leave_out: &[&str], own: &[(&str, &str)]) -> Checked {
     let checked = Checked::new();
     let bin = checked.path("bin");

@@ -1,4 +1,4 @@
-//! Where `current` of a host is not what tagship switched to: the same words everywhere.
+//! Drift of a host's `current`: the same text everywhere.
 
 use std::time::Duration;
 
@@ -144,7 +144,7 @@ rules = [{{ pattern = "release-*", environment = "production" }}]
     let said = check();
     let line = format!("warn host web-1: shop production: current leads to other, {switched}");
     assert!(said.contains(&line), "{said}");
-    // What the agent saw earlier is over.
+    // The drift that the agent saw earlier has ended.
     let old = HostState {
         live: Some(ReleaseId("/srv/old/v3".to_owned())),
         ..HostState::default()
@@ -167,7 +167,7 @@ async fn rollback_over_a_drifted_host_names_what_it_replaces() {
     seen(&lab, &old).await;
     let words = "web-1: current leads to /srv/old/v3, tagship switched it to ";
     let replaces = "; this task replaces it";
-    // Also where it goes back to what tagship believes to be live.
+    // Also for a rollback to what tagship believes to be live.
     for (back, task) in [("1", 3), ("2", 4)] {
         let said_back = said(lab.local(&["rollback", back]));
         let line = said_back.stdout.lines().find(|line| line.contains(words));

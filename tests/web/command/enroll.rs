@@ -57,7 +57,7 @@ impl Lab {
         let mut screen = child.stdout.take().unwrap();
         let mut text = Vec::new();
         let mut byte = [0];
-        // Answered once it has been asked, as people do.
+        // Answers after the question, as people do.
         while !text.ends_with(b"[yes/no] ") && screen.read(&mut byte).unwrap() > 0 {
             text.push(byte[0]);
         }
@@ -140,7 +140,7 @@ fn yes_option_stores_the_shown_host_key() {
 fn changed_host_key_never_replaces_the_old_one() {
     let lab = Lab::new();
     assert_eq!(lab.enroll(&["web1", "--yes"]).status, Some(0));
-    // Another key of the same type is there now.
+    // The host has another key of the same type now.
     let other = Sshd::settings().start();
     let line = format!("[127.0.0.1]:{} {}\n", lab.sshd.port, other.host_key());
     std::fs::write(lab.known_hosts(), &line).unwrap();

@@ -1,5 +1,5 @@
-//! An agent whose user is not in the git user's group: it could read nothing of what the hook leaves.
-//! Only root can play another user; elsewhere this says so and passes.
+//! An agent whose user is not in the git user's group: it could not read the hook's records. This
+//! needs root; without root it says so and passes.
 
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ const AGENT: u32 = 61_005;
 const GIT_USER: &str = "daemon";
 const GIT_GROUP: u32 = 1;
 
-/// A directory of the agent's, with the program in it: where it was built, others may not look.
+/// A directory of the agent, with the program in it: others may not read the build directory.
 fn directory() -> Option<tempfile::TempDir> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("not root: the test with several system users was not run");

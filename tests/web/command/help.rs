@@ -1,4 +1,4 @@
-//! What the program says about itself.
+//! The program's own help.
 
 use clap::CommandFactory;
 use tagship::cli::Cli;

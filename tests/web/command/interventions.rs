@@ -1,5 +1,5 @@
-//! Interventions in a running task, by command line: one host skipped, stopped, resumed; a freeze that is
-//! overridden; a pause that ends by itself.
+//! Interventions in a running task, by command line: one host skipped, stopped, resumed; an
+//! overridden freeze; a pause that times out.
 
 use tagship::domain::task::{Event, Pause, Task};
 use tagship::domain::template::Gate;

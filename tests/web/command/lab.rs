@@ -1,5 +1,5 @@
-//! An agent's web over a store in memory, and the program that asks it: over the Unix socket, or over
-//! HTTP with a user's token.
+//! An agent's web server over a store in memory, and the program that calls it: over the Unix
+//! socket, or over HTTP with a user's token.
 
 use std::process::{Child, Stdio};
 use std::sync::Arc;
@@ -131,7 +131,7 @@ pub(crate) fn holds(test: Test) {
     test.compare(&Said::of(&output));
 }
 
-/// Starts it; what it prints is to be read.
+/// Starts it with its output piped.
 pub(crate) fn started(test: &Test) -> Child {
     test.command()
         .stdin(Stdio::null())

@@ -1,4 +1,4 @@
-//! The command line, as people and scripts use it: the real program, its words and its exit codes.
+//! The command line, as people and scripts use it: the real program, its output and exit codes.
 
 mod accounts;
 mod agent;

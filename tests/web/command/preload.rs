@@ -5,8 +5,8 @@ use std::process::Command;
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tagship");
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 
-/// Such a library may ask for memory before the program's allocator can read the clock: the two would
-/// wait for each other.
+/// Such a library may allocate memory before the program's allocator can read the clock: the two
+/// would wait for each other.
 #[test]
 fn preloaded_libraries_keep_the_allocator_of_the_system() {
     let symbols = Command::new("nm")

@@ -1,4 +1,4 @@
-//! Runs the real program once and holds what it says against what it must say.
+//! Runs the real program once and compares its output with the expected one.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ impl Test {
         self.file("config.toml", text).with_config()
     }
 
-    /// Names the `config.toml` that is there.
+    /// Names the existing `config.toml`.
     pub(crate) fn with_config(self) -> Self {
         let path = self.path("config.toml").display().to_string();
         self.arguments(["--config", &path])
@@ -100,7 +100,7 @@ impl Test {
         self.compare(&Said::of(&self.output()));
     }
 
-    /// Compares what it said with what it must say.
+    /// Compares its output with the expected one.
     #[track_caller]
     pub(crate) fn compare(&self, said: &Said) {
         let told = |text: &str| text.replace("{dir}", &self.directory().display().to_string());
@@ -114,7 +114,7 @@ impl Test {
         assert_eq!(*said, expected, "{what}");
     }
 
-    /// Runs it and gives what it said, to be looked at.
+    /// Runs it and returns its output.
     pub(crate) fn said(self) -> Said {
         Said::of(&self.output())
     }
@@ -127,7 +127,7 @@ impl Test {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        // A program that reads nothing may be gone already.
+        // A program that reads nothing may have ended already.
         drop(child.stdin.take().unwrap().write_all(self.stdin.as_bytes()));
         child.wait_with_output().unwrap()
     }
@@ -147,7 +147,7 @@ impl Test {
     }
 }
 
-/// What a program said, and how it ended.
+/// A program's output and exit code.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Said {
     pub(crate) stdout: String,

@@ -14,7 +14,7 @@ struct Agent {
 }
 
 impl Agent {
-    /// Starts it and waits until it says that it is ready.
+    /// Starts it and waits until it reports that it is ready.
     fn start(mut command: Command) -> Self {
         let mut child = command
             .arg("serve")
@@ -113,7 +113,7 @@ fn agent_serves_until_a_signal_stops_it() {
 
         agent.signal(signal);
         assert_eq!(agent.child.wait().unwrap().code(), Some(0));
-        // The store is free again, and the account is in it.
+        // The store is not locked any more, and has the account.
         let again = beside(&["user", "add", "alice", "--role", "admin"]).said();
         assert!(again.stderr.contains("exists already"), "{again}");
     }
@@ -256,14 +256,14 @@ fn newer_store_is_left_unchanged_with_a_remedy() {
         let commit = Commit::new().put(key, value);
         runtime.block_on(kv.commit(commit)).unwrap();
     };
-    // The rows of a newer program.
+    // Rows of a newer program.
     put("index", "99");
     let wanted = [&*named, "layout 99", "start the newer tagship"];
     names(&refused(&test), &wanted);
     names(&refused(&test), &wanted);
     put("index", "2");
     drop(Agent::start(test.command()));
-    // Its files.
+    // Files of a newer program.
     let db = sled::open(&store).unwrap();
     db.insert(b"\0format", &99_u32.to_be_bytes()).unwrap();
     db.flush().unwrap();

@@ -1,4 +1,4 @@
-//! `tagship submit`, asked of a real agent's web.
+//! `tagship submit`, against a real agent's web server.
 
 use tagship::identity::account::Role;
 

@@ -1,4 +1,4 @@
-//! `tagship templates`: what the agent has, and what is wrong with a file.
+//! `tagship templates`: the agent's templates, and the problems of a file.
 
 use tagship::identity::account::Role;
 
@@ -63,7 +63,7 @@ fn valid_template_passes_without_agent_or_configuration() {
     );
 }
 
-/// What is wrong with a parameter, and what is said of it, each with file and line.
+/// An invalid parameter and its error, each with file and line.
 const WRONG: [(&str, &str); 12] = [
     ("kind = \"number\"", "number"),
     ("kind = \"choice\"", "choices"),

@@ -75,7 +75,7 @@ async fn log_followed_over_reconnects_is_printed_once() {
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut text = String::new();
     tokio::task::block_in_place(|| lines.read_line(&mut text).unwrap());
-    // The second connection has been opened when the first one is over.
+    // The second connection was opened when the first one ended.
     let opened = || async {
         let metrics = reqwest::get(format!("{}/metrics", lab.world.url)).await;
         metrics

@@ -1,4 +1,4 @@
-//! What a login or a file system does to every release.
+//! Logins and file systems that affect every release.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
