@@ -289,7 +289,7 @@ impl<'a> Push<'a> {
         match self.policy {
             OnSpoolError::Reject => {
                 self.message.add_line(&format!(
-                    "{tag} is refused, so that it is not lost; push it again when this is mended"
+                    "{tag} is refused, so that it is not lost; push it again when this is fixed"
                 ));
                 self.message
                     .refuse(&format!("{tag} could not be handed over: {reason}"));

@@ -285,7 +285,7 @@ fn listen_error(listen: SocketAddr, error: &std::io::Error) -> anyhow::Error {
     let port = listen.port();
     let remedy = match error.kind() {
         ErrorKind::AddrInUse => format!(
-            "another program does, perhaps another agent: `ss -ltnp 'sport = :{port}'` names it; end \
+            "another program listens there: `ss -ltnp 'sport = :{port}'` names it; end \
              that one, or choose another port in [agent] listen"
         ),
         ErrorKind::AddrNotAvailable => {

@@ -308,7 +308,7 @@ pub struct LogArgs {
     /// Print only the output of this step
     #[arg(long, value_name = "NAME")]
     pub step: Option<String>,
-    /// Follow the output until the task rests
+    /// Follow the output until the task ends
     #[arg(short, long)]
     pub follow: bool,
 }

@@ -61,7 +61,7 @@ async fn verify(around: &CliContext, form: OutputForm) -> Result<(), CommandErro
         screen::print_json(&verdict)?;
     } else if verdict.fault.is_none() {
         screen::print(&format!(
-            "{} entries fit; the digest of the last one is {}\n",
+            "{} entries are valid; the digest of the last one is {}\n",
             verdict.entries,
             if verdict.digest.is_empty() {
                 "none"

@@ -214,6 +214,6 @@ pub(crate) async fn restore(around: &CliContext, asked: &Restore) -> Result<(), 
             ids.join(", ")
         );
     }
-    text += "tokens that were revoked and people who were removed since are there again: see `tagship user list`\n";
+    text += "tokens that were revoked and users who were removed since the backup exist again: see `tagship user list`\n";
     screen::print(&text)
 }

@@ -69,7 +69,7 @@ pub enum CommandError {
     #[error("{0}")]
     WaitsForPeople(String),
     #[error(
-        "no task came of entry {0}: by the rules of today nothing is released; see `tagship rules test`"
+        "entry {0} led to no task: by the present rules nothing is released; see `tagship rules test`"
     )]
     NoTaskOfReplay(u64),
     #[error(
@@ -106,7 +106,7 @@ pub enum CommandError {
     #[error("{0}")]
     Directory(String),
     #[error(
-        "the audit does not fit: {fault}, {entries} entries before it fit; compare it with the one in a backup, and look who could write the store"
+        "the audit is not intact: {fault}; {entries} entries before it are valid; compare it with a backup, and look who could write the store"
     )]
     Audit { fault: String, entries: u64 },
     #[error("{0}")]
@@ -141,7 +141,7 @@ pub enum ClientError {
     Unreachable { address: String, reason: String },
     #[error("{address} did not answer in time; look at the agent's log")]
     Silent { address: String },
-    #[error("the connection to {address} ended: {reason}; ask again to see what came of it")]
+    #[error("the connection to {address} ended: {reason}; see whether it took effect, then retry")]
     Broken { address: String, reason: String },
     #[error(
         "{address} does not know who you are: set TAGSHIP_TOKEN to a token made by `tagship token new`"
@@ -230,8 +230,8 @@ pub enum DemoError {
     #[error("orphaned processes cannot be taken in: {0}; the demo needs Linux 3.4 or later")]
     Subreaper(io::Error),
     #[error(
-        "the account of {0} is locked (`!` in /etc/shadow), so sshd lets nobody in; run the demo as \
-         another user"
+        "the account of {0} is locked (`!` in /etc/shadow), so sshd refuses every login; run \
+         the demo as another user"
     )]
     Locked(String),
     #[error("no password can be made: {0}")]

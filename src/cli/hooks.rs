@@ -59,7 +59,7 @@ async fn list(around: &CliContext, asked: &HooksList) -> Result<(), CommandError
         screen::note(&printable(&format!("warning: {}: {told}", unseen.project)));
     }
     if found.hooks.is_empty() {
-        screen::note("no push fits");
+        screen::note("no push matches");
         return Ok(());
     }
     screen::print(&table(&found.hooks, &zone).render(screen::width()))?;
@@ -166,7 +166,7 @@ fn told(became: &Became) -> Vec<String> {
     if !became.doubted.is_empty() {
         let tasks: Vec<String> = became.doubted.iter().map(ToString::to_string).collect();
         lines.push(format!(
-            "            asked to check their ref: task {}",
+            "            must check their ref again: task {}",
             tasks.join(", ")
         ));
     }

@@ -89,7 +89,7 @@ async fn enroll(around: &CliContext, asked: &Enroll) -> Result<(), CommandError>
     match &asked.fingerprint {
         Some(wanted) if *wanted != fingerprint => {
             return Err(CommandError::Enroll(format!(
-                "{} shows {fingerprint}, not {wanted}; nothing was remembered. Look at the host's console before you trust it",
+                "{} shows {fingerprint}, not {wanted}; no key was stored. Look at the host's console before you trust it",
                 asked.name
             )));
         }
@@ -99,7 +99,7 @@ async fn enroll(around: &CliContext, asked: &Enroll) -> Result<(), CommandError>
             let question = "Is that the fingerprint that the host itself names (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)?";
             if !screen::ask(question)? {
                 return Err(CommandError::Enroll(
-                    "nothing was remembered; run it again, and answer yes, once you have compared the fingerprint"
+                    "no key was stored; compare the fingerprint, then run it again and answer yes"
                         .to_owned(),
                 ));
             }

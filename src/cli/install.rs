@@ -236,10 +236,7 @@ pub(crate) fn uninstall(around: &CliContext, asked: &Uninstall) -> Result<(), Co
         .map(|path| format!("{} is removed\n", path.display()))
         .collect();
     if let Some(restored) = &removed.restored {
-        text.push_str(&format!(
-            "{} is again what it was before\n",
-            restored.display()
-        ));
+        text.push_str(&format!("{} is restored\n", restored.display()));
     }
     if text.is_empty() {
         text = format!("no hook of tagship was in {}\n", repo.display());

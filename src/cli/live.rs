@@ -70,7 +70,7 @@ fn columns(live: Option<&LiveHost>, zone: &Zone) -> [String; 6] {
     let task = match (live.task, live.switched_by) {
         (Some(task), Some(by)) => format!("{task} (restored by {by})"),
         (Some(task), None) => task.to_string(),
-        (None, Some(by)) => format!("gone back to by {by}"),
+        (None, Some(by)) => format!("restored by {by}"),
         (None, None) => String::new(),
     };
     // Another tool's release is named by its directory.

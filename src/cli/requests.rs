@@ -25,7 +25,7 @@ const PIECE: u64 = 200;
 /// Digits of a commit in a list.
 const COMMIT_DIGITS: usize = 9;
 /// How a rollback is described.
-const ROLLBACK: &str = "made to go back";
+const ROLLBACK: &str = "asked to roll back";
 /// The most tasks of a list for which it is explained why they have not landed.
 const DETAILED_MAX: usize = 20;
 
@@ -38,7 +38,7 @@ pub(crate) async fn tasks(around: &CliContext, asked: &Tasks) -> Result<(), Comm
         return screen::print_json(&serde_json::to_value(&list).unwrap_or_default());
     }
     if tasks.is_empty() {
-        screen::note("no task fits");
+        screen::note("no task matches");
         return Ok(());
     }
     screen::print(&listed(&tasks, &zone).render(screen::width()))?;

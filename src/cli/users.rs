@@ -120,7 +120,7 @@ async fn totp(around: &CliContext, asked: &Totp) -> Result<(), CommandError> {
         };
         client.tell(&ask("reset", serde_json::json!(body))).await?;
         return screen::print(&format!(
-            "the second factor of {name} is gone; sessions have ended\n"
+            "the second factor of {name} is removed; sessions have ended\n"
         ));
     }
     if let Some(code) = &asked.code {
@@ -129,7 +129,7 @@ async fn totp(around: &CliContext, asked: &Totp) -> Result<(), CommandError> {
             .tell(&ask("confirm", serde_json::json!(body)))
             .await?;
         return screen::print(&format!(
-            "{name} needs a code to log in from now on; sessions have ended\n"
+            "the second factor of {name} is enabled; sessions have ended\n"
         ));
     }
     let begun: BegunFactor = client.ask(&ask("begin", serde_json::json!({}))).await?;
@@ -328,8 +328,8 @@ async fn new_token(
         asked => asked?,
     };
     let until = match expires {
-        Some(expires) => format!("good until {}", zone.show(expires)),
-        None => "good until it is revoked".to_owned(),
+        Some(expires) => format!("valid until {}", zone.show(expires)),
+        None => "valid until it is revoked".to_owned(),
     };
     // Only the token goes to standard output, where a script reads it.
     screen::note(&format!(

@@ -88,7 +88,7 @@ impl ConfigCheck<'_> {
         if agent.landing_timeout.is_zero() {
             self.refuse(
                 &path.join("landing_timeout"),
-                "no ref lands in no time: write a longer one",
+                "a timeout of 0 expires every task: write a longer one",
             );
         }
         let socket = self.config.socket();
@@ -106,7 +106,7 @@ impl ConfigCheck<'_> {
         if self.config.ssh.connect_timeout.is_zero() {
             self.refuse(
                 &ssh.join("connect_timeout"),
-                "no host answers in no time: write a longer one",
+                "a timeout of 0 fails every connection: write a longer one",
             );
         }
     }
@@ -236,7 +236,7 @@ impl ConfigCheck<'_> {
         for (index, freeze) in self.config.freezes.iter().enumerate() {
             let path = all.join(index);
             if freeze.name.is_empty() || freeze.name.chars().any(char::is_control) {
-                self.refuse(&path.join("name"), "a freeze has a name, in one line");
+                self.refuse(&path.join("name"), "a freeze needs a one-line name");
             }
             for name in freeze
                 .projects
@@ -289,7 +289,7 @@ impl ConfigCheck<'_> {
             ] {
                 if time.is_zero() {
                     let path = path.join("limits").join(key);
-                    self.refuse(&path, "git does nothing in no time: write a longer one");
+                    self.refuse(&path, "a limit of 0 ends git at once: write a longer one");
                 }
             }
             for (name, environment) in &project.environments {
@@ -346,8 +346,8 @@ impl ConfigCheck<'_> {
         if environment.layout == ReleaseLayout::InPlace {
             self.refuse(
                 &path.join("layout"),
-                "this version does not do layout \"in-place\" yet: take \"releases\", and let what \
-                 serves the files follow `current`",
+                "this version does not support layout \"in-place\": write \"releases\", and let the \
+                 web server serve `current`",
             );
         }
         if environment.keep_releases < 2 {

@@ -21,11 +21,11 @@ pub enum LocalRunError {
     #[error("this machine has no user `{0}` (in /etc/passwd): make one for it, or write another")]
     Unknown(String),
     #[error(
-        "`{0}` is root: what a template says would own this machine; make a user for it and write that one"
+        "`{0}` is root: a template could do anything on this machine; make a user for it and write that one"
     )]
     Root(String),
     #[error(
-        "`{0}` is the agent's own user: what a template says could read every host's key; make a user for it and write that one"
+        "`{0}` is the agent's own user: a template could read every host's key; make a user for it and write that one"
     )]
     Own(String),
 }

@@ -365,7 +365,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "[projects.environments.qa]",
         "[projects.environments.qa]\nlayout = \"in-place\"",
-        "this version does not do layout \"in-place\"",
+        "this version does not support layout \"in-place\"",
     ),
     (
         "[projects.environments.qa]",
@@ -455,7 +455,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "[groups]",
         "[agent]\nlanding_timeout = \"0s\"\n[groups]",
-        "no ref lands in no time",
+        "a timeout of 0 expires every task",
     ),
     (
         "[groups]",
@@ -465,7 +465,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "[groups]",
         "[ssh]\nconnect_timeout = \"0s\"\n[groups]",
-        "no host answers in no time",
+        "a timeout of 0 fails every connection",
     ),
 ];
 

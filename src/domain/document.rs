@@ -235,7 +235,7 @@ fn rephrase(message: &str) -> String {
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
     let hint = match nearest(given, &known) {
         Some(name) => format!("did you mean `{name}`?"),
-        None if known.is_empty() => "nothing is known here: take it out".to_owned(),
+        None if known.is_empty() => "no keys are allowed here: take it out".to_owned(),
         None => format!("known here: {}", known.join(", ")),
     };
     format!("unknown {kind} `{given}`: {hint}")

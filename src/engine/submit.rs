@@ -85,7 +85,7 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
         let missing = missing(resolved, actor);
         if !missing.is_empty() {
             let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
-            let needs = format!("more than one's own yes there: {}", missing.join(", "));
+            let needs = format!("more approvals than one's own: {}", missing.join(", "));
             return Err(right(what, format!("{needs}; submit it as `new`")));
         }
     }

@@ -192,7 +192,7 @@ pub enum LandingError {
     #[error("git cannot be started: {0}; install git, version 2.32 or newer")]
     NoGit(String),
     /// Work on the mirror was interrupted.
-    #[error("mirror {mirror}: work on it broke off: {detail}; the agent's log says more")]
+    #[error("mirror {mirror}: work on it was interrupted: {detail}; the agent's log says more")]
     BrokeOff { mirror: PathBuf, detail: String },
     /// The mirror does not have the object.
     #[error("object {object} is not in the mirror {mirror}: fetch it first")]
@@ -229,7 +229,7 @@ pub enum LandingError {
         key: &'static str,
     },
     /// The tag points to an object that cannot be released.
-    #[error("{reference} leads to a {kind}, not to a commit: tag a commit")]
+    #[error("{reference} points to a {kind}, not to a commit: tag a commit")]
     NotACommit { reference: String, kind: String },
 }
 

@@ -98,7 +98,7 @@ pub enum AccountError {
     #[error("an account called {0} exists already: choose another name")]
     Exists(String),
     #[error(
-        "{0} is no name: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '.', '_' and '-', not '.' first; what people call them may be anything"
+        "{0} is no name: use 1 to {NAME_CHARACTERS_MAX} of a-z, 0-9, '.', '_' and '-', not '.' first; the display name may be anything"
     )]
     BadName(String),
     #[error(
@@ -123,7 +123,7 @@ pub enum AccountError {
     Overtaken,
     #[error("{0} is the only enabled admin: make another user an admin first")]
     LastAdmin(String),
-    #[error("a token without a scope is good for nothing: choose read, submit, approve or admin")]
+    #[error("a token without a scope permits nothing: choose read, submit, approve or admin")]
     NoScope,
     #[error("{0} has passed already: choose a later one")]
     Past(&'static str),

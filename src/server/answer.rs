@@ -82,7 +82,7 @@ pub(super) fn nothing() -> Response {
 pub(super) fn see(path: &str) -> HttpResult {
     let mut response = StatusCode::SEE_OTHER.into_response();
     let location = HeaderValue::from_str(path)
-        .map_err(|_| Fault::Invalid("that address can't be gone to".to_owned()))?;
+        .map_err(|_| Fault::Invalid("that address can't be redirected to".to_owned()))?;
     response.headers_mut().insert(header::LOCATION, location);
     Ok(response)
 }

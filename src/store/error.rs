@@ -30,9 +30,9 @@ pub enum StoreError {
     Changed(u64),
     #[error("no fence is left: this machine's clock is centuries ahead, set it right")]
     FencesUsedUp,
-    #[error("another task of {0} is at work; wait for its end, or stop it")]
+    #[error("another task of {0} is running; wait for its end, or stop it")]
     QueueHeld(String),
-    #[error("the push of task {0} is at work as another task; finish or withdraw that one")]
+    #[error("the push of task {0} has another unfinished task; finish or withdraw that one")]
     SamePush(u64),
     /// The change may have been applied: read the task again.
     #[error("the store did not confirm the change of task {id}: {message}")]

@@ -519,10 +519,7 @@ fn unreadable(error: sled::Error) -> KvError {
 }
 
 fn no_row(key: &[u8]) -> KvError {
-    KvError::Damaged(format!(
-        "what stands under {} is no row",
-        key.escape_ascii()
-    ))
+    KvError::Damaged(format!("the value under {} is no row", key.escape_ascii()))
 }
 
 /// Data behind these locks is consistent between any two statements.

@@ -239,7 +239,7 @@ async fn nested_tag_is_followed_and_blob_or_tree_tag_refused() {
             continue;
         }
         let error = described.unwrap_err();
-        let text = format!("refs/tags/{name} leads to a {name}, not to a commit: tag a commit");
+        let text = format!("refs/tags/{name} points to a {name}, not to a commit: tag a commit");
         assert_eq!(error.to_string(), text);
     }
     let blob = world.tree().resolve("HEAD:a");

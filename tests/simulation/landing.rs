@@ -272,7 +272,7 @@ fn oversized_event_ends_its_task_but_not_the_agent() {
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
     let reason = expired(&sim, id);
-    assert!(reason.contains("too long to be kept"), "{reason}");
+    assert!(reason.contains("too long for the store"), "{reason}");
     assert_eq!(sim.crashes, 0, "the agent went on");
 }
 

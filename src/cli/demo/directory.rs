@@ -162,13 +162,13 @@ pattern = "qa-"
 environment = "qa"
 schedule = "ready"
 
-# Tags that begin with release- wait until somebody approves.
+# Tags that begin with release- wait for approval.
 [[projects.rules]]
 pattern = "release-"
 environment = "production"
 schedule = "new"
 
-# Whoever pushes here is alice.
+# Pushes by this system user are alice's.
 [users.alice]
 system = "{user}"
 "#

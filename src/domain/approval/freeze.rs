@@ -114,7 +114,7 @@ pub enum BadWindow {
     Days,
     #[error("`days` names no day: name some, or take it out")]
     NoDays,
-    #[error("`until` is not after `from`: the freeze would never be")]
+    #[error("`until` is not after `from`: the freeze would never be in force")]
     Backwards,
 }
 

@@ -91,11 +91,11 @@ fn parameter_attributes_must_be_consistent() {
         )
     };
     for (param, part) in [
-        ("kind = \"choice\"", "is a choice of nothing"),
+        ("kind = \"choice\"", "has no choices"),
         ("choices = [\"a\"]", "means nothing without"),
         (
             "kind = \"secret\"\ndefault = \"x\"",
-            "a secret in a template is none",
+            "a secret parameter can't have a default",
         ),
         (
             "kind = \"choice\"\nchoices = [\"a\"]\ndefault = \"b\"",

@@ -175,7 +175,7 @@ impl TemplateReader<'_> {
         if param.kind == ParamKind::Choice && !given {
             self.refuse(
                 &path.join("kind"),
-                format!("parameter {name} is a choice of nothing: add `choices = [\"…\"]`"),
+                format!("parameter {name} has no choices: add `choices = [\"…\"]`"),
             );
         } else if param.kind != ParamKind::Choice && given {
             self.refuse(
@@ -186,7 +186,7 @@ impl TemplateReader<'_> {
         if param.kind == ParamKind::Secret && param.default.is_some() {
             self.refuse(
                 &path.join("default"),
-                "a secret in a template is none: take the default out",
+                "a secret parameter can't have a default: take the default out",
             );
         }
     }

@@ -411,7 +411,7 @@ impl TemplateReader<'_> {
             (Some("release"), Synced::No) => {
                 self.refuse(
                     &path,
-                    "no release stands on these hosts yet (and never on the `host` of a step): put \
+                    "no release is on these hosts yet (and never on the `host` of a step): put \
                      `use = \"sync\"` before this step, or write `in = \"home\"`",
                 );
                 Directory::Home
@@ -439,7 +439,7 @@ impl TemplateReader<'_> {
         if given.is_some_and(|given| given.is_zero()) {
             self.refuse(
                 path,
-                "a time limit of nothing ends every attempt: write a longer one",
+                "a time limit of 0 ends every attempt: write a longer one",
             );
         }
         given.unwrap_or(default)

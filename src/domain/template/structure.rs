@@ -43,7 +43,7 @@ pub(super) fn problems(template: &Template, document: &Document<'_>) -> Vec<Docu
         if stage.hosts == StageHosts::Agent && stage.steps.len() > 1 {
             refuse(
                 &Path::root().join("stage").join(index),
-                "a checkout happens on the agent and stands alone in its stage: move the other \
+                "a checkout happens on the agent and is alone in its stage: move the other \
                  steps to a stage of their own"
                     .to_owned(),
             );
@@ -83,13 +83,13 @@ fn publish_problem(
     let stage = &sync.stage.name;
     if sync.stage_index == publish.stage_index {
         return Some(format!(
-            "`publish` can't stand in the stage of `sync` ({stage}): a host would switch before \
+            "`publish` can't be in the stage of `sync` ({stage}): a host would switch before \
              every host has the release; move it to a later stage"
         ));
     }
     if sync.stage_index > publish.stage_index {
         return Some(format!(
-            "`publish` stands before `sync` (stage {stage}): no host may switch before every host \
+            "`publish` is before `sync` (stage {stage}): no host may switch before every host \
              has the release; move it to a later stage"
         ));
     }

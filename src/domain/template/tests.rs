@@ -218,11 +218,11 @@ fn no_host_can_switch_before_every_host_is_staged() {
     for (stages, part) in [
         (
             vec![("", CHECKOUT), ("", &format!("{SYNC}, {PUBLISH}"))],
-            "can't stand in the stage of `sync`",
+            "can't be in the stage of `sync`",
         ),
         (
             vec![("", CHECKOUT), ("", PUBLISH), ("", SYNC)],
-            "`publish` stands before `sync`",
+            "`publish` is before `sync`",
         ),
         (
             vec![("", CHECKOUT), ("", PUBLISH)],
@@ -250,7 +250,7 @@ fn no_host_can_switch_before_every_host_is_staged() {
         ),
         (
             vec![("", &format!("{CHECKOUT}, {SYNC}")), ("", PUBLISH)],
-            "stands alone in its stage",
+            "is alone in its stage",
         ),
         (
             vec![("hosts = \"web\"", CHECKOUT), ("", SYNC), ("", PUBLISH)],
@@ -320,7 +320,7 @@ fn meaningless_step_is_refused() {
         (r#"{ run = "true", timeout = "soon" }"#, "is no duration"),
         (
             r#"{ run = "true", in = "release" }"#,
-            "no release stands on these hosts yet",
+            "no release is on these hosts yet",
         ),
         (r#"{ run = "true", in = "somewhere" }"#, "is no directory"),
         (

@@ -281,7 +281,7 @@ impl Active {
 
 /// Returns the event with its long texts replaced; `None` if it has none to replace.
 fn shortened(event: &Event, why: &StoreError) -> Option<Event> {
-    let words = "what is to be said of it is too long to be kept; see the logs of its steps";
+    let words = "its messages are too long for the store; see the logs of its steps";
     let message = words.to_owned();
     let long = |text: &str| text.len() > words.len();
     let short = match event {

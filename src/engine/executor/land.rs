@@ -341,7 +341,7 @@ impl Executor {
         };
         if proposed && given_up {
             let reason = format!("never landed: {why}");
-            tracing::warn!(task = id, reason, "landing given up");
+            tracing::warn!(task = id, reason, "landing ended without success");
             self.record(id, Event::Expired { reason });
             self.decide(id);
             return;

@@ -176,7 +176,7 @@ impl CommitReader<'_> {
                     kind: kind.to_owned(),
                 });
             }
-            None => return Err(self.unreadable("what it leads to is not there")),
+            None => return Err(self.unreadable("the object that it points to is missing")),
         };
         let end = |number, id: &str| {
             let tree = Oid::from_str(at(number)?.1).ok()?;

@@ -98,7 +98,7 @@ impl std::fmt::Display for LinkEnd {
             Self::Because(reason) => f.write_str(reason),
             Self::Rekeyed => f.write_str(
                 "it asked for new session keys (RekeyLimit in its sshd_config), which this \
-                 connection's cipher does not bear; the next connection uses another cipher",
+                 connection's cipher does not support; the next connection uses another one",
             ),
         }
     }

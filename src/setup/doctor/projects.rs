@@ -108,10 +108,10 @@ fn last_push(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
         return Some(CheckFinding::fail(&subject, what, remedy));
     }
     Some(match scope.last_pushes.get(&project.name)? {
-        Some(heard) => CheckFinding::ok(&subject, format!("its hook was last heard of {heard}")),
+        Some(heard) => CheckFinding::ok(&subject, format!("its hook last reported a push {heard}")),
         None => CheckFinding::warn(
             &subject,
-            "the agent has heard of no push by its hook",
+            "its hook has reported no push to the agent",
             "push a tag; if this stays so, the git server runs no hook of tagship's (docs/hook.md)",
         ),
     })

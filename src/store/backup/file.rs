@@ -235,7 +235,7 @@ impl<R: Read> BackupReader<R> {
                 self.end(json(&content)?)?;
                 return Ok(None);
             }
-            _ => return Err(damaged("it holds what no backup holds")),
+            _ => return Err(damaged("it has a frame of unknown kind")),
         }))
     }
 
@@ -256,7 +256,7 @@ impl<R: Read> BackupReader<R> {
             return Err(damaged("its digest does not fit: bytes of it were changed"));
         }
         if counts != self.seen {
-            return Err(damaged("it does not hold as much as it says"));
+            return Err(damaged("its totals do not match its content"));
         }
         if self.input.read(&mut [0])? != 0 {
             return Err(damaged("something follows after its end"));

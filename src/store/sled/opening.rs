@@ -150,7 +150,7 @@ fn check_format(db: &Db, dir: &Path) -> Result<(), StoreOpenError> {
             dir: dir.to_path_buf(),
             found,
         }),
-        Ok(_) | Err(_) => Err(damaged("it names a format that never was".into())),
+        Ok(_) | Err(_) => Err(damaged("it names an unknown format".into())),
     }
 }
 

@@ -374,7 +374,7 @@ fn broken_spool_refuses_only_the_tag() {
     );
     assert_eq!(
         lines[1],
-        "tagship: release-1 is refused, so that it is not lost; push it again when this is mended"
+        "tagship: release-1 is refused, so that it is not lost; push it again when this is fixed"
     );
     assert!(
         !pushed.text.contains("→"),

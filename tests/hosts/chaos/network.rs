@@ -331,7 +331,7 @@ fn host_resetting_connections_is_reported_while_retried() {
             drop(proxy);
             let _passes = passes();
             stage.api.until_state(id, "succeeded");
-            assert!(stage.api.log(id).contains("the host is there again"));
+            assert!(stage.api.log(id).contains("the host is reachable again"));
             stage.assert_live(&ODD, "qa", &tag);
         } else {
             let task = stage.api.until_state(id, "failed");

@@ -117,7 +117,7 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
     }
     // The audit lacks the lost days, too; its entries are valid.
     let told = run(&stage, &["audit", "verify"]);
-    assert!(told.contains(" entries fit"), "{told}");
+    assert!(told.contains(" entries are valid"), "{told}");
     let told = run(&stage, &["audit"]);
     assert!(
         told.contains("take backup") && told.contains("a backup of "),

@@ -157,7 +157,7 @@ fn command_rollback_restores_each_hosts_foreign_release() {
         let directory = stage.place(host, "qa").join(link).display().to_string();
         let line = listed.lines().find(|line| line.contains(host)).unwrap();
         assert!(
-            line.contains(&directory) && line.contains("gone back to by 2"),
+            line.contains(&directory) && line.contains("restored by 2"),
             "{line}"
         );
         assert!(page.contains(&directory), "{page}");

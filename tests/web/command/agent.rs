@@ -46,7 +46,7 @@ async fn tasks_are_listed_newest_first() {
     assert_eq!(ids(&["tasks", "--json", "--before", "2"]), [1]);
     holds(
         lab.local(&["tasks", "--environment", "qa"])
-            .stderr("no task fits\n"),
+            .stderr("no task matches\n"),
     );
 }
 

@@ -122,7 +122,7 @@ fn mismatched_fingerprint_is_refused() {
     assert_eq!(said.status, Some(1), "{said}");
     assert!(
         said.stderr
-            .contains(&format!("not {other}; nothing was remembered")),
+            .contains(&format!("not {other}; no key was stored")),
         "{said}"
     );
     assert_eq!(lab.remembers(), "");
@@ -167,7 +167,7 @@ fn terminal_prompt_accepts_only_yes() {
     for no in ["no\n", "y\n", "\n"] {
         let text = lab.enroll_asked(no);
         assert!(text.contains(&lab.sshd.fingerprint()), "{text}");
-        assert!(text.contains("error: nothing was remembered"), "{text}");
+        assert!(text.contains("error: no key was stored"), "{text}");
         assert_eq!(lab.remembers(), "");
     }
     let text = lab.enroll_asked("yes\n");

@@ -178,7 +178,7 @@ fn first_account_and_token_need_no_running_agent() {
         secret.len() > 32 && !secret.contains(char::is_whitespace),
         "{token}"
     );
-    assert!(token.stderr.contains("for alice, good until "), "{token}");
+    assert!(token.stderr.contains("for alice, valid until "), "{token}");
     assert!(token.stderr.contains(" CE"), "the zone is named: {token}");
 
     let nobody = run(&["token", "new", "bob"]);

@@ -69,9 +69,7 @@ fn existing_hook_is_kept_and_restored() {
     let removed = of(&world, &["uninstall", "--project", "shop"]).said();
     assert_eq!(removed.status, Some(0), "{removed}");
     assert!(
-        removed
-            .stdout
-            .contains("hooks/update is again what it was before\n"),
+        removed.stdout.contains("hooks/update is restored\n"),
         "{removed}"
     );
     assert_eq!(

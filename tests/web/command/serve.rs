@@ -103,7 +103,7 @@ fn agent_serves_until_a_signal_stops_it() {
                 .arguments(arguments.iter().copied())
         };
         let mut agent = Agent::start(test.command());
-        beside(&["tasks"]).stderr("no task fits\n").run();
+        beside(&["tasks"]).stderr("no task matches\n").run();
         beside(&["user", "add", "alice", "--role", "admin"])
             .stdout("alice is added as admin\n")
             .run();
@@ -143,7 +143,7 @@ fn pushed_tag_is_released_and_shown_by_the_cli() {
     let serving = Test::new().arguments(["--config", &config]);
     let _agent = Agent::start(serving.command());
     let said = world.run(&["check"]);
-    let line = "warn project shop: the agent has heard of no push by its hook; push a tag";
+    let line = "warn project shop: its hook has reported no push to the agent; push a tag";
     assert!(said.stdout.contains(line), "{said}");
 
     work.tag("qa-1", &commit);
@@ -163,7 +163,7 @@ fn pushed_tag_is_released_and_shown_by_the_cli() {
     assert_eq!(live.unwrap(), "shop", "{shown}");
 
     let said = world.run(&["check"]);
-    let line = "ok   project shop: its hook was last heard of 20";
+    let line = "ok   project shop: its hook last reported a push 20";
     assert!(
         said.stdout.contains(line) && said.stdout.contains(" (qa-1)\n"),
         "{said}"

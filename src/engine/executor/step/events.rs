@@ -130,7 +130,7 @@ impl Output for StepEvents {
     }
 
     fn reachable(&self) {
-        self.line("the host is there again");
+        self.line("the host is reachable again");
         self.send(Event::HostBack { at: self.at });
     }
 }

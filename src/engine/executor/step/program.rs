@@ -286,7 +286,7 @@ pub(super) fn undeclared(ctx: &StepContext<'_>, names: &[&str]) -> StepError {
             step.map_or("?", |step| step.name.as_str()),
             plan.template
         ),
-        _ => "a check hands nothing on; write it in a step with `run`".to_owned(),
+        _ => "a check passes no outputs on; write them in a step with `run`".to_owned(),
     };
     let names: Vec<&str> = names.iter().take(NAMES_SHOWN_MAX).copied().collect();
     StepError::Failed(format!(
