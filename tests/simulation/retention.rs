@@ -1,4 +1,4 @@
-//! Deletion of old releases on a host in memory.
+//! Deletion of earlier releases on a host in memory.
 
 use tagship::domain::host::{
     DeployTarget, Existing, HostError, Inodes, Leftover, Release, ReleaseId, Reply, TreeDigest,
