@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::keys::{Config, EnvironmentConfig, Project, ReleaseLayout};
-use crate::domain::document::{Document, DocumentProblem, Path, nearest, one_line};
+use crate::domain::document::{self, Document, DocumentProblem, Path, one_line};
 use crate::domain::plan::AGENT;
 use crate::domain::rule::RuleSet;
 use crate::domain::template::is_name;
@@ -217,10 +217,7 @@ impl ConfigCheck<'_> {
         known: impl Iterator<Item = &'k String>,
     ) -> String {
         let known: Vec<&str> = known.map(String::as_str).collect();
-        let hint = match nearest(name, &known) {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
-            None => "add it".to_owned(),
-        };
+        let hint = document::hint(name, &known, || "add it".to_owned());
         format!("no {kind} is named `{name}`: {hint}")
     }
 

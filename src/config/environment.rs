@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Config;
 use super::keys::approvals_default;
-use crate::domain::document::nearest;
+use crate::domain::document;
 use crate::domain::host::ipv6_address;
 use crate::domain::plan::{Placement, PlannedHost, PlannedUser, ResolvedEnvironment};
 use crate::domain::template::OnFailure;
@@ -12,9 +12,9 @@ use crate::domain::template::OnFailure;
 /// The configuration does not have the requested project or environment.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvironmentError {
-    #[error("no project is named `{project}` in the configuration{hint}")]
+    #[error("no project is named `{project}` in the configuration: {hint}")]
     Project { project: String, hint: String },
-    #[error("project {project} has no environment `{environment}` in the configuration{hint}")]
+    #[error("project {project} has no environment `{environment}` in the configuration: {hint}")]
     Environment {
         project: String,
         environment: String,
@@ -211,10 +211,7 @@ impl Config {
 
 fn hint<'k>(name: &str, known: impl Iterator<Item = &'k String>) -> String {
     let known: Vec<&str> = known.map(String::as_str).collect();
-    match nearest(name, &known) {
-        Some(nearest) => format!(": did you mean `{nearest}`?"),
-        None => ": add it".to_owned(),
-    }
+    document::hint(name, &known, || "add it".to_owned())
 }
 
 #[cfg(test)]

@@ -335,13 +335,11 @@ impl Templates {
 
     fn missing_template(&self, name: &str) -> String {
         let known: Vec<&str> = self.templates().map(|t| t.name.as_str()).collect();
-        match document::nearest(name, &known) {
-            Some(nearest) => format!("no template is named `{name}`: did you mean `{nearest}`?"),
-            None => format!(
-                "no template is named `{name}`: put it into `templates_dir`, or take one of {}",
-                known.join(", ")
-            ),
-        }
+        let hint = document::hint(name, &known, || {
+            let all = known.join(", ");
+            format!("put it into `templates_dir`, or take one of {all}")
+        });
+        format!("no template is named `{name}`: {hint}")
     }
 }
 

@@ -233,11 +233,10 @@ fn rephrase(message: &str) -> String {
     let (given, expected) = rest.split_once(", ").unwrap_or((rest, ""));
     let given = given.trim_matches('`');
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
-    let hint = match nearest(given, &known) {
-        Some(name) => format!("did you mean `{name}`?"),
-        None if known.is_empty() => "no keys are allowed here: take it out".to_owned(),
-        None => format!("known here: {}", known.join(", ")),
-    };
+    let hint = hint(given, &known, || match known.is_empty() {
+        true => "no keys are allowed here: take it out".to_owned(),
+        false => format!("known here: {}", known.join(", ")),
+    });
     format!("unknown {kind} `{given}`: {hint}")
 }
 
@@ -263,6 +262,13 @@ pub fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
         .filter(|(edits, likeness, _)| *edits <= edits_max || *likeness > 0.75)
         .min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1)))
         .map(|(_, _, name)| name)
+}
+
+/// Asks for the name in `known` that `given` was probably meant to be, or says `otherwise`.
+#[must_use]
+pub fn hint(given: &str, known: &[&str], otherwise: impl FnOnce() -> String) -> String {
+    let ask = |name| format!("did you mean `{name}`?");
+    nearest(given, known).map_or_else(otherwise, ask)
 }
 
 /// Removes the key at `span`, at any depth; returns whether it was found.

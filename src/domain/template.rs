@@ -382,11 +382,6 @@ impl Template {
             .flat_map(|stage| stage.steps.iter().map(move |step| (stage, step)))
     }
 
-    /// Returns the names of the script files that its steps use.
-    pub fn script_names(&self) -> impl Iterator<Item = &str> {
-        self.steps().filter_map(|(_, step)| step.action.script())
-    }
-
     /// Returns the template with the digests of its scripts by name, as part of its version.
     #[must_use]
     pub fn with_scripts(mut self, scripts: &BTreeMap<String, String>) -> Self {

@@ -33,6 +33,7 @@ use jiff::Timestamp;
 
 use self::active::Active;
 pub use self::effects::World;
+pub use self::retry::RetryingHosts;
 use crate::domain::task::{
     Event, NextAction, Recorded, State, StepRef, StepResult, Task, next_actions,
 };

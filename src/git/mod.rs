@@ -9,3 +9,4 @@
 pub mod checkout;
 // Verifies a pushed ref, fetches and pins its object, and compares it with what is live.
 pub mod landing;
+mod lock;

@@ -290,12 +290,6 @@ fn fits(entry: &AuditEntry, stands_under: &[u8], verdict: &ChainReport) -> bool 
         && entry.digest == entry.worked_out()
 }
 
-/// Whether a key belongs to this module rather than to a commit's other writes.
-#[must_use]
-pub fn is_of_audit(key: &[u8]) -> bool {
-    key.starts_with(b"audit/")
-}
-
 fn key(number: u64) -> String {
     format!("{ENTRIES}{number:016x}")
 }

@@ -272,7 +272,6 @@ fn template_knows_whether_it_releases_and_switches() {
 #[test]
 fn changed_script_changes_the_template_version() {
     let template = parse(&with_step(r#"{ script = "a.sh" }, { run = "true" }"#));
-    assert_eq!(template.script_names().collect::<Vec<_>>(), ["a.sh"]);
     let with = |text: &str| {
         let scripts = [("a.sh".to_owned(), text.to_owned())].into();
         template.clone().with_scripts(&scripts)

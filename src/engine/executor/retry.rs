@@ -24,9 +24,10 @@ impl World {
     }
 }
 
-struct RetryingHosts {
-    hosts: Arc<dyn Hosts>,
-    clock: Arc<dyn Clock>,
+/// Hosts whose operations are retried.
+pub struct RetryingHosts {
+    pub hosts: Arc<dyn Hosts>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Hosts for RetryingHosts {

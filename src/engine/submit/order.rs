@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::{FieldProblem, SubmitError};
 use crate::base::secret::sha256_hex;
-use crate::domain::document::nearest;
+use crate::domain::document::hint;
 use crate::domain::plan::GIVEN_HOSTS_MAX;
 use crate::domain::task::{ManualRequest, Submission, Task};
 use crate::domain::template::{Hidden, can_be_tag, is_name, is_parameter_name};
@@ -352,10 +352,9 @@ impl OrderReader<'_> {
     }
 
     fn unknown(&mut self, name: &str) {
-        let hint = match nearest(name, &FIELDS) {
-            Some(nearest) => format!("did you mean `{nearest}`?"),
-            None => format!("take one of {}", FIELDS.join(", ")),
-        };
+        let hint = hint(name, &FIELDS, || {
+            format!("take one of {}", FIELDS.join(", "))
+        });
         self.refuse(&shown(name), format!("is no field: {hint}"));
     }
 

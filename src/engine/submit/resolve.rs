@@ -10,7 +10,7 @@ use super::{
     FieldProblem, PermissionTarget, ResolveSources, SubmissionOrder, SubmitError, Visibility,
 };
 use crate::config::Config;
-use crate::domain::document::{moment, nearest};
+use crate::domain::document::{hint, moment, nearest};
 use crate::domain::host::ipv6_address;
 use crate::domain::permission;
 use crate::domain::plan::{self, PlanError, ResolvedEnvironment};
@@ -227,11 +227,10 @@ impl<'a> Resolver<'a> {
             let known: Vec<&str> = names
                 .filter(|name| sources.sight.lists(sources.library, name))
                 .collect();
-            let hint = match nearest(wanted, &known) {
-                Some(nearest) => format!("did you mean `{nearest}`?"),
-                None if known.is_empty() => "you may see none".to_owned(),
-                None => format!("there are {}", known.join(", ")),
-            };
+            let hint = hint(wanted, &known, || match known.is_empty() {
+                true => "you may see none".to_owned(),
+                false => format!("there are {}", known.join(", ")),
+            });
             self.refuse(
                 "template",
                 format!("no template has this name or number: {hint}"),

@@ -160,12 +160,6 @@ impl Manifest {
         found.ok().map(|at| &self.entries[at])
     }
 
-    /// Returns the total size of all files and links.
-    #[must_use]
-    pub fn size_bytes(&self) -> u64 {
-        self.entries.iter().map(|e| e.size).sum()
-    }
-
     /// Returns the newest mtime of any entry; `None` for an empty tree.
     #[must_use]
     pub fn newest_s(&self) -> Option<i64> {

@@ -13,15 +13,16 @@ use std::io::{self as std_io, BufRead};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, Timespec, Timestamps, flock, utimensat};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use super::blobs::NoBlob;
 use super::manifest::ancestors;
 use crate::domain::plan::PushLimits;
+use crate::git::lock::{self, LockFile};
 
 use super::{
     CheckoutError, EntryKind, Manifest, ManifestEntry, Unread, blobs, blocking, missing, streamed,
@@ -54,7 +55,7 @@ pub async fn write_tree(
     manifest: Arc<Manifest>,
     dir: PathBuf,
 ) -> Result<WrittenTree, CheckoutError> {
-    let guard = directory_lock(&dir).lock_owned().await;
+    let guard = lock::of_directory(&dir).lock_owned().await;
     let stop = StopOnDrop::default();
     let stopped = stop.0.clone();
     let begun = manifest.clone();
@@ -89,21 +90,13 @@ impl Drop for StopOnDrop {
 
 type DirectoryGuard = tokio::sync::OwnedMutexGuard<()>;
 
-/// Returns the lock for writes into a directory within this process.
-fn directory_lock(dir: &Path) -> Arc<tokio::sync::Mutex<()>> {
-    type Locks = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
-    static LOCKS: LazyLock<Mutex<Locks>> = LazyLock::new(Mutex::default);
-    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(locks.entry(dir.to_owned()).or_default())
-}
-
 /// A directory being written, without a valid record until done.
 struct TreeWrite {
     manifest: Arc<Manifest>,
     dir: PathBuf,
     files: Files,
     pending: PendingChanges,
-    _lock: TreeLock,
+    _lock: LockFile,
     _guard: DirectoryGuard,
 }
 
@@ -236,14 +229,9 @@ impl Files {
         }
     }
 
-    /// Locks until dropped; the kernel releases the lock when the process dies.
-    fn lock(&self) -> Result<TreeLock, CheckoutError> {
-        let file = File::create(&self.lock).map_err(io(&self.lock))?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(TreeLock(file)),
-            Err(rustix::io::Errno::WOULDBLOCK) => Err(CheckoutError::Busy(self.lock.clone())),
-            Err(error) => Err(io(&self.lock)(error.into())),
-        }
+    fn lock(&self) -> Result<LockFile, CheckoutError> {
+        let lock = LockFile::lock(&self.lock).map_err(io(&self.lock))?;
+        lock.ok_or_else(|| CheckoutError::Busy(self.lock.clone()))
     }
 
     /// Returns the valid record of the directory, if any.
@@ -263,16 +251,6 @@ impl Files {
         bytes.extend_from_slice(&manifest.to_bytes());
         fs::write(&self.part, bytes).map_err(io(&self.part))?;
         fs::rename(&self.part, &self.record).map_err(io(&self.record))
-    }
-}
-
-struct TreeLock(File);
-
-impl Drop for TreeLock {
-    /// Closing is not enough: a child just forked by another thread holds a copy of the descriptor,
-    /// and with it the lock, until it executes its program.
-    fn drop(&mut self) {
-        let _ = flock(&self.0, FlockOperation::Unlock);
     }
 }
 

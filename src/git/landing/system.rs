@@ -1,20 +1,19 @@
 //! Runs the system's git program on a project's mirror: list, fetch, compare, pin.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::path::Path;
 use std::time::Duration;
 
 use git2::{Oid, Repository};
-use rustix::fs::{FlockOperation, flock};
 
 use super::fsck;
 use super::program::{self, Finished, GitFailure, STDOUT_BYTES_MAX};
 use super::{FetchRequest, GitProgress, GitSource, LandingError, RemoteFailure, RemoteRef};
 use crate::base::crash;
 use crate::domain::rule::is_reference;
+use crate::git::lock::{self, LockFile};
 
 /// Patterns per `ls-remote`: each ref takes two, and the arguments stay far below the limit.
 const REFS_PER_QUERY: usize = 500;
@@ -70,7 +69,7 @@ pub async fn fetch(
     check_reference(source, &wanted.reference)?;
     check_object(source, &wanted.object)?;
     make_mirror(source).await?;
-    let lock = mirror_lock(&source.mirror);
+    let lock = lock::of_directory(&source.mirror);
     let _turn = lock.lock().await;
     let _held = lock_file(&source.mirror)?;
     sweep(&source.mirror)?;
@@ -241,7 +240,7 @@ fn parse_refs(
 /// Creates the bare repository, once, and writes our configuration beside its own.
 pub(super) async fn make_mirror(source: &GitSource) -> Result<(), LandingError> {
     let mirror = &source.mirror;
-    let lock = mirror_lock(mirror);
+    let lock = lock::of_directory(mirror);
     let _turn = lock.lock().await;
     let config = program::config_path(mirror);
     // Written last, so it also marks the repository as complete.
@@ -266,33 +265,10 @@ pub(super) async fn make_mirror(source: &GitSource) -> Result<(), LandingError> 
     fs::rename(&part, &config).map_err(failed)
 }
 
-/// Returns the lock for fetches into a mirror within this process.
-fn mirror_lock(mirror: &Path) -> Arc<tokio::sync::Mutex<()>> {
-    type Locks = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
-    static LOCKS: LazyLock<Mutex<Locks>> = LazyLock::new(Mutex::default);
-    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
-    Arc::clone(locks.entry(mirror.to_owned()).or_default())
-}
-
-/// The lock between processes; the kernel releases it when the process dies.
-struct MirrorLock(File);
-
-impl Drop for MirrorLock {
-    /// Closing is not enough: a child just forked by another thread holds a copy of the descriptor,
-    /// and with it the lock, until it executes its program.
-    fn drop(&mut self) {
-        let _ = flock(&self.0, FlockOperation::Unlock);
-    }
-}
-
-fn lock_file(mirror: &Path) -> Result<MirrorLock, LandingError> {
-    let path = mirror.join("tagship.lock");
-    let file = File::create(&path).map_err(|e| mirror_failed(mirror, &e.to_string()))?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(MirrorLock(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(LandingError::Busy(mirror.to_owned())),
-        Err(error) => Err(mirror_failed(mirror, &error.to_string())),
-    }
+fn lock_file(mirror: &Path) -> Result<LockFile, LandingError> {
+    let lock = LockFile::lock(&mirror.join("tagship.lock"));
+    let lock = lock.map_err(|error| mirror_failed(mirror, &error.to_string()))?;
+    lock.ok_or_else(|| LandingError::Busy(mirror.to_owned()))
 }
 
 /// Removes what a killed fetch left behind: stale lock files and partial packs. Called only under

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tagship::base::clock::SystemClock;
 use tagship::domain::host::{
     DeployTarget, Existing, HostError, HostState, Hosts, Inodes, Op, Output, Release, Reply, Run,
     RunCommand, RunEnd, TransferSet,
 };
+use tagship::engine::executor::RetryingHosts;
 use tagship::hosts::ssh::{
     DialSettings, Dialer, Keepalive, RsyncTransport, SshIdentity, SshTarget,
 };
@@ -58,12 +60,15 @@ impl Site {
         self.hosts_of((1..=count).map(|host| self.target(host)).collect())
     }
 
-    /// One host, `web0`, behind a proxy.
-    fn host_behind(&self, proxy: &Proxy) -> SshHosts {
+    /// One host, `web0`, behind a proxy, with operations retried as in the agent.
+    fn host_behind(&self, proxy: &Proxy) -> RetryingHosts {
         let mut target = self.target(0);
         target.port = proxy.port();
         target.known_hosts = self.sshd.known_hosts(&[proxy.port()]);
-        self.hosts_of(vec![target])
+        RetryingHosts {
+            hosts: Arc::new(self.hosts_of(vec![target])),
+            clock: Arc::new(SystemClock),
+        }
     }
 
     pub(crate) fn hosts_of(&self, targets: Vec<SshTarget>) -> SshHosts {
@@ -131,13 +136,13 @@ impl Log {
     }
 }
 
-pub(crate) async fn ask(hosts: &SshHosts, host: &str, op: Op) -> Result<Reply, HostError> {
+pub(crate) async fn ask(hosts: &dyn Hosts, host: &str, op: Op) -> Result<Reply, HostError> {
     hosts.perform(host, &op, &Log::default()).await
 }
 
 /// Prepare, transfer, seal; the files that were sent.
 pub(crate) async fn stage(
-    hosts: &SshHosts,
+    hosts: &dyn Hosts,
     host: &str,
     place: &DeployTarget,
     tree: &Tree,
@@ -181,7 +186,7 @@ pub(crate) async fn stage(
 }
 
 pub(crate) async fn publish(
-    hosts: &SshHosts,
+    hosts: &dyn Hosts,
     host: &str,
     place: &DeployTarget,
     release: &Release,
@@ -347,11 +352,11 @@ async fn program_is_followed_queried_and_stopped() {
         key: key.into(),
     };
     assert_eq!(
-        ask(&hosts, "web1", result("k-1")).await,
+        ask(&*hosts, "web1", result("k-1")).await,
         Ok(Reply::Run(end))
     );
     assert_eq!(
-        ask(&hosts, "web1", result("k-2")).await,
+        ask(&*hosts, "web1", result("k-2")).await,
         Ok(Reply::Run(RunEnd::NotBegun))
     );
 
@@ -366,18 +371,18 @@ async fn program_is_followed_queried_and_stopped() {
     };
     let running = tokio::spawn({
         let hosts = Arc::clone(&hosts);
-        async move { ask(&hosts, "web1", op).await }
+        async move { ask(&*hosts, "web1", op).await }
     });
     assert!(until(|| up.exists()));
     assert_eq!(
-        ask(&hosts, "web1", result("k-2")).await,
+        ask(&*hosts, "web1", result("k-2")).await,
         Ok(Reply::Run(RunEnd::Running))
     );
     let kill = Op::Kill {
         deploy_to: place.deploy_to.clone(),
         key: "k-2".into(),
     };
-    assert_eq!(ask(&hosts, "web1", kill).await, Ok(Reply::Killed));
+    assert_eq!(ask(&*hosts, "web1", kill).await, Ok(Reply::Killed));
     let end = RunEnd::Ended {
         code: 137,
         values: BTreeMap::new(),
