@@ -25,6 +25,8 @@ PROPTEST_RNG_SEED ?= $(DRAWN)
 KILLS  ?= 500
 TASKS  ?= 20000
 MUTANTS ?=
+# Many tests wait for a host or a clock.
+THREADS := $(shell echo $$((2 * $$(nproc))))
 
 # The hook is linked statically: one that can't load on an older system would refuse every push.
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -51,7 +53,7 @@ deps-test:
 test: deps-test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) test --locked --workspace
+	RUST_TEST_THREADS=$(THREADS) $(CARGO) test --locked --workspace
 	$(MAKE) doc
 
 fmt:

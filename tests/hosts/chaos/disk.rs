@@ -100,7 +100,9 @@ fn agent_with_a_full_disk_reports_it_and_loses_no_push() {
     for tag in ["qa-2", "qa-3"] {
         let id = stage.api.task_of(tag);
         let task = stage.api.at_rest(id);
-        if task["state"] != "succeeded" {
+        // The newer one may come before the older one begins.
+        let gave_way = tag == "qa-2" && task["state"] == "superseded";
+        if task["state"] != "succeeded" && !gave_way {
             eprintln!("{tag}: {}", task["detail"]);
             stage.api.retry(id);
             stage.api.until_state(id, "succeeded");

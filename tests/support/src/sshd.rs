@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -283,8 +284,14 @@ fn spawn(path: &Path) -> Child {
 
 /// A port that no program listens on just now.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // The kernel gives the higher ports to others, also while the caller's server is down.
+    let ports = 10_000..32_000_u16;
+    let first = u16::try_from(std::process::id() % 20_000).unwrap();
+    ports
+        .map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 22_000)
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 fn log(path: &Path) -> String {
