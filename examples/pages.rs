@@ -17,15 +17,15 @@ use tagship::store::Disabled;
 use tagship::store::kv::Commit;
 
 #[path = "../tests/web/server.rs"]
-mod world;
+mod server;
 
-use world::{OLDER, Options, World, at, began, description, ended, person, staged};
+use server::{OLDER, Options, TestServer, at, began, description, ended, person, staged};
 
 const LISTEN: &str = "127.0.0.1:8425";
 
 #[tokio::main]
 async fn main() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         listen: LISTEN,
         ..Options::default()
     })
@@ -37,52 +37,52 @@ async fn main() {
         groups: ["pm".to_owned()].into(),
         password: Some("correct horse battery staple".into()),
     };
-    let alice = world.accounts.add(new, Commit::new()).await.unwrap();
-    world.account("bob", Role::Submitter, &[]).await;
-    world.account("carol", Role::Approver, &["ops"]).await;
-    tasks(&world).await;
+    let alice = server.accounts.add(new, Commit::new()).await.unwrap();
+    server.account("bob", Role::Submitter, &[]).await;
+    server.account("carol", Role::Approver, &["ops"]).await;
+    tasks(&server).await;
     let disabled = Disabled {
         by: "carol".to_owned(),
         reason: "its disk is broken, a new one comes on Monday".to_owned(),
-        at: world.now(),
+        at: server.now(),
     };
-    world
+    server
         .store
         .set_host_disabled("web-3", Some(&disabled), tagship::store::kv::Commit::new())
         .await
         .unwrap();
-    let (cookie, _) = world.session(&alice).await;
+    let (cookie, _) = server.session(&alice).await;
     println!("http://{LISTEN}/  {cookie}");
     tokio::signal::ctrl_c().await.unwrap();
-    world.end().await;
+    server.end().await;
 }
 
-async fn tasks(world: &World) {
-    world.succeeded("release-1.2").await;
-    world.succeeded("release-1.3").await;
-    let rejected = world.waiting("release-1.3.1").await;
+async fn tasks(server: &TestServer) {
+    server.succeeded("release-1.2").await;
+    server.succeeded("release-1.3").await;
+    let rejected = server.waiting("release-1.3.1").await;
     let event = Event::Rejected {
         by: "alice".to_owned(),
         reason: "the changelog is missing".to_owned(),
     };
-    world.append(&rejected, vec![event]).await;
-    failed(world).await;
-    let running = world.running("release-1.4").await;
-    let log = world.logs.step(running.id, "web-1", "stage.sync", 1);
+    server.append(&rejected, vec![event]).await;
+    failed(server).await;
+    let running = server.running("release-1.4").await;
+    let log = server.logs.step(running.id, "web-1", "stage.sync", 1);
     log.line("17 files, 81920 bytes");
-    let log = world.logs.step(running.id, "web-2", "stage.sync", 1);
+    let log = server.logs.step(running.id, "web-2", "stage.sync", 1);
     let mut offset = 0;
     for number in 1..60 {
         let line = format!("sending app/views/page-{number:03}.html\n");
         log.write_at(offset, line.as_bytes());
         offset += line.len() as u64;
     }
-    waiting(world).await;
-    world.proposed("release-1.6-rc1").await;
+    waiting(server).await;
+    server.proposed("release-1.6-rc1").await;
 }
 
-async fn failed(world: &World) {
-    let task = world.running("release-1.3.2").await;
+async fn failed(server: &TestServer) {
+    let task = server.running("release-1.3.2").await;
     let message =
         "rsync ended with 12: connection to 127.0.0.2:22 was lost; look at the host, then retry";
     let failed = StepResult::Failed {
@@ -98,10 +98,10 @@ async fn failed(world: &World) {
             message: format!("web-2: sync: {message}"),
         }),
     ];
-    world.append(&task, events).await;
+    server.append(&task, events).await;
 }
 
-async fn waiting(world: &World) {
+async fn waiting(server: &TestServer) {
     let commit = |number: u32, subject: &str| CommitLine {
         commit: format!("{number:x}").repeat(40),
         subject: subject.to_owned(),
@@ -152,5 +152,5 @@ async fn waiting(world: &World) {
             paths: vec![path('M', "app/till.py")],
         },
     ];
-    world.waiting_with("release-1.5", &described).await;
+    server.waiting_with("release-1.5", &described).await;
 }

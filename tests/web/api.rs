@@ -7,14 +7,14 @@ use tagship::domain::task::{Event, Outcome};
 use tagship::identity::account::Role;
 
 use crate::client::Program;
-use crate::server::{COMMIT, World};
+use crate::server::{COMMIT, TestServer};
 
 #[tokio::test]
 async fn tasks_are_listed_newest_first_and_by_pages() {
-    let world = World::start().await;
-    let bob = Program::of(&world, "bob", Role::Viewer).await;
+    let server = TestServer::start().await;
+    let bob = Program::of(&server, "bob", Role::Viewer).await;
     for number in 1..=5 {
-        world.waiting(&format!("release-1.{number}")).await;
+        server.waiting(&format!("release-1.{number}")).await;
     }
     let (status, list) = bob.get("tasks?limit=2").await;
     assert_eq!(status, StatusCode::OK);
@@ -38,14 +38,14 @@ async fn tasks_are_listed_newest_first_and_by_pages() {
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{wrong}");
         assert!(answer["error"].is_string());
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn task_json_has_every_field_the_cli_promises() {
-    let world = World::start().await;
-    let alice = Program::of(&world, "alice", Role::Approver).await;
-    let task = world.running("release-1.4").await;
+    let server = TestServer::start().await;
+    let alice = Program::of(&server, "alice", Role::Approver).await;
+    let task = server.running("release-1.4").await;
     let (status, shown) = alice.get(&format!("tasks/{}", task.id)).await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(shown["id"], task.id);
@@ -98,14 +98,14 @@ async fn task_json_has_every_field_the_cli_promises() {
         let (status, _) = alice.get(&format!("tasks/{id}")).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{id}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn an_approver_approves_the_plan_that_they_saw() {
-    let world = World::start().await;
-    let alice = Program::of(&world, "alice", Role::Approver).await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    let alice = Program::of(&server, "alice", Role::Approver).await;
+    let task = server.waiting("release-1.4").await;
     let path = format!("tasks/{}", task.id);
     let (_, shown) = alice.get(&path).await;
     assert_eq!(shown["missing"], json!(["1 (has 0)"]));
@@ -127,7 +127,7 @@ async fn an_approver_approves_the_plan_that_they_saw() {
             .unwrap()
             .contains("plan has changed")
     );
-    assert_eq!(world.store.task(task.id).await.unwrap().approvals, []);
+    assert_eq!(server.store.task(task.id).await.unwrap().approvals, []);
     let (status, approved) = alice
         .post(&approve, json!({ "plan": shown["plan"], "comment": "go" }))
         .await;
@@ -136,14 +136,14 @@ async fn an_approver_approves_the_plan_that_they_saw() {
     assert_eq!(approved["approvals"][0]["comment"], "go");
     let (status, _) = alice.post(&approve, json!({ "plan": shown["plan"] })).await;
     assert_eq!(status, StatusCode::CONFLICT);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn an_approval_may_name_a_time() {
-    let world = World::start().await;
-    let alice = Program::of(&world, "alice", Role::Approver).await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    let alice = Program::of(&server, "alice", Role::Approver).await;
+    let task = server.waiting("release-1.4").await;
     let plan = &task.landed.as_ref().unwrap().terms.plan;
     let body = json!({ "plan": plan, "not_before": "2099-01-01T06:00:00Z" });
     let (status, approved) = alice
@@ -151,14 +151,14 @@ async fn an_approval_may_name_a_time() {
         .await;
     assert_eq!(status, StatusCode::OK);
     assert_eq!(approved["detail"], "2099-01-01T06:00:00Z");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn each_action_request_has_its_effect() {
-    let world = World::start().await;
-    let alice = Program::of(&world, "alice", Role::Approver).await;
-    let rejected = world.waiting("release-1.1").await;
+    let server = TestServer::start().await;
+    let alice = Program::of(&server, "alice", Role::Approver).await;
+    let rejected = server.waiting("release-1.1").await;
     let reject = format!("tasks/{}/reject", rejected.id);
     let (status, _) = alice.post(&reject, json!({ "reason": " " })).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -171,14 +171,14 @@ async fn each_action_request_has_its_effect() {
     );
     assert_eq!(answer["detail"], "by alice: no changelog");
 
-    let withdrawn = world.waiting("release-1.2").await;
+    let withdrawn = server.waiting("release-1.2").await;
     let path = format!("tasks/{}", withdrawn.id);
     let (_, answer) = alice.post(&format!("{path}/withdraw"), json!({})).await;
     assert_eq!(answer["state"], "withdrawn");
     let (_, answer) = alice.post(&format!("{path}/retry"), json!({})).await;
     assert_eq!(answer["state"], "waiting");
 
-    let stopped = world.running("release-1.3").await;
+    let stopped = server.running("release-1.3").await;
     let path = format!("tasks/{}", stopped.id);
     // The body is optional if the request has no fields.
     let response = alice
@@ -193,14 +193,14 @@ async fn each_action_request_has_its_effect() {
         answer["error"].as_str().unwrap().contains("stopping"),
         "{answer}"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn replaced_task_cannot_be_retried() {
-    let world = World::start().await;
-    let alice = Program::of(&world, "alice", Role::Approver).await;
-    let failed = world.running("release-1.3").await;
+    let server = TestServer::start().await;
+    let alice = Program::of(&server, "alice", Role::Approver).await;
+    let failed = server.running("release-1.3").await;
     let event = Event::Ended {
         at: crate::server::at(1, 1, 0),
         result: tagship::domain::task::StepResult::Failed {
@@ -212,30 +212,30 @@ async fn replaced_task_cannot_be_retried() {
     let outcome = Outcome::Failed {
         message: "no space".to_owned(),
     };
-    let failed = world
+    let failed = server
         .append(&failed, vec![event, Event::Finished(outcome)])
         .await;
     let path = format!("tasks/{}", failed.id);
     let (_, shown) = alice.get(&path).await;
     assert!(shown["may"].as_array().unwrap().contains(&json!("retry")));
     assert_eq!(shown["stages"][1]["hosts"][1]["steps"][0]["exit_code"], 11);
-    world.succeeded("release-1.4").await;
+    server.succeeded("release-1.4").await;
     let (_, shown) = alice.get(&path).await;
     assert!(!shown["may"].as_array().unwrap().contains(&json!("retry")));
     let (status, _) = alice.post(&format!("{path}/retry"), json!({})).await;
     assert_eq!(status, StatusCode::CONFLICT);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn rollback_targets_a_tasks_release_or_the_previous_one() {
-    let world = World::start().await;
-    let alice = Program::of(&world, "alice", Role::Approver).await;
+    let server = TestServer::start().await;
+    let alice = Program::of(&server, "alice", Role::Approver).await;
     let nothing = json!({ "project": "shop", "environment": "production" });
     let (status, _) = alice.post("rollback", nothing.clone()).await;
     assert_eq!(status, StatusCode::CONFLICT);
-    let first = world.succeeded("release-1.3").await;
-    world.succeeded("release-1.4").await;
+    let first = server.succeeded("release-1.3").await;
+    server.succeeded("release-1.4").await;
     let (_, live) = alice.get("live?project=shop&environment=production").await;
     assert_eq!(live["live"][0]["hosts"]["web-2"]["task"], 2);
     let (_, shown) = alice.get(&format!("tasks/{}", first.id)).await;
@@ -255,13 +255,13 @@ async fn rollback_targets_a_tasks_release_or_the_previous_one() {
         let (status, _) = alice.post("rollback", wrong).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn admin_manages_users_and_tokens() {
-    let world = World::start().await;
-    let root = Program::of(&world, "root", Role::Admin).await;
+    let server = TestServer::start().await;
+    let root = Program::of(&server, "root", Role::Admin).await;
     let new = json!({ "name": "dora", "role": "approver", "groups": ["pm"] });
     let (status, user) = root.post("users", new.clone()).await;
     assert_eq!(
@@ -276,7 +276,7 @@ async fn admin_manages_users_and_tokens() {
         .post("users/dora/tokens", json!({ "name": "laptop" }))
         .await;
     assert_eq!(status, StatusCode::CREATED);
-    let dora = Program::with(&world, made["token"].as_str().unwrap());
+    let dora = Program::with(&server, made["token"].as_str().unwrap());
     let (_, tokens) = dora.get("users/dora/tokens").await;
     assert_eq!(tokens["tokens"][0]["name"], "laptop");
     assert!(!tokens.to_string().contains(made["token"].as_str().unwrap()));
@@ -292,13 +292,13 @@ async fn admin_manages_users_and_tokens() {
     assert_eq!(status, StatusCode::NO_CONTENT);
     let (status, _) = root.delete("users/dora").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn admin_disables_hosts_with_a_reason() {
-    let world = World::start().await;
-    let root = Program::of(&world, "root", Role::Admin).await;
+    let server = TestServer::start().await;
+    let root = Program::of(&server, "root", Role::Admin).await;
     let (status, _) = root
         .post("hosts/web-3/disable", json!({ "reason": "" }))
         .await;
@@ -321,13 +321,13 @@ async fn admin_disables_hosts_with_a_reason() {
         .post("hosts/db-1/disable", json!({ "reason": "disk" }))
         .await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn api_describes_every_route() {
-    let world = World::start().await;
-    let root = Program::of(&world, "root", Role::Admin).await;
+    let server = TestServer::start().await;
+    let root = Program::of(&server, "root", Role::Admin).await;
     let (status, document) = root.get("openapi.json").await;
     assert_eq!(status, StatusCode::OK);
     let methods = ["get", "post", "delete"];
@@ -351,5 +351,5 @@ async fn api_describes_every_route() {
             );
         }
     }
-    world.end().await;
+    server.end().await;
 }

@@ -12,15 +12,15 @@ use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;
 
 use crate::client::{Browser, Program, client, form};
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 #[tokio::test]
 async fn every_action_or_refusal_leaves_a_matching_audit_entry() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
     let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
-    let root = Program::of(&world, "root", Role::Admin).await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let root = Program::of(&server, "root", Role::Admin).await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
     let path = format!("tasks/{}", task.id);
 
     vera.post(&format!("{path}/approve"), json!({ "plan": plan }))
@@ -39,7 +39,7 @@ async fn every_action_or_refusal_leaves_a_matching_audit_entry() {
     let (status, _) = root.post("hosts/web-1/disable", host).await;
     assert_eq!(status, StatusCode::OK);
     root.post("hosts/web-1/enable", json!({})).await;
-    let hana = Browser::of(&world, "hana", Role::Admin).await;
+    let hana = Browser::of(&server, "hana", Role::Admin).await;
     let form = [("reason", "wrong tag")];
     hana.post(&format!("/tasks/{}/reject", task.id), &form)
         .await;
@@ -80,7 +80,7 @@ async fn every_action_or_refusal_leaves_a_matching_audit_entry() {
     assert_eq!(verdict["fault"], json!(null));
 
     // Event and entry have the same version: they were written in one commit.
-    let kv = world.store.kv();
+    let kv = server.store.kv();
     let entry = kv.get(b"audit/entry/0000000000000002").await.unwrap();
     let event = format!("task/{:016x}/event/", task.id);
     let events = tagship::store::kv::all_rows(kv.as_ref(), event.as_bytes()).await;
@@ -91,16 +91,16 @@ async fn every_action_or_refusal_leaves_a_matching_audit_entry() {
     kv.commit(forged).await.unwrap();
     let (_, verdict) = root.get("audit/verify").await;
     assert_eq!(verdict["fault"], "entry 3 was changed or is missing");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_replay_leaves_an_entry_as_its_refusal_does() {
-    let world = World::start().await;
+    let server = TestServer::start().await;
     let unknown = HookOutcome::UnknownRepository;
-    world.heard(&"3".repeat(40), None, unknown).await;
-    let root = Program::of(&world, "root", Role::Admin).await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    server.heard(&"3".repeat(40), None, unknown).await;
+    let root = Program::of(&server, "root", Role::Admin).await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
     let (status, _) = vera.post("hooks/1/replay", json!({})).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     let (status, entry) = root.post("hooks/1/replay", json!({})).await;
@@ -115,7 +115,7 @@ async fn a_replay_leaves_an_entry_as_its_refusal_does() {
     );
     assert_eq!(told[0]["what"], "replay push");
     assert_eq!(told[1]["by"], "vera");
-    world.end().await;
+    server.end().await;
 }
 
 /// Who, what, on whom, and the result, oldest first.
@@ -136,17 +136,17 @@ async fn every_login_attempt_is_audited_on_every_endpoint() {
         clock: clock.clone(),
         ..Options::default()
     };
-    let world = World::start_with(options).await;
-    let root = Program::of(&world, "root", Role::Admin).await;
+    let server = TestServer::start_with(options).await;
+    let root = Program::of(&server, "root", Role::Admin).await;
     for name in ["alice", "bob"] {
-        let account = world.account(name, Role::Approver, &[]).await;
-        world.password(&account, "correct horse").await;
+        let account = server.account(name, Role::Approver, &[]).await;
+        server.password(&account, "correct horse").await;
     }
-    let begun = world.accounts.begin_factor("alice", Commit::new()).await;
+    let begun = server.accounts.begin_factor("alice", Commit::new()).await;
     let secret = begun.unwrap().secret;
     let code = |at| code_at(&secret, at).unwrap();
     let first = code(clock.now());
-    let confirmed = world
+    let confirmed = server
         .accounts
         .confirm_factor("alice", &first, Commit::new());
     confirmed.await.unwrap();
@@ -154,7 +154,7 @@ async fn every_login_attempt_is_audited_on_every_endpoint() {
     let code = code(clock.now());
 
     let page = async |path: &str, cookie: &str, fields: &[(&str, &str)]| {
-        let request = client().post(format!("{}{path}", world.url));
+        let request = client().post(format!("{}{path}", server.url));
         let sent = form(request.header("cookie", cookie), fields).send().await;
         let sent = sent.unwrap();
         let cookie = sent.headers().get("set-cookie");
@@ -162,7 +162,7 @@ async fn every_login_attempt_is_audited_on_every_endpoint() {
         (sent.status().as_u16(), cookie.unwrap_or("").to_owned())
     };
     let codo = async |password: &str, dynamic: &str| {
-        let url = format!("{}/api/accounts/login/", world.url);
+        let url = format!("{}/api/accounts/login/", server.url);
         let body = json!({ "username": "alice", "password": password, "dynamic": dynamic });
         let said = client().post(url).body(body.to_string()).send().await;
         let said: serde_json::Value = said.unwrap().json().await.unwrap();
@@ -224,18 +224,18 @@ async fn every_login_attempt_is_audited_on_every_endpoint() {
     assert!(!audit.to_string().contains("s3cret-of-bob"));
     let (_, verdict) = root.get("audit/verify").await;
     assert_eq!(verdict["fault"], json!(null));
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn refused_tokens_passwords_and_factors_are_audited() {
-    let world = World::start().await;
-    let root = Program::of(&world, "root", Role::Admin).await;
-    let account = world.account("vera", Role::Viewer, &[]).await;
-    world.password(&account, "correct horse").await;
-    let vera = Program::with(&world, &world.token(&account).await);
+    let server = TestServer::start().await;
+    let root = Program::of(&server, "root", Role::Admin).await;
+    let account = server.account("vera", Role::Viewer, &[]).await;
+    server.password(&account, "correct horse").await;
+    let vera = Program::with(&server, &server.token(&account).await);
     let scopes = [Scope::Read, Scope::Admin].into_iter().collect();
-    let narrow = Program::with(&world, &world.token_for(&account, scopes).await);
+    let narrow = Program::with(&server, &server.token_for(&account, scopes).await);
     let forbidden = async |sent: (StatusCode, serde_json::Value)| {
         assert_eq!(sent.0, StatusCode::FORBIDDEN, "{}", sent.1);
     };
@@ -270,5 +270,5 @@ async fn refused_tokens_passwords_and_factors_are_audited() {
         assert!(told.starts_with(begins), "{told}");
     }
     assert!(!told.concat().contains(made["token"].as_str().unwrap()));
-    world.end().await;
+    server.end().await;
 }

@@ -18,7 +18,7 @@ use crate::codo::Codo;
 use crate::credential_kinds::sources;
 use crate::route_access::{self, Prepared};
 use crate::routes::{Needs, ROUTES};
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 /// A store in memory that records which keys each commit wrote, and refuses commits on request.
 #[derive(Default)]
@@ -98,32 +98,32 @@ fn told(what: &str, commits: &[Vec<Key>]) {
     );
 }
 
-async fn recorded() -> (World, Arc<Recording>) {
+async fn recorded() -> (TestServer, Arc<Recording>) {
     let kv = Arc::new(Recording::default());
     let options = Options {
         kv: Some(kv.clone()),
         ..route_access::options()
     };
-    (World::start_with(options).await, kv)
+    (TestServer::start_with(options).await, kv)
 }
 
 #[tokio::test]
 async fn every_change_is_in_the_audit_in_the_same_commit() {
-    let (world, kv) = recorded().await;
+    let (server, kv) = recorded().await;
     let client = client();
     for name in ["alice", "eve"] {
-        world.account(name, Role::Approver, &[]).await;
+        server.account(name, Role::Approver, &[]).await;
     }
-    let root = world.account("root", Role::Admin, &[]).await;
-    let token = world.token(&root).await;
+    let root = server.account("root", Role::Admin, &[]).await;
+    let token = server.token(&root).await;
     let changes = ROUTES
         .iter()
         .enumerate()
         .filter(|(_, route)| route.changes() && !matches!(route.needs, Needs::OwnProof));
     for (number, route) in changes {
-        let asked = Prepared::of(&world, route, number, &token, &client).await;
+        let asked = Prepared::of(&server, route, number, &token, &client).await;
         kv.taken();
-        let status = asked.by_token(&world, &token).await;
+        let status = asked.by_token(&server, &token).await;
         let done = status.is_success() || status.is_redirection();
         assert!(done, "{}: {status}", route.route);
         told(route.route, &kv.taken());
@@ -145,7 +145,7 @@ async fn every_change_is_in_the_audit_in_the_same_commit() {
             assert_eq!(action.task, Some(id), "{}", route.route);
         }
     }
-    world.end().await;
+    server.end().await;
 }
 
 async fn latest(kv: &Arc<Recording>) -> AuditAction {
@@ -162,11 +162,11 @@ fn task_of(path: &str) -> Option<u64> {
 /// Logins make sessions and keys; CODO's submission makes a task.
 #[tokio::test]
 async fn logins_and_tasks_of_codo_are_in_the_audit() {
-    let (world, kv) = recorded().await;
-    let alice = world.account("alice", Role::Approver, &[]).await;
-    world.password(&alice, "correct horse").await;
-    let token = world.token(&alice).await;
-    let codo = Codo::with(&world, &token);
+    let (server, kv) = recorded().await;
+    let alice = server.account("alice", Role::Approver, &[]).await;
+    server.password(&alice, "correct horse").await;
+    let token = server.token(&alice).await;
+    let codo = Codo::with(&server, &token);
     let key = codo.key().await;
     kv.taken();
     let task = crate::codo::fields(&json!({})).to_string();
@@ -176,9 +176,9 @@ async fn logins_and_tasks_of_codo_are_in_the_audit() {
     );
     told("CODO's submission", &kv.taken());
     let login = json!({ "username": "alice", "password": "correct horse" });
-    let codo = client().post(format!("{}/api/accounts/login/", world.url));
+    let codo = client().post(format!("{}/api/accounts/login/", server.url));
     let fields = [("name", "alice"), ("password", "correct horse")];
-    let page = client().post(format!("{}/login", world.url));
+    let page = client().post(format!("{}/login", server.url));
     for (what, request) in [
         ("log in for CODO's API", codo.json(&login)),
         ("log in", form(page, &fields)),
@@ -195,7 +195,7 @@ async fn logins_and_tasks_of_codo_are_in_the_audit() {
         let action = latest(&kv).await;
         assert_eq!((&*action.what, &*action.by), (what, "alice"));
     }
-    world.end().await;
+    server.end().await;
 }
 
 /// Refused requests on tasks and tokens are in the audit, too.
@@ -204,23 +204,23 @@ const TOLD_REFUSALS: [&str; 5] = ["/tasks", "/submit", "/rollback", "/replay", "
 /// A refused request changes nothing but the audit log.
 #[tokio::test]
 async fn refused_request_changes_nothing_but_the_audit() {
-    let (world, kv) = recorded().await;
+    let (server, kv) = recorded().await;
     let client = client();
     for name in ["alice", "eve"] {
-        world.account(name, Role::Approver, &[]).await;
+        server.account(name, Role::Approver, &[]).await;
     }
-    let root = world.account("root", Role::Admin, &[]).await;
-    let root = world.token(&root).await;
-    let vera = world.account("vera", Role::Viewer, &[]).await;
-    let vera = world.token(&vera).await;
+    let root = server.account("root", Role::Admin, &[]).await;
+    let root = server.token(&root).await;
+    let vera = server.account("vera", Role::Viewer, &[]).await;
+    let vera = server.token(&vera).await;
     let changes = ROUTES
         .iter()
         .enumerate()
         .filter(|(_, route)| route.changes() && !matches!(route.needs, Needs::OwnProof));
     for (number, route) in changes {
-        let asked = Prepared::of(&world, route, number, &root, &client).await;
+        let asked = Prepared::of(&server, route, number, &root, &client).await;
         kv.taken();
-        asked.by_token(&world, &vera).await;
+        asked.by_token(&server, &vera).await;
         let commits = kv.taken();
         let only_told = |commit: &Vec<Key>| commit.iter().all(|key| key.starts_with(b"audit/"));
         assert!(
@@ -236,7 +236,7 @@ async fn refused_request_changes_nothing_but_the_audit() {
             assert!(by == "vera" && result.starts_with("refused"), "{result}");
         }
     }
-    world.end().await;
+    server.end().await;
 }
 
 /// Requests and commands pass the entry to the commit of their change; a separate commit is listed

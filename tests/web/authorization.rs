@@ -10,23 +10,23 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 use crate::client::{Browser, Program, both, client, form};
-use crate::server::{Options, World, description, submission};
+use crate::server::{Options, TestServer, description, submission};
 
 #[tokio::test]
 async fn unauthenticated_request_is_refused() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
     for path in ["tasks", "tasks/1", "tasks/1/log", "users", "hosts", "live"] {
-        let stranger = Program::with(&world, "tagship_0000");
+        let stranger = Program::with(&server, "tagship_0000");
         let (status, answer) = stranger.get(path).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
         assert!(answer["error"].as_str().unwrap().contains("token"));
-        let url = format!("{}/api/v1/{path}", world.url);
+        let url = format!("{}/api/v1/{path}", server.url);
         let response = client().get(url).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
         assert_eq!(response.headers()["www-authenticate"], "Bearer");
     }
-    let page = format!("{}/tasks/{}?x=1", world.url, task.id);
+    let page = format!("{}/tasks/{}?x=1", server.url, task.id);
     let response = client()
         .get(page)
         .header("accept", "text/html")
@@ -39,15 +39,15 @@ async fn unauthenticated_request_is_refused() {
         location,
         format!("/login?next=%2Ftasks%2F{}%3Fx%3D1", task.id)
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn viewer_may_read_and_sees_the_missing_right() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
     let plan = task.landed.as_ref().unwrap().terms.plan.clone();
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
     let path = format!("tasks/{}", task.id);
     let (_, shown) = vera.get(&path).await;
     assert_eq!(shown["may"], json!([]));
@@ -90,18 +90,18 @@ async fn viewer_may_read_and_sees_the_missing_right() {
         .await;
     assert_eq!(status, StatusCode::CREATED);
     assert_eq!(
-        world.store.task(task.id).await.unwrap().state,
+        server.store.task(task.id).await.unwrap().state,
         State::Waiting
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn the_submitter_may_withdraw_and_not_approve() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
     let plan = task.landed.as_ref().unwrap().terms.plan.clone();
-    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
     let path = format!("tasks/{}", task.id);
     let (status, answer) = bob
         .post(&format!("{path}/approve"), json!({ "plan": plan }))
@@ -116,15 +116,15 @@ async fn the_submitter_may_withdraw_and_not_approve() {
     );
     let (status, _) = bob.post(&format!("{path}/withdraw"), json!({})).await;
     assert_eq!(status, StatusCode::OK);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_form_without_the_sessions_token_changes_nothing() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Admin).await;
-    let eve = Browser::of(&world, "eve", Role::Admin).await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Admin).await;
+    let eve = Browser::of(&server, "eve", Role::Admin).await;
     let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
     let approve = format!("/tasks/{}/approve", task.id);
     for csrf in [None, Some(""), Some("0"), Some(eve.csrf.as_str())] {
@@ -169,27 +169,27 @@ async fn a_form_without_the_sessions_token_changes_nothing() {
         StatusCode::FORBIDDEN
     );
     assert_eq!(
-        world.store.task(task.id).await.unwrap().state,
+        server.store.task(task.id).await.unwrap().state,
         State::Waiting
     );
     let request = alice.ask(Method::POST, &api).json(&json!({}));
     let request = request.header("x-csrf-token", &alice.csrf);
     assert_eq!(request.send().await.unwrap().status(), StatusCode::OK);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn page_of_another_site_cannot_send_requests() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Admin).await;
     let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
     let approve = format!("/tasks/{}/approve", task.id);
     let fields = [("plan", plan.as_str()), ("csrf", alice.csrf.as_str())];
     let foreign = [
         ("origin", "https://evil.example.com".to_owned()),
         ("origin", "null".to_owned()),
-        ("origin", format!("http://{}.example.com", world.host)),
+        ("origin", format!("http://{}.example.com", server.host)),
         ("sec-fetch-site", "cross-site".to_owned()),
         ("sec-fetch-site", "same-site".to_owned()),
     ];
@@ -199,23 +199,23 @@ async fn page_of_another_site_cannot_send_requests() {
         assert_eq!(status, StatusCode::FORBIDDEN, "{name}: {value}");
         assert!(page.contains("another site"));
         let login = form(
-            client().post(format!("{}/login", world.url)),
+            client().post(format!("{}/login", server.url)),
             &[("name", "x"), ("password", "y")],
         );
         let response = login.header(name, &value).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{name}: {value}");
     }
-    let request = form(alice.ask(Method::POST, &approve), &fields).header("origin", &world.url);
+    let request = form(alice.ask(Method::POST, &approve), &fields).header("origin", &server.url);
     assert_eq!(
         request.send().await.unwrap().status(),
         StatusCode::SEE_OTHER
     );
-    world.end().await;
+    server.end().await;
 }
 
 /// A request over the Unix socket, as text.
-async fn over_the_socket(world: &World, request: &str) -> String {
-    let mut socket = UnixStream::connect(&world.socket).await.unwrap();
+async fn over_the_socket(server: &TestServer, request: &str) -> String {
+    let mut socket = UnixStream::connect(&server.socket).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).await.unwrap();
@@ -231,92 +231,96 @@ fn request(method: &str, path: &str, body: &str) -> String {
 
 #[tokio::test]
 async fn system_user_is_an_admin_whose_approval_does_not_count() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
     let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
-    let answer = over_the_socket(&world, &request("GET", "/api/v1/users", "")).await;
+    let answer = over_the_socket(&server, &request("GET", "/api/v1/users", "")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let approve = format!("/api/v1/tasks/{}/approve", task.id);
     let body = json!({ "plan": plan }).to_string();
-    let answer = over_the_socket(&world, &request("POST", &approve, &body)).await;
+    let answer = over_the_socket(&server, &request("POST", &approve, &body)).await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
     assert!(answer.contains("local_approval"), "{answer}");
     let withdraw = format!("/api/v1/tasks/{}/withdraw", task.id);
-    let answer = over_the_socket(&world, &request("POST", &withdraw, "{}")).await;
+    let answer = over_the_socket(&server, &request("POST", &withdraw, "{}")).await;
     assert!(answer.contains("by os:"), "{answer}");
-    world.end().await;
+    server.end().await;
 
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         agent: "local_approval = true",
         ..Options::default()
     })
     .await;
-    let task = world.waiting("release-1.4").await;
+    let task = server.waiting("release-1.4").await;
     let approve = format!("/api/v1/tasks/{}/approve", task.id);
-    let answer = over_the_socket(&world, &request("POST", &approve, &body)).await;
+    let answer = over_the_socket(&server, &request("POST", &approve, &body)).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    world.end().await;
+    server.end().await;
 }
 
 /// A task that ran without approval does not exempt a rollback to it from approval.
 #[tokio::test]
 async fn local_users_rollback_always_waits_for_approval() {
-    let world = World::start().await;
+    let server = TestServer::start().await;
     let ready = Submission {
         schedule: Schedule::Ready,
         ..submission("release-1.4")
     };
-    let proposal = world.store.propose(ready, None, world.now()).await.unwrap();
-    let task = world.store.task(proposal.id()).await.unwrap();
-    let task = world.landed(&task, &description()).await;
-    let task = world.append(&task, vec![Event::Due]).await;
-    let task = world.start_work(&task).await;
-    let task = world.finished(task).await;
+    let proposal = server
+        .store
+        .propose(ready, None, server.now())
+        .await
+        .unwrap();
+    let task = server.store.task(proposal.id()).await.unwrap();
+    let task = server.landed(&task, &description()).await;
+    let task = server.append(&task, vec![Event::Due]).await;
+    let task = server.start_work(&task).await;
+    let task = server.finished(task).await;
     assert_eq!(task.state, State::Succeeded);
     let asked = request("POST", "/api/v1/rollback", r#"{"task":1}"#);
-    let answer = over_the_socket(&world, &asked).await;
+    let answer = over_the_socket(&server, &asked).await;
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-    assert_eq!(world.store.task(2).await.unwrap().state, State::Waiting);
+    assert_eq!(server.store.task(2).await.unwrap().state, State::Waiting);
     // An approver's own approval counts, so their rollback needs no other.
-    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
     let (_, answer) = bob.post("rollback", json!({ "task": 1 })).await;
     assert_eq!(answer["state"], "scheduled", "{answer}");
-    world.end().await;
+    server.end().await;
 }
 
 /// If a rule lets tags run at once, a rollback needs no approval either.
 #[tokio::test]
 async fn local_rollback_needs_no_approval_where_tags_need_none() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         grants: "[[projects.rules]]\npattern = \"qa-.*\"\nenvironment = \"production\"\nschedule = \"ready\"",
         ..Options::default()
     })
     .await;
-    world.succeeded("release-1.4").await;
+    server.succeeded("release-1.4").await;
     let asked = request("POST", "/api/v1/rollback", r#"{"task":1}"#);
-    let answer = over_the_socket(&world, &asked).await;
+    let answer = over_the_socket(&server, &asked).await;
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
-    let state = world.store.task(2).await.unwrap().state;
+    let state = server.store.task(2).await.unwrap().state;
     assert!(matches!(state, State::Scheduled { .. }), "{state:?}");
-    world.end().await;
+    server.end().await;
 }
 
 /// An admin, and no other user, gives missing approvals in an emergency, visibly.
 #[tokio::test]
 async fn emergency_requires_an_admin_and_is_marked_everywhere() {
-    let world = World::start().await;
-    world.succeeded("release-1.3").await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    server.succeeded("release-1.3").await;
+    let task = server.waiting("release-1.4").await;
     let plan = &task.landed.as_ref().unwrap().terms.plan.0;
     let body = json!({ "plan": plan, "emergency": "the shop is down" });
     let approve = format!("tasks/{}/approve", task.id);
     let back = json!({ "task": 1, "emergency": "the shop is down" });
-    let carol = Program::of(&world, "carol", Role::Approver).await;
+    let carol = Program::of(&server, "carol", Role::Approver).await;
     for (path, body) in [(approve.as_str(), &body), ("rollback", &back)] {
         let (status, answer) = carol.post(path, body.clone()).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{path}: {answer}");
     }
-    let root = Program::of(&world, "root", Role::Admin).await;
+    let root = Program::of(&server, "root", Role::Admin).await;
     let (_, shown) = root.get(&format!("tasks/{}", task.id)).await;
     let may = shown["may"].as_array().unwrap();
     assert!(may.contains(&json!("emergency")), "{shown}");
@@ -355,21 +359,21 @@ async fn emergency_requires_an_admin_and_is_marked_everywhere() {
             "{entry}"
         );
     }
-    let hana = Browser::of(&world, "hana", Role::Viewer).await;
+    let hana = Browser::of(&server, "hana", Role::Viewer).await;
     for path in ["/".to_owned(), format!("/tasks/{}", task.id)] {
         let (_, page) = hana.get(&path).await;
         assert!(page.contains("EMERGENCY"), "{path}");
     }
     let (_, page) = hana.get(&format!("/tasks/{}", task.id)).await;
     assert!(page.contains("the shop is down"));
-    world.end().await;
+    server.end().await;
 }
 
 /// A token that may submit only tasks that wait for approval cannot run one without.
 #[tokio::test]
 async fn reopening_a_ready_task_requires_the_run_right() {
-    let world = World::start().await;
-    let alice = world.account("alice", Role::Approver, &[]).await;
+    let server = TestServer::start().await;
+    let alice = server.account("alice", Role::Approver, &[]).await;
     let ready = Submission {
         origin: Origin::Submitted(ManualRequest::default()),
         schedule: Schedule::Ready,
@@ -379,45 +383,49 @@ async fn reopening_a_ready_task_requires_the_run_right() {
         },
         ..submission("release-1.4")
     };
-    let proposal = world.store.propose(ready, None, world.now()).await.unwrap();
-    let task = world.store.task(proposal.id()).await.unwrap();
+    let proposal = server
+        .store
+        .propose(ready, None, server.now())
+        .await
+        .unwrap();
+    let task = server.store.task(proposal.id()).await.unwrap();
     let expired = Event::Expired {
         reason: "never landed".to_owned(),
     };
-    world.append(&task, vec![expired]).await;
+    server.append(&task, vec![expired]).await;
     let submits = [Scope::Read, Scope::Submit].into_iter().collect();
-    let alone = Program::with(&world, &world.token_for(&alice, submits).await);
+    let alone = Program::with(&server, &server.token_for(&alice, submits).await);
     let (status, answer) = alone.post("tasks/1/retry", json!({})).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
-    let whole = Program::with(&world, &world.token(&alice).await);
+    let whole = Program::with(&server, &server.token(&alice).await);
     let (status, answer) = whole.post("tasks/1/retry", json!({})).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn token_over_the_socket_identifies_the_user() {
-    let world = World::start().await;
-    let vera = world.account("vera", Role::Viewer, &[]).await;
-    let token = world.token(&vera).await;
+    let server = TestServer::start().await;
+    let vera = server.account("vera", Role::Viewer, &[]).await;
+    let token = server.token(&vera).await;
     let asked = request("GET", "/api/v1/users", "").replace(
         "Connection",
         &format!("Authorization: Bearer {token}\r\nConnection"),
     );
-    let answer = over_the_socket(&world, &asked).await;
+    let answer = over_the_socket(&server, &asked).await;
     assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn disabled_user_loses_session_and_token_at_once() {
-    let world = World::start().await;
-    let root = Program::of(&world, "root", Role::Admin).await;
-    let account = world.account("alice", Role::Viewer, &[]).await;
-    let token = Program::with(&world, &world.token(&account).await);
-    let (cookie, _) = world.session(&account).await;
+    let server = TestServer::start().await;
+    let root = Program::of(&server, "root", Role::Admin).await;
+    let account = server.account("alice", Role::Viewer, &[]).await;
+    let token = Program::with(&server, &server.token(&account).await);
+    let (cookie, _) = server.session(&account).await;
     let page = || async {
-        let page = client().get(format!("{}/hosts", world.url));
+        let page = client().get(format!("{}/hosts", server.url));
         let page = page.header("cookie", &cookie).header("accept", "text/html");
         page.send().await.unwrap().status()
     };
@@ -431,14 +439,14 @@ async fn disabled_user_loses_session_and_token_at_once() {
     root.post("users/alice", json!({ "disabled": false })).await;
     assert_eq!(page().await, StatusCode::SEE_OTHER, "it has ended");
     assert_eq!(token.get("hosts").await.0, StatusCode::OK);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn admin_changes_rights_and_the_change_is_audited() {
-    let world = World::start().await;
-    let root = Program::of(&world, "root", Role::Admin).await;
-    let bob = Program::of(&world, "bob", Role::Viewer).await;
+    let server = TestServer::start().await;
+    let root = Program::of(&server, "root", Role::Admin).await;
+    let bob = Program::of(&server, "bob", Role::Viewer).await;
     let change = json!({ "role": "admin", "groups": ["pm"] });
     let (status, _) = bob.post("users/bob", change.clone()).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "nobody raises themselves");
@@ -475,20 +483,20 @@ async fn admin_changes_rights_and_the_change_is_audited() {
     root.post("users/bob", json!({ "role": "viewer" })).await;
     let (status, answer) = root.post("users/root", json!({ "role": "viewer" })).await;
     assert_eq!(status, StatusCode::CONFLICT, "{answer}");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn the_page_of_a_user_changes_their_rights() {
-    let world = World::start().await;
-    let root = Browser::of(&world, "root", Role::Admin).await;
-    let alice = Browser::of(&world, "alice", Role::Viewer).await;
+    let server = TestServer::start().await;
+    let root = Browser::of(&server, "root", Role::Admin).await;
+    let alice = Browser::of(&server, "alice", Role::Viewer).await;
     let (_, page) = root.get("/users/alice").await;
     assert!(page.contains("<option selected>viewer</option>"), "{page}");
     let fields = [("role", "approver"), ("groups", "@pm, ops")];
     let (status, _) = root.post("/users/alice/change", &fields).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
-    let account = world.accounts.get("alice").await.unwrap();
+    let account = server.accounts.get("alice").await.unwrap();
     assert_eq!(account.role, Role::Approver);
     assert!(account.groups.iter().eq(["ops", "pm"]));
     let (status, _) = alice.post("/users/alice/change", &fields).await;
@@ -498,7 +506,7 @@ async fn the_page_of_a_user_changes_their_rights() {
     assert!(page.contains("Enable alice"), "{page}");
     assert_eq!(alice.get("/").await.0, StatusCode::SEE_OTHER);
     root.post("/users/alice/enable", &[]).await;
-    let account = world.accounts.get("alice").await.unwrap();
+    let account = server.accounts.get("alice").await.unwrap();
     assert_eq!(account.status, tagship::identity::account::Status::Active);
-    world.end().await;
+    server.end().await;
 }

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program};
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 use crate::submit::{count, restart};
 
 const FREE: &str = "name = \"free\"\nfree_hosts = true\nparams = [{ name = \"NOTE\" }]\n[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n";
 
-async fn world() -> World {
-    World::start_with(Options {
+async fn server() -> TestServer {
+    TestServer::start_with(Options {
         templates: &[FREE],
         ..Options::default()
     })
@@ -141,9 +141,9 @@ fn free(count: usize) -> Value {
 
 #[tokio::test]
 async fn invalid_order_names_the_field_and_makes_no_task() {
-    let world = world().await;
-    let bob = Program::of(&world, "bob", Role::Admin).await;
-    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let server = server().await;
+    let bob = Program::of(&server, "bob", Role::Admin).await;
+    let alice = Browser::of(&server, "alice", Role::Admin).await;
     for (order, named) in wrong() {
         let shown: String = order.to_string().chars().take(300).collect();
         let (status, answer) = bob.post("tasks", order.clone()).await;
@@ -175,13 +175,13 @@ async fn invalid_order_names_the_field_and_makes_no_task() {
         StatusCode::CREATED,
         "a hundred hosts are taken: {answer}"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn invalid_form_is_shown_again_and_makes_no_task() {
-    let world = world().await;
-    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let server = server().await;
+    let alice = Browser::of(&server, "alice", Role::Admin).await;
     let good = [
         ("template", "restart"),
         ("param.SERVICE", "shop"),
@@ -251,14 +251,14 @@ async fn invalid_form_is_shown_again_and_makes_no_task() {
         StatusCode::SEE_OTHER,
         "the same without a mistake is taken"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn ten_megabyte_fields_are_answered_and_block_no_user() {
-    let world = world().await;
-    let bob = Program::of(&world, "bob", Role::Admin).await;
-    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let server = server().await;
+    let bob = Program::of(&server, "bob", Role::Admin).await;
+    let alice = Browser::of(&server, "alice", Role::Admin).await;
     let long = "x".repeat(10 * 1024 * 1024);
     for field in TEXTS
         .into_iter()
@@ -288,7 +288,7 @@ async fn ten_megabyte_fields_are_answered_and_block_no_user() {
     assert_eq!(count(&bob).await, 0);
     let (status, _) = bob.post("tasks", restart()).await;
     assert_eq!(status, StatusCode::CREATED, "the next one is served");
-    world.end().await;
+    server.end().await;
 }
 
 /// Characters that are special to a shell, which must arrive byte for byte.
@@ -297,9 +297,9 @@ const METACHARACTERS: &str =
 
 #[tokio::test]
 async fn shell_metacharacters_arrive_unchanged() {
-    let world = world().await;
-    let bob = Program::of(&world, "bob", Role::Submitter).await;
-    let alice = Browser::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let bob = Program::of(&server, "bob", Role::Submitter).await;
+    let alice = Browser::of(&server, "alice", Role::Submitter).await;
     let line = METACHARACTERS.replace(['\n', '\t'], " ");
     let order = json!({
         "template": "free", "hosts": { "1": "127.0.1.1" }, "params": { "NOTE": METACHARACTERS },
@@ -320,7 +320,7 @@ async fn shell_metacharacters_arrive_unchanged() {
         assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
     }
     for id in 1..=3 {
-        let kept = world.store.task(id).await.unwrap().submission;
+        let kept = server.store.task(id).await.unwrap().submission;
         assert_eq!(kept.parameters["NOTE"], METACHARACTERS, "task {id}");
         assert_eq!(
             (
@@ -332,13 +332,13 @@ async fn shell_metacharacters_arrive_unchanged() {
         let (_, page) = alice.get(&format!("/tasks/{id}")).await;
         assert!(!page.contains("< * ?"), "it is escaped: {page}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn concurrent_orders_with_one_key_make_one_task() {
-    let world = world().await;
-    let bob = Program::of(&world, "bob", Role::Submitter).await;
+    let server = server().await;
+    let bob = Program::of(&server, "bob", Role::Submitter).await;
     let mut order = restart();
     order["idempotency_key"] = "k".into();
     let posts = (0..8).map(|_| bob.post("tasks", order.clone()));
@@ -371,7 +371,7 @@ async fn concurrent_orders_with_one_key_make_one_task() {
         "{statuses:?}"
     );
     // A form that is sent twice, by two clicks.
-    let alice = Browser::of(&world, "alice", Role::Submitter).await;
+    let alice = Browser::of(&server, "alice", Role::Submitter).await;
     let (_, page) = alice.get("/submit?template=restart").await;
     let (_, key) = page
         .split_once("name=\"idempotency_key\" value=\"")
@@ -389,5 +389,5 @@ async fn concurrent_orders_with_one_key_make_one_task() {
         assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
     }
     assert_eq!(count(&bob).await, 3);
-    world.end().await;
+    server.end().await;
 }

@@ -15,7 +15,7 @@ use tagship::identity::account::Role;
 use tagship::store::HookOutcome;
 use tempfile::TempDir;
 
-use crate::server::World;
+use crate::server::TestServer;
 
 const PASSWORD: &str = "a long enough password";
 
@@ -197,10 +197,10 @@ impl Drop for Browser {
     }
 }
 
-async fn log_in(browser: &Browser, world: &World) {
-    let account = world.account("alice", Role::Approver, &["pm"]).await;
-    world.password(&account, PASSWORD).await;
-    browser.go(&format!("{}/login", world.url)).await;
+async fn log_in(browser: &Browser, server: &TestServer) {
+    let account = server.account("alice", Role::Approver, &["pm"]).await;
+    server.password(&account, PASSWORD).await;
+    browser.go(&format!("{}/login", server.url)).await;
     browser.fill("input[name=name]", "alice").await;
     browser.fill("input[name=password]", PASSWORD).await;
     browser.click("form button").await;
@@ -208,13 +208,13 @@ async fn log_in(browser: &Browser, world: &World) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn manager_approves_in_a_browser_and_sees_progress() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
     let browser = Browser::open(1200, 1000).await;
-    log_in(&browser, &world).await;
+    log_in(&browser, &server).await;
     browser.sees("release-1.4").await;
     browser
-        .go(&format!("{}/tasks/{}", world.url, task.id))
+        .go(&format!("{}/tasks/{}", server.url, task.id))
         .await;
     browser.sees("release-1.4").await;
     browser.picture("task").await;
@@ -223,32 +223,32 @@ async fn manager_approves_in_a_browser_and_sees_progress() {
         .click("form[action$='/approve'] button.primary")
         .await;
     browser.sees("scheduled").await;
-    let approved = world.store.task(task.id).await.unwrap();
+    let approved = server.store.task(task.id).await.unwrap();
     assert_eq!(approved.approvals.len(), 1);
     assert_eq!(approved.approvals[0].by, "alice");
     assert_eq!(approved.approvals[0].comment, "looks good");
     // The page is not reloaded from here on: events update it.
-    let due = world.append(&approved, vec![Event::Due]).await;
-    let running = world.start_work(&due).await;
+    let due = server.append(&approved, vec![Event::Due]).await;
+    let running = server.start_work(&due).await;
     browser.sees("running").await;
     let stopped_by = Event::StopRequested {
         by: "bob".to_owned(),
         asker: StopRequester::Person,
     };
-    world.append(&running, vec![stopped_by]).await;
+    server.append(&running, vec![stopped_by]).await;
     browser.sees("stopping").await;
     browser.close().await;
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn page_fits_a_phone_and_loads_nothing_external() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
     let browser = Browser::open(500, 900).await;
-    log_in(&browser, &world).await;
+    log_in(&browser, &server).await;
     for path in ["/".to_owned(), format!("/tasks/{}", task.id)] {
-        browser.go(&format!("{}{path}", world.url)).await;
+        browser.go(&format!("{}{path}", server.url)).await;
         browser.sees("release-1.4").await;
         let wide = browser
             .run("return document.documentElement.scrollWidth > window.innerWidth")
@@ -264,19 +264,19 @@ async fn page_fits_a_phone_and_loads_nothing_external() {
     }
     browser.picture("phone").await;
     browser.close().await;
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_is_submitted_on_a_phone() {
-    let world = World::start().await;
+    let server = TestServer::start().await;
     let browser = Browser::open(500, 1500).await;
     let patience = json!({ "implicit": 20_000 });
     browser.post("/timeouts", patience).await;
-    log_in(&browser, &world).await;
+    log_in(&browser, &server).await;
     browser.find("a[href='/submit']").await;
     for path in ["/submit", "/submit?template=restart"] {
-        browser.go(&format!("{}{path}", world.url)).await;
+        browser.go(&format!("{}{path}", server.url)).await;
         browser.sees("restart").await;
         let wide = browser
             .run("return document.documentElement.scrollWidth > window.innerWidth")
@@ -300,27 +300,27 @@ async fn a_task_is_submitted_on_a_phone() {
     browser.find("article[data-live]").await;
     browser.picture("submitted").await;
     browser.sees("being planned").await;
-    let task = world.store.task(1).await.unwrap().submission;
+    let task = server.store.task(1).await.unwrap().submission;
     assert_eq!(task.title, "weekly");
     assert_eq!(task.hosts[&1], ["web-1"], "what was ticked stays so");
     assert_eq!(task.secrets["KEY"].expose(), "hunter2");
     browser.close().await;
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn history_and_the_hook_log_are_searched_on_a_phone() {
-    let world = World::start().await;
+    let server = TestServer::start().await;
     for number in 1..=60 {
-        world.waiting(&format!("release-1.{number}")).await;
+        server.waiting(&format!("release-1.{number}")).await;
     }
     let no_rule = HookOutcome::NoRule {
         reasons: vec!["rule 1 (release-1): does not match".to_owned()],
     };
     let object = "3".repeat(40);
-    world.heard(&object, Some("shop"), no_rule).await;
+    server.heard(&object, Some("shop"), no_rule).await;
     let browser = Browser::open(390, 844).await;
-    log_in(&browser, &world).await;
+    log_in(&browser, &server).await;
     browser.sees("Action required").await;
     browser.fill("input[name=words]", "ROUND prices").await;
     browser.click("form[role=search] button").await;
@@ -331,11 +331,13 @@ async fn history_and_the_hook_log_are_searched_on_a_phone() {
         .run("return document.querySelector('input[name=words]').value")
         .await;
     assert_eq!(kept, "ROUND prices", "the search is kept while paging");
-    browser.go(&format!("{}/?tag=release-1.7", world.url)).await;
+    browser
+        .go(&format!("{}/?tag=release-1.7", server.url))
+        .await;
     browser.sees("release-1.7").await;
     let fits = "return document.documentElement.scrollWidth <= innerWidth";
     assert_eq!(browser.run(fits).await, true);
-    browser.go(&format!("{}/hooks", world.url)).await;
+    browser.go(&format!("{}/hooks", server.url)).await;
     browser.sees("release-2.0").await;
     assert_eq!(browser.run(fits).await, true);
     browser.click("a.task").await;
@@ -343,8 +345,8 @@ async fn history_and_the_hook_log_are_searched_on_a_phone() {
     assert_eq!(browser.run(fits).await, true);
     browser.click("form[action$='/replay'] button").await;
     browser.sees("Replays").await;
-    let task = world.store.task(61).await.unwrap();
+    let task = server.store.task(61).await.unwrap();
     assert_eq!(task.submission.object, object);
     browser.close().await;
-    world.end().await;
+    server.end().await;
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use tagship::identity::account::Role;
 
 use crate::contract;
-use crate::server::World;
+use crate::server::TestServer;
 
 /// A user with a session, as in a browser.
 pub(crate) struct Browser {
@@ -25,12 +25,12 @@ pub(crate) fn client() -> Client {
 
 impl Browser {
     /// A new account with a session.
-    pub(crate) async fn of(world: &World, name: &str, role: Role) -> Self {
-        let account = world.account(name, role, &[]).await;
-        let (cookie, csrf) = world.session(&account).await;
+    pub(crate) async fn of(server: &TestServer, name: &str, role: Role) -> Self {
+        let account = server.account(name, role, &[]).await;
+        let (cookie, csrf) = server.session(&account).await;
         Self {
             client: client(),
-            url: world.url.clone(),
+            url: server.url.clone(),
             cookie,
             csrf,
         }
@@ -78,15 +78,15 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) async fn of(world: &World, name: &str, role: Role) -> Self {
-        let account = world.account(name, role, &[]).await;
-        Self::with(world, &world.token(&account).await)
+    pub(crate) async fn of(server: &TestServer, name: &str, role: Role) -> Self {
+        let account = server.account(name, role, &[]).await;
+        Self::with(server, &server.token(&account).await)
     }
 
-    pub(crate) fn with(world: &World, token: &str) -> Self {
+    pub(crate) fn with(server: &TestServer, token: &str) -> Self {
         Self {
             client: client(),
-            url: world.url.clone(),
+            url: server.url.clone(),
             token: token.to_owned(),
         }
     }

@@ -12,7 +12,7 @@ use tagship::domain::task::{Submission, Via};
 use tagship::identity::account::Role;
 
 use crate::client::{both, client};
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 const TEMPLATES: &[&str] = &[
     "id = 40\nname = \"notice\"\n[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
@@ -25,8 +25,8 @@ const TEMPLATES: &[&str] = &[
     "id = 43\nname = \"free\"\nfree_hosts = true\n[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
 ];
 
-pub(crate) async fn world() -> World {
-    World::start_with(options()).await
+pub(crate) async fn server() -> TestServer {
+    TestServer::start_with(options()).await
 }
 
 pub(crate) fn options() -> Options {
@@ -44,15 +44,15 @@ pub(crate) struct Codo {
 }
 
 impl Codo {
-    pub(crate) async fn of(world: &World, name: &str, role: Role) -> Self {
-        let account = world.account(name, role, &[]).await;
-        Self::with(world, &world.token(&account).await)
+    pub(crate) async fn of(server: &TestServer, name: &str, role: Role) -> Self {
+        let account = server.account(name, role, &[]).await;
+        Self::with(server, &server.token(&account).await)
     }
 
-    pub(crate) fn with(world: &World, auth_key: &str) -> Self {
+    pub(crate) fn with(server: &TestServer, auth_key: &str) -> Self {
         Self {
             client: client(),
-            address: format!("{}/api/task/v2/task/accept/", world.url),
+            address: format!("{}/api/task/v2/task/accept/", server.url),
             auth_key: auth_key.to_owned(),
         }
     }
@@ -84,14 +84,14 @@ impl Codo {
         self.send(fields(changed).to_string()).await
     }
 
-    pub(crate) async fn submitted(&self, world: &World, changed: &Value) -> Submission {
+    pub(crate) async fn submitted(&self, server: &TestServer, changed: &Value) -> Submission {
         let (status, answer) = self.submit(changed).await;
         assert_eq!(
             (status, &answer["code"]),
             (StatusCode::OK, &json!(0)),
             "{answer}"
         );
-        let task = world.store.task(answer["list_id"].as_u64().unwrap()).await;
+        let task = server.store.task(answer["list_id"].as_u64().unwrap()).await;
         Submission::clone(&task.unwrap().submission)
     }
 }
@@ -125,15 +125,15 @@ pub(crate) fn fields(changed: &Value) -> Value {
     fields
 }
 
-pub(crate) async fn count(world: &World) -> usize {
-    let tasks = world.store.list(&Default::default(), None, 200).await;
+pub(crate) async fn count(server: &TestServer) -> usize {
+    let tasks = server.store.list(&Default::default(), None, 200).await;
     tasks.unwrap().len()
 }
 
 #[tokio::test]
 async fn task_is_submitted_in_codo_format() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let got = alice.get().send().await.unwrap();
     let cookie = got.headers()["set-cookie"].to_str().unwrap().to_owned();
     let (status, answer) = said(got).await;
@@ -158,7 +158,7 @@ async fn task_is_submitted_in_codo_format() {
         answer,
         json!({ "code": 0, "msg": "Task creation success, ID：1", "list_id": 1 })
     );
-    let task = world.store.task(1).await.unwrap().submission;
+    let task = server.store.task(1).await.unwrap().submission;
     let request = task.request().unwrap();
     assert_eq!(request.via, Via::Codo);
     assert_eq!(
@@ -183,18 +183,18 @@ async fn task_is_submitted_in_codo_format() {
         "shown, not trusted"
     );
     assert!(task.involved.is_empty(), "no account is called so");
-    world.end().await;
+    server.end().await;
 }
 
 /// One token submits for all pushers: the user that it names may not approve.
 #[tokio::test]
 async fn submitter_named_by_the_client_may_not_approve() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         grants: "[users.bob]\ngitlab = \"Bob.B\"\n",
         ..options()
     })
     .await;
-    let hook = Codo::of(&world, "hook", Role::Submitter).await;
+    let hook = Codo::of(&server, "hook", Role::Submitter).await;
     for (number, (named, expected)) in [("alice", vec!["alice"]), ("Bob.B", vec!["bob"])]
         .into_iter()
         .enumerate()
@@ -205,16 +205,16 @@ async fn submitter_named_by_the_client_may_not_approve() {
         let (status, answer) = said(posted).await;
         assert_eq!(status, StatusCode::OK, "{answer}");
         let id = u64::try_from(number).unwrap() + 1;
-        let task = world.store.task(id).await.unwrap().submission;
+        let task = server.store.task(id).await.unwrap().submission;
         assert!(task.involved.iter().eq(expected.iter()), "{task:?}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn the_key_may_be_a_cookie_or_a_parameter_or_a_bearer() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let address = format!("{}?auth_key={}", alice.address, alice.auth_key);
     let (status, answer) = said(client().get(&address).send().await.unwrap()).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
@@ -229,25 +229,25 @@ async fn the_key_may_be_a_cookie_or_a_parameter_or_a_bearer() {
     );
     let bearer = client().get(&alice.address).bearer_auth(&alice.auth_key);
     assert_eq!(bearer.send().await.unwrap().status(), StatusCode::OK);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn csrf_key_and_submission_require_a_valid_auth_key() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let csrf = alice.key().await;
     let body = fields(&json!({})).to_string();
     for auth_key in ["", "none", "tagship_0000"] {
-        let stranger = Codo::with(&world, auth_key);
+        let stranger = Codo::with(&server, auth_key);
         for request in [stranger.get(), stranger.post(&csrf, body.clone())] {
             let (status, answer) = said(request.send().await.unwrap()).await;
             assert_eq!(status, StatusCode::UNAUTHORIZED, "{answer}");
             assert_eq!(answer["code"], 401);
         }
     }
-    assert_eq!(count(&world).await, 0);
-    world.end().await;
+    assert_eq!(count(&server).await, 0);
+    server.end().await;
 }
 
 #[track_caller]
@@ -259,8 +259,8 @@ fn assert_csrf(answer: &(StatusCode, Value)) {
 
 #[tokio::test]
 async fn csrf_key_is_valid_for_one_task() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let key = alice.key().await;
     let body = fields(&json!({})).to_string();
     let first = said(alice.post(&key, body.clone()).send().await.unwrap()).await;
@@ -270,34 +270,34 @@ async fn csrf_key_is_valid_for_one_task() {
         let again = alice.post(&key, again).send().await.unwrap();
         assert_csrf(&said(again).await);
     }
-    assert_eq!(count(&world).await, 1);
-    world.end().await;
+    assert_eq!(count(&server).await, 1);
+    server.end().await;
 }
 
 #[tokio::test]
 async fn missing_forged_or_foreign_csrf_key_is_refused() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
-    let bob = Codo::of(&world, "bob", Role::Admin).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
+    let bob = Codo::of(&server, "bob", Role::Admin).await;
     let body = fields(&json!({})).to_string();
     let of_bob = bob.key().await;
     for key in ["", "x", &of_bob, &alice.key().await[1..]] {
         let posted = alice.post(key, body.clone()).send().await.unwrap();
         assert_csrf(&said(posted).await);
     }
-    assert_eq!(count(&world).await, 0);
-    world.end().await;
+    assert_eq!(count(&server).await, 0);
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_csrf_key_lives_half_an_hour() {
     let clock = Arc::new(ManualClock::at("2026-11-21T12:00:00Z".parse().unwrap()));
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         clock: clock.clone(),
         ..options()
     })
     .await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let (early, late) = (alice.key().await, alice.key().await);
     let body = fields(&json!({})).to_string();
     clock.advance(Duration::from_secs(1799));
@@ -306,13 +306,13 @@ async fn a_csrf_key_lives_half_an_hour() {
     clock.advance(Duration::from_secs(1));
     let posted = alice.post(&late, body).send().await.unwrap();
     assert_csrf(&said(posted).await);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn concurrent_posts_with_one_csrf_key_make_one_task() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     for round in 0..4 {
         let key = alice.key().await;
         let posts = (0..6).map(|_| {
@@ -324,14 +324,14 @@ async fn concurrent_posts_with_one_csrf_key_make_one_task() {
             answers.iter().partition(|(_, answer)| answer["code"] == 0);
         assert_eq!(taken.len(), 1, "{answers:?}");
         refused.into_iter().for_each(assert_csrf);
-        assert_eq!(count(&world).await, round + 1);
+        assert_eq!(count(&server).await, round + 1);
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn csrf_key_use_is_remembered_after_a_restart() {
-    let before = world().await;
+    let before = server().await;
     let alice = Codo::of(&before, "alice", Role::Submitter).await;
     let (used, fresh) = (alice.key().await, alice.key().await);
     let body = fields(&json!({})).to_string();
@@ -339,7 +339,7 @@ async fn csrf_key_use_is_remembered_after_a_restart() {
     assert_eq!(said(posted).await.1["code"], 0);
     let kv = before.store.kv();
     before.end().await;
-    let after = World::start_with(Options {
+    let after = TestServer::start_with(Options {
         kv: Some(kv),
         ..options()
     })
@@ -354,8 +354,8 @@ async fn csrf_key_use_is_remembered_after_a_restart() {
 
 #[tokio::test]
 async fn a_page_of_another_site_cannot_submit() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let key = alice.key().await;
     let post = alice.post(&key, fields(&json!({})).to_string());
     let post = post.header("origin", "https://elsewhere.example.com");
@@ -364,13 +364,13 @@ async fn a_page_of_another_site_cannot_submit() {
         (status, &answer["code"]),
         (StatusCode::FORBIDDEN, &json!(403))
     );
-    assert_eq!(count(&world).await, 0);
-    world.end().await;
+    assert_eq!(count(&server).await, 0);
+    server.end().await;
 }
 
 #[tokio::test]
 async fn ready_requires_the_right_to_run_without_approval() {
-    let world = world().await;
+    let server = server().await;
     let ready = json!({ "schedule": "ready" });
     for (name, role, task, status) in [
         ("vera", Role::Viewer, &json!({}), StatusCode::FORBIDDEN),
@@ -378,25 +378,25 @@ async fn ready_requires_the_right_to_run_without_approval() {
         ("sue", Role::Submitter, &json!({}), StatusCode::OK),
         ("andy", Role::Approver, &ready, StatusCode::OK),
     ] {
-        let asker = Codo::of(&world, name, role).await;
-        let before = count(&world).await;
+        let asker = Codo::of(&server, name, role).await;
+        let before = count(&server).await;
         let (answered, answer) = asker.submit(task).await;
         assert_eq!(answered, status, "{name}: {answer}");
         let taken = usize::from(status == StatusCode::OK);
-        assert_eq!(count(&world).await - before, taken, "{name}");
+        assert_eq!(count(&server).await - before, taken, "{name}");
         if taken == 0 {
             assert_eq!(answer["code"], 403);
             let msg = answer["msg"].as_str().unwrap();
             assert!(msg.contains("requires the role"), "{msg}");
         }
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn args_are_read_from_python_and_from_json_and_stay_whole() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     for (args, version) in [
         ("{'VERSION':'你可以看到我'}", "你可以看到我"),
         (r#"{"VERSION": "\u4f60\u597d"}"#, "你好"),
@@ -412,20 +412,20 @@ async fn args_are_read_from_python_and_from_json_and_stay_whole() {
         ("{'VERSION': 'a\\tb\\nc'}", "a\tb\nc"),
     ] {
         let task = alice
-            .submitted(&world, &json!({ "temp_id": 41, "args": args }))
+            .submitted(&server, &json!({ "temp_id": 41, "args": args }))
             .await;
         assert_eq!(task.parameters["VERSION"], version, "{args}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn unknown_args_are_shown_and_reach_no_program() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let args = "{'TAG': 'codo-beta0.3', 'APP_NAME': 'Web', 'FLOW_ID': 1, 'lower': 'x'}";
     let task = alice
-        .submitted(&world, &json!({ "args": args, "details": "see there" }))
+        .submitted(&server, &json!({ "args": args, "details": "see there" }))
         .await;
     let names: Vec<&String> = task.parameters.keys().collect();
     assert_eq!(names, ["TAG"], "a task of no project may bring this");
@@ -433,47 +433,47 @@ async fn unknown_args_are_shown_and_reach_no_program() {
         task.request().unwrap().details,
         "see there\n(args unknown to the template: APP_NAME=Web, FLOW_ID=1, lower=x)"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_secret_arg_is_kept_apart() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let task = json!({ "temp_id": 44, "args": "{'PASSWORD': 'hunter2 hunter2'}" });
-    let task = alice.submitted(&world, &task).await;
+    let task = alice.submitted(&server, &task).await;
     assert!(task.parameters.is_empty());
     assert_eq!(task.secrets["PASSWORD"].expose(), "hunter2 hunter2");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn associated_people_with_accounts_are_asked_to_approve() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
-    world.account("carol", Role::Approver, &[]).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
+    server.account("carol", Role::Approver, &[]).await;
     let task = json!({ "associated_user": "{'group-1': ['carol', '杨红飞', 'carol']}" });
-    let task = alice.submitted(&world, &task).await;
+    let task = alice.submitted(&server, &task).await;
     let request = task.request().unwrap();
     assert_eq!(request.approvers, ["carol"]);
     assert_eq!(
         request.details,
         "(associated_user without an account: 杨红飞)"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn addresses_must_be_configured_unless_the_template_is_free() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let hosts = "{'1': '127.0.0.3,127.0.0.1', 2: ' 127.0.0.2 '}";
     let task = json!({ "temp_id": "two", "hosts": hosts });
-    let task = alice.submitted(&world, &task).await;
+    let task = alice.submitted(&server, &task).await;
     assert_eq!(task.hosts[&1], ["web-3", "web-1"]);
     assert_eq!(task.hosts[&2], ["web-2"]);
     let free = json!({ "temp_id": 43, "hosts": "{1: '127.0.0.77,127.0.0.1'}" });
-    let task = alice.submitted(&world, &free).await;
+    let task = alice.submitted(&server, &free).await;
     assert_eq!(task.hosts[&1], ["127.0.0.77", "web-1"]);
     for (given, kept) in [
         ("2001:db8::7", "2001:db8::7"),
@@ -481,22 +481,22 @@ async fn addresses_must_be_configured_unless_the_template_is_free() {
         ("[2001:DB8::7]:2200", "[2001:db8::7]:2200"),
     ] {
         let free = json!({ "temp_id": 43, "hosts": format!("{{1: '{given}'}}") });
-        let task = alice.submitted(&world, &free).await;
+        let task = alice.submitted(&server, &free).await;
         assert_eq!(task.hosts[&1], [kept], "{given}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn tag_determines_its_configured_environment() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let release = |tag: &str, url: &str| {
         let args = format!("{{'TAG': '{tag}', 'GIT_URL': '{url}', 'APP_NAME': 'Web'}}");
         json!({ "temp_id": "1", "args": args, "hosts": "{1: '127.0.0.1,127.0.0.2,127.0.0.3'}" })
     };
     let task = alice
-        .submitted(&world, &release("release-7", "/srv/git/shop.git"))
+        .submitted(&server, &release("release-7", "/srv/git/shop.git"))
         .await;
     assert_eq!(
         (task.project.as_str(), task.environment.as_str()),
@@ -515,7 +515,7 @@ async fn tag_determines_its_configured_environment() {
         ("elsewhere-7", "/srv/git/shop.git", "production, qa"),
         ("rel ease", "/srv/git/shop.git", "args.TAG"),
     ] {
-        let before = count(&world).await;
+        let before = count(&server).await;
         let (status, answer) = alice.submit(&release(tag, url)).await;
         assert_eq!(
             (status, &answer["code"]),
@@ -524,7 +524,7 @@ async fn tag_determines_its_configured_environment() {
         );
         let detail = answer["detail"].as_str().unwrap();
         assert!(detail.contains(words), "{tag} {url}: {detail}");
-        assert_eq!(count(&world).await, before);
+        assert_eq!(count(&server).await, before);
     }
-    world.end().await;
+    server.end().await;
 }

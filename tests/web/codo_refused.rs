@@ -5,7 +5,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tagship::identity::account::Role;
 
-use crate::codo::{Codo, count, fields, said, world};
+use crate::codo::{Codo, count, fields, said, server};
 
 /// CODO's message for a number, which its clients may print; ours if it has none.
 fn words_for(code: i64, detail: &str) -> &'static str {
@@ -23,8 +23,8 @@ fn words_for(code: i64, detail: &str) -> &'static str {
 }
 
 async fn assert_refused(cases: &[(Value, i64, &str)]) {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Admin).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Admin).await;
     for (changed, code, words) in cases {
         let shown: String = changed.to_string().chars().take(200).collect();
         let (status, answer) = alice.submit(changed).await;
@@ -35,8 +35,8 @@ async fn assert_refused(cases: &[(Value, i64, &str)]) {
         let msg = answer["msg"].as_str().unwrap();
         assert!(msg.starts_with(words_for(*code, detail)), "{shown}: {msg}");
     }
-    assert_eq!(count(&world).await, 0, "something was made");
-    world.end().await;
+    assert_eq!(count(&server).await, 0, "something was made");
+    server.end().await;
 }
 
 #[tokio::test]
@@ -171,13 +171,13 @@ async fn invalid_hosts_and_groups_are_refused() {
 
 #[tokio::test]
 async fn hundred_hosts_in_a_group_are_accepted() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Submitter).await;
     let hosts: Vec<String> = (0..100).map(|n| format!("127.0.1.{n}")).collect();
     let task = json!({ "temp_id": 43, "hosts": format!("{{1: '{}'}}", hosts.join(",")) });
-    let task = alice.submitted(&world, &task).await;
+    let task = alice.submitted(&server, &task).await;
     assert_eq!(task.hosts[&1], hosts);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
@@ -245,8 +245,8 @@ async fn overlong_texts_are_refused() {
 
 #[tokio::test]
 async fn non_object_json_bodies_are_refused() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Admin).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Admin).await;
     for body in [
         "",
         "{",
@@ -266,14 +266,14 @@ async fn non_object_json_bodies_are_refused() {
     }
     let (_, answer) = alice.send(vec![b'{', 0xff, 0xfe]).await;
     assert_eq!(answer["code"], -1);
-    assert_eq!(count(&world).await, 0);
-    world.end().await;
+    assert_eq!(count(&server).await, 0);
+    server.end().await;
 }
 
 #[tokio::test]
 async fn codo_ten_megabyte_fields_are_answered_without_blocking() {
-    let world = world().await;
-    let alice = Codo::of(&world, "alice", Role::Admin).await;
+    let server = server().await;
+    let alice = Codo::of(&server, "alice", Role::Admin).await;
     let long = "x".repeat(10 * 1024 * 1024);
     let key = alice.key().await;
     for field in [
@@ -292,15 +292,15 @@ async fn codo_ten_megabyte_fields_are_answered_without_blocking() {
     // The refused request did not spend the key.
     let taken = alice.post(&key, fields(&json!({})).to_string());
     assert_eq!(said(taken.send().await.unwrap()).await.1["code"], 0);
-    assert_eq!(count(&world).await, 1);
-    world.end().await;
+    assert_eq!(count(&server).await, 1);
+    server.end().await;
 }
 
 #[tokio::test]
 async fn unsupported_methods_are_answered() {
-    let world = world().await;
-    let address = format!("{}/api/task/v2/task/accept/", world.url);
+    let server = server().await;
+    let address = format!("{}/api/task/v2/task/accept/", server.url);
     let put = crate::client::client().put(&address).send().await.unwrap();
     assert_eq!(put.status(), StatusCode::METHOD_NOT_ALLOWED);
-    world.end().await;
+    server.end().await;
 }

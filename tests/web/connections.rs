@@ -10,10 +10,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::client::{Browser, Program, both, client, form};
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
-async fn impatient() -> World {
-    World::start_with(Options {
+async fn impatient() -> TestServer {
+    TestServer::start_with(Options {
         limits: WebLimits {
             head: Duration::from_millis(100),
             body: Duration::from_millis(100),
@@ -26,8 +26,8 @@ async fn impatient() -> World {
 
 #[tokio::test]
 async fn incomplete_request_head_is_cut_off() {
-    let world = impatient().await;
-    let mut socket = TcpStream::connect(&world.host).await.unwrap();
+    let server = impatient().await;
+    let mut socket = TcpStream::connect(&server.host).await.unwrap();
     socket
         .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         .await
@@ -37,13 +37,13 @@ async fn incomplete_request_head_is_cut_off() {
     let ended = tokio::time::timeout(Duration::from_secs(20), read).await;
     // With or without a 408, as long as it ends.
     let _ = ended.expect("the connection is cut");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn incomplete_request_body_is_given_up() {
-    let world = impatient().await;
-    let mut socket = TcpStream::connect(&world.host).await.unwrap();
+    let server = impatient().await;
+    let mut socket = TcpStream::connect(&server.host).await.unwrap();
     let head = "POST /login HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 30\r\n\r\nname=a";
     socket.write_all(head.as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -51,13 +51,13 @@ async fn incomplete_request_body_is_given_up() {
     let ended = tokio::time::timeout(Duration::from_secs(20), read).await;
     ended.expect("an answer").unwrap();
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn request_bodies_are_bounded_and_parsed() {
-    let world = World::start().await;
-    let root = Program::of(&world, "root", Role::Admin).await;
+    let server = TestServer::start().await;
+    let root = Program::of(&server, "root", Role::Admin).await;
     let long = json!({ "name": "x".repeat(70_000), "role": "viewer" });
     let (status, _) = root.post("users", long).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
@@ -91,20 +91,20 @@ async fn request_bodies_are_bounded_and_parsed() {
         request.send().await.unwrap().status(),
         StatusCode::UNSUPPORTED_MEDIA_TYPE
     );
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     let fields = [("csrf", alice.csrf.as_str()), ("colour", "red")];
     let request = form(alice.ask(Method::POST, "/tasks/1/stop"), &fields);
     assert_eq!(
         request.send().await.unwrap().status(),
         StatusCode::UNPROCESSABLE_ENTITY
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn unknown_route_or_method_is_named() {
-    let world = World::start().await;
-    let root = Program::of(&world, "root", Role::Admin).await;
+    let server = TestServer::start().await;
+    let root = Program::of(&server, "root", Role::Admin).await;
     let (status, answer) = root.get("taks").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(
@@ -116,20 +116,20 @@ async fn unknown_route_or_method_is_named() {
     let request = root.ask(Method::PUT, "tasks").send().await.unwrap();
     assert_eq!(request.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(request.headers()["allow"], "GET, HEAD, POST, DELETE");
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     let (status, page) = alice.get("/taks").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(page.contains("<h1>Not found</h1>"));
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn health_and_metrics_are_served() {
-    let world = World::start().await;
-    world.waiting("release-1.4").await;
-    world.succeeded("release-1.3").await;
+    let server = TestServer::start().await;
+    server.waiting("release-1.4").await;
+    server.succeeded("release-1.3").await;
     let get = async |path: &str| {
-        let url = format!("{}/{path}", world.url);
+        let url = format!("{}/{path}", server.url);
         both(client().get(url).send().await.unwrap()).await
     };
     assert_eq!(get("healthz").await, (StatusCode::OK, "ok\n".to_owned()));
@@ -145,17 +145,17 @@ async fn health_and_metrics_are_served() {
     );
     assert!(metrics.contains("tagship_uptime_seconds "));
     let head = client()
-        .head(format!("{}/healthz", world.url))
+        .head(format!("{}/healthz", server.url))
         .send()
         .await
         .unwrap();
     assert_eq!(head.status(), StatusCode::OK);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn excess_connections_wait_for_a_free_slot() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         limits: WebLimits {
             connections: 1,
             ..WebLimits::default()
@@ -163,11 +163,11 @@ async fn excess_connections_wait_for_a_free_slot() {
         ..Options::default()
     })
     .await;
-    let first = TcpStream::connect(&world.host).await.unwrap();
-    let url = format!("{}/healthz", world.url);
+    let first = TcpStream::connect(&server.host).await.unwrap();
+    let url = format!("{}/healthz", server.url);
     let second = tokio::spawn(async move { client().get(url).send().await.unwrap().status() });
     drop(first);
     let second = tokio::time::timeout(Duration::from_secs(20), second).await;
     assert_eq!(second.unwrap().unwrap(), StatusCode::OK);
-    world.end().await;
+    server.end().await;
 }

@@ -10,7 +10,7 @@ use tagship::engine::request::VERBS;
 use tagship::identity::account::Role;
 
 use crate::client::Program;
-use crate::server::World;
+use crate::server::TestServer;
 
 pub(crate) static DOCUMENT: LazyLock<Value> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../src/server/openapi.json")).unwrap());
@@ -252,12 +252,12 @@ fn schema_violation_would_be_detected() {
 /// One call of every operation that succeeds, and one for each kind of refusal.
 #[tokio::test]
 async fn every_operation_answers_and_refuses_as_described() {
-    let world = World::start().await;
-    let root = Program::of(&world, "root", Role::Admin).await;
-    let viewer = Program::of(&world, "vera", Role::Viewer).await;
-    let nobody = Program::with(&world, "tagship_none");
-    let first = world.succeeded("release-1.1").await;
-    world.succeeded("release-1.2").await;
+    let server = TestServer::start().await;
+    let root = Program::of(&server, "root", Role::Admin).await;
+    let viewer = Program::of(&server, "vera", Role::Viewer).await;
+    let nobody = Program::with(&server, "tagship_none");
+    let first = server.succeeded("release-1.1").await;
+    server.succeeded("release-1.2").await;
     let mut done: BTreeMap<String, BTreeSet<u16>> = BTreeMap::new();
     let mut calls: Vec<(&str, String, Option<Value>)> = vec![
         (
@@ -305,13 +305,13 @@ async fn every_operation_answers_and_refuses_as_described() {
         ("reject", json!({ "reason": "no" })),
         ("withdraw", json!({})),
     ] {
-        let task = world.waiting(&format!("release-2-{what}")).await;
+        let task = server.waiting(&format!("release-2-{what}")).await;
         calls.push(("POST", format!("tasks/{}/{what}", task.id), Some(body)));
         if what == "withdraw" {
             calls.push(("POST", format!("tasks/{}/retry", task.id), Some(json!({}))));
         }
     }
-    let task = world.waiting("release-3").await;
+    let task = server.waiting("release-3").await;
     let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
     calls.push((
         "POST",
@@ -323,7 +323,7 @@ async fn every_operation_answers_and_refuses_as_described() {
     calls.push(("POST", "tasks/RUNNING/stop".into(), Some(json!({}))));
     for (method, mut path, body) in calls {
         if path.contains("RUNNING") {
-            let running = world.running("release-4").await;
+            let running = server.running("release-4").await;
             path = path.replace("RUNNING", &running.id.to_string());
         }
         let method = Method::from_bytes(method.as_bytes()).unwrap();
@@ -363,5 +363,5 @@ async fn every_operation_answers_and_refuses_as_described() {
     let (status, _) = root.post("hooks/99/replay", json!({})).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(done.len() > 15, "{done:#?}");
-    world.end().await;
+    server.end().await;
 }

@@ -11,7 +11,7 @@ use tagship::identity::account::{Account, Role};
 
 use crate::client::{client, form};
 use crate::codo::{Codo, fields, options, said};
-use crate::server::World;
+use crate::server::TestServer;
 
 const ACCEPT: &str = "/api/task/v2/task/accept/";
 
@@ -52,21 +52,21 @@ struct User {
 }
 
 impl User {
-    async fn of(world: &World, name: &str) -> Self {
-        let account = world.account(name, Role::Admin, &[]).await;
-        let (session, csrf) = world.session(&account).await;
-        let auth_key = world.sessions.auth_key(&account).await.unwrap();
+    async fn of(server: &TestServer, name: &str) -> Self {
+        let account = server.account(name, Role::Admin, &[]).await;
+        let (session, csrf) = server.session(&account).await;
+        let auth_key = server.sessions.auth_key(&account).await.unwrap();
         Self {
             session,
             csrf,
             auth_key: auth_key.value.expose_secret().to_owned(),
-            token: world.token(&account).await,
+            token: server.token(&account).await,
             account,
         }
     }
 
     /// A `csrf_key` is spent when it is accepted, so this returns a new one each time.
-    async fn value(&self, world: &World, other: &Self, kind: Kind) -> String {
+    async fn value(&self, server: &TestServer, other: &Self, kind: Kind) -> String {
         let of_cookie = |cookie: &str| {
             let value = cookie.split(';').next().unwrap().split_once('=').unwrap().1;
             value.to_owned()
@@ -74,20 +74,20 @@ impl User {
         match kind {
             Kind::Session => of_cookie(&self.session),
             Kind::Halfway => {
-                let cookie = world.sessions.halfway(&self.account).await.unwrap();
+                let cookie = server.sessions.halfway(&self.account).await.unwrap();
                 of_cookie(cookie.expose_secret())
             }
             Kind::AuthKey => self.auth_key.clone(),
             Kind::Token => self.token.clone(),
             Kind::Csrf => self.csrf.clone(),
             Kind::TheirCsrf => other.csrf.clone(),
-            Kind::CsrfKey => Codo::with(world, &self.auth_key).key().await,
-            Kind::TheirCsrfKey => Codo::with(world, &other.auth_key).key().await,
+            Kind::CsrfKey => Codo::with(server, &self.auth_key).key().await,
+            Kind::TheirCsrfKey => Codo::with(server, &other.auth_key).key().await,
         }
     }
 }
 
-type Send = fn(&World, &User, &str) -> RequestBuilder;
+type Send = fn(&TestServer, &User, &str) -> RequestBuilder;
 
 /// A place that accepts a value, its kinds, and the answer to an accepted value.
 struct Place {
@@ -98,8 +98,8 @@ struct Place {
     accepted: (u16, Option<i64>),
 }
 
-fn ask(world: &World, method: Method, path: &str) -> RequestBuilder {
-    client().request(method, format!("{}{path}", world.url))
+fn ask(server: &TestServer, method: Method, path: &str) -> RequestBuilder {
+    client().request(method, format!("{}{path}", server.url))
 }
 
 fn task() -> String {
@@ -110,16 +110,16 @@ const PLACES: &[Place] = &[
     Place {
         name: "session cookie of a page",
         takes: &[Kind::Session],
-        send: |world, _, value| {
-            ask(world, Method::GET, "/hosts").header("cookie", format!("tagship_session={value}"))
+        send: |server, _, value| {
+            ask(server, Method::GET, "/hosts").header("cookie", format!("tagship_session={value}"))
         },
         accepted: (200, None),
     },
     Place {
         name: "session cookie of the API",
         takes: &[Kind::Session],
-        send: |world, _, value| {
-            ask(world, Method::GET, "/api/v1/hosts")
+        send: |server, _, value| {
+            ask(server, Method::GET, "/api/v1/hosts")
                 .header("cookie", format!("tagship_session={value}"))
         },
         accepted: (200, None),
@@ -127,16 +127,16 @@ const PLACES: &[Place] = &[
     Place {
         name: "session cookie of a stream",
         takes: &[Kind::Session],
-        send: |world, _, value| {
-            ask(world, Method::GET, "/events").header("cookie", format!("tagship_session={value}"))
+        send: |server, _, value| {
+            ask(server, Method::GET, "/events").header("cookie", format!("tagship_session={value}"))
         },
         accepted: (200, None),
     },
     Place {
         name: "half-way cookie, the page",
         takes: &[Kind::Halfway],
-        send: |world, _, value| {
-            ask(world, Method::GET, "/login/code")
+        send: |server, _, value| {
+            ask(server, Method::GET, "/login/code")
                 .header("cookie", format!("tagship_halfway={value}"))
         },
         accepted: (200, None),
@@ -144,8 +144,8 @@ const PLACES: &[Place] = &[
     Place {
         name: "half-way cookie, the form",
         takes: &[Kind::Halfway],
-        send: |world, _, value| {
-            let request = ask(world, Method::POST, "/login/code");
+        send: |server, _, value| {
+            let request = ask(server, Method::POST, "/login/code");
             let request = request.header("cookie", format!("tagship_halfway={value}"));
             form(request, &[("code", "000000")])
         },
@@ -155,41 +155,41 @@ const PLACES: &[Place] = &[
     Place {
         name: "auth_key, the cookie",
         takes: &[Kind::AuthKey, Kind::Token],
-        send: |world, _, value| {
-            ask(world, Method::GET, ACCEPT).header("cookie", format!("auth_key={value}"))
+        send: |server, _, value| {
+            ask(server, Method::GET, ACCEPT).header("cookie", format!("auth_key={value}"))
         },
         accepted: (200, Some(0)),
     },
     Place {
         name: "auth_key, the parameter",
         takes: &[Kind::AuthKey, Kind::Token],
-        send: |world, _, value| ask(world, Method::GET, &format!("{ACCEPT}?auth_key={value}")),
+        send: |server, _, value| ask(server, Method::GET, &format!("{ACCEPT}?auth_key={value}")),
         accepted: (200, Some(0)),
     },
     Place {
         name: "bearer of CODO's API",
         takes: &[Kind::Token],
-        send: |world, _, value| ask(world, Method::GET, ACCEPT).bearer_auth(value),
+        send: |server, _, value| ask(server, Method::GET, ACCEPT).bearer_auth(value),
         accepted: (200, Some(0)),
     },
     Place {
         name: "bearer of the API",
         takes: &[Kind::Token],
-        send: |world, _, value| ask(world, Method::GET, "/api/v1/hosts").bearer_auth(value),
+        send: |server, _, value| ask(server, Method::GET, "/api/v1/hosts").bearer_auth(value),
         accepted: (200, None),
     },
     Place {
         name: "bearer of a page",
         takes: &[Kind::Token],
-        send: |world, _, value| ask(world, Method::GET, "/hosts").bearer_auth(value),
+        send: |server, _, value| ask(server, Method::GET, "/hosts").bearer_auth(value),
         accepted: (200, None),
     },
     Place {
         name: "csrf of a form",
         takes: &[Kind::Csrf],
-        send: |world, user, value| {
+        send: |server, user, value| {
             let path = "/users/alice/tokens/none/revoke";
-            let request = ask(world, Method::POST, path).header("cookie", &user.session);
+            let request = ask(server, Method::POST, path).header("cookie", &user.session);
             form(request, &[("csrf", value)])
         },
         // There is no such token.
@@ -198,8 +198,8 @@ const PLACES: &[Place] = &[
     Place {
         name: "x-csrf-token of the API",
         takes: &[Kind::Csrf],
-        send: |world, user, value| {
-            let request = ask(world, Method::DELETE, "/api/v1/users/alice/tokens/none");
+        send: |server, user, value| {
+            let request = ask(server, Method::DELETE, "/api/v1/users/alice/tokens/none");
             let request = request.header("cookie", &user.session);
             request.header("x-csrf-token", value)
         },
@@ -208,14 +208,14 @@ const PLACES: &[Place] = &[
     Place {
         name: "csrf_key, the cookie",
         takes: &[Kind::CsrfKey],
-        send: |world, user, value| Codo::with(world, &user.auth_key).post(value, task()),
+        send: |server, user, value| Codo::with(server, &user.auth_key).post(value, task()),
         accepted: (200, Some(0)),
     },
     Place {
         name: "csrf_key, the parameter",
         takes: &[Kind::CsrfKey],
-        send: |world, user, value| {
-            let request = ask(world, Method::POST, &format!("{ACCEPT}?csrf_key={value}"));
+        send: |server, user, value| {
+            let request = ask(server, Method::POST, &format!("{ACCEPT}?csrf_key={value}"));
             let cookie = format!("auth_key={}", user.auth_key);
             request.header("cookie", cookie).body(task())
         },
@@ -236,13 +236,13 @@ impl Place {
 
 #[tokio::test]
 async fn value_of_one_kind_is_never_accepted_as_another() {
-    let world = World::start_with(options()).await;
-    let alice = User::of(&world, "alice").await;
-    let eve = User::of(&world, "eve").await;
+    let server = TestServer::start_with(options()).await;
+    let alice = User::of(&server, "alice").await;
+    let eve = User::of(&server, "eve").await;
     for place in PLACES {
         for kind in Kind::ALL {
-            let value = alice.value(&world, &eve, kind).await;
-            let response = (place.send)(&world, &alice, &value).send().await.unwrap();
+            let value = alice.value(&server, &eve, kind).await;
+            let response = (place.send)(&server, &alice, &value).send().await.unwrap();
             let status = response.status();
             assert_eq!(
                 place.accepts(response).await,
@@ -252,31 +252,38 @@ async fn value_of_one_kind_is_never_accepted_as_another() {
             );
         }
     }
-    world.end().await;
+    server.end().await;
 }
 
 /// A logout ends a session, and entering the code ends the half-way login: nothing else does.
 #[tokio::test]
 async fn ending_one_kind_leaves_values_of_another_kind() {
-    let world = World::start().await;
-    let alice = User::of(&world, "alice").await;
-    let halfway = alice.value(&world, &alice, Kind::Halfway).await;
-    let session = alice.value(&world, &alice, Kind::Session).await;
+    let server = TestServer::start().await;
+    let alice = User::of(&server, "alice").await;
+    let halfway = alice.value(&server, &alice, Kind::Halfway).await;
+    let session = alice.value(&server, &alice, Kind::Session).await;
     for other in [&alice.auth_key, &halfway] {
         let cookie = format!("tagship_session={other}");
-        world.sessions.end(&cookie).await.unwrap();
+        server.sessions.end(&cookie).await.unwrap();
     }
     for other in [&alice.auth_key, &session] {
         let cookie = format!("tagship_halfway={other}");
-        world.sessions.end_halfway(&cookie).await.unwrap();
+        server.sessions.end_halfway(&cookie).await.unwrap();
     }
     let auth_key = alice.auth_key.as_str().into();
-    let of = world.sessions.of_auth_key(&auth_key);
+    let of = server.sessions.of_auth_key(&auth_key);
     assert!(of.await.unwrap().is_some());
-    assert!(world.sessions.find(&alice.session).await.unwrap().is_some());
+    assert!(
+        server
+            .sessions
+            .find(&alice.session)
+            .await
+            .unwrap()
+            .is_some()
+    );
     let cookie = format!("tagship_halfway={halfway}");
-    assert!(world.sessions.is_halfway(&cookie).await.unwrap().is_some());
-    world.end().await;
+    assert!(server.sessions.is_halfway(&cookie).await.unwrap().is_some());
+    server.end().await;
 }
 
 /// The code that reads such values, by file.

@@ -11,7 +11,7 @@ use tagship::store::memory::MemoryKv;
 
 use crate::client::{client, form};
 use crate::credential_kinds::sources;
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 type Send = fn(&str, &str) -> RequestBuilder;
 
@@ -48,17 +48,17 @@ async fn forwarded_address_is_kept_only_behind_a_proxy() {
     let behind = "public_url = \"http://tagship.example.com\"";
     for (agent, seen) in [("", "127.0.0.1"), (behind, "198.51.100.7")] {
         let kv = Arc::new(MemoryKv::new());
-        let world = World::start_with(Options {
+        let server = TestServer::start_with(Options {
             agent,
             kv: Some(kv.clone()),
             ..Options::default()
         })
         .await;
-        let alice = world.account("alice", Role::Approver, &[]).await;
-        world.password(&alice, "correct horse").await;
-        let token = world.token(&alice).await;
+        let alice = server.account("alice", Role::Approver, &[]).await;
+        server.password(&alice, "correct horse").await;
+        let token = server.token(&alice).await;
         for (name, send) in PLACES {
-            let request = send(&world.url, &token);
+            let request = send(&server.url, &token);
             // What the client claims, and what the proxy has added.
             let request = request.header("x-forwarded-for", "203.0.113.8");
             let request = request.header("x-forwarded-for", "203.0.113.9, 198.51.100.7");
@@ -67,7 +67,7 @@ async fn forwarded_address_is_kept_only_behind_a_proxy() {
             let from = entries[0].action.from.split(',').next().unwrap();
             assert_eq!(from, seen, "{name}: {:?}", entries[0]);
         }
-        world.end().await;
+        server.end().await;
     }
 }
 

@@ -14,7 +14,7 @@ use tagship::identity::account::{self, NewDelegation, Role};
 use tagship::store::kv::Commit;
 
 use crate::client::{Browser, Program, client};
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 const GRANTS: &str = r#"
 [[grants]]
@@ -33,8 +33,8 @@ role = "viewer"
 template = "shop-release"
 "#;
 
-async fn granted() -> World {
-    World::start_with(Options {
+async fn granted() -> TestServer {
+    TestServer::start_with(Options {
         grants: GRANTS,
         ..Options::default()
     })
@@ -51,9 +51,9 @@ fn error(answer: &Value) -> &str {
 
 #[tokio::test]
 async fn grant_applies_in_its_environment() {
-    let world = granted().await;
-    let task = world.waiting("release-1.4").await;
-    let gina = Program::of(&world, "gina", Role::None).await;
+    let server = granted().await;
+    let task = server.waiting("release-1.4").await;
+    let gina = Program::of(&server, "gina", Role::None).await;
     let (_, list) = gina.get("tasks").await;
     assert_eq!(list["tasks"].as_array().unwrap().len(), 1);
     let path = format!("tasks/{}", task.id);
@@ -76,15 +76,15 @@ async fn grant_applies_in_its_environment() {
         error(&answer).contains("requires the role admin"),
         "{answer}"
     );
-    world.end().await;
+    server.end().await;
 }
 
 /// Every route to a task, for an admin of another environment.
 #[tokio::test]
 async fn hidden_task_looks_like_a_missing_one() {
-    let world = granted().await;
-    let task = world.succeeded("release-1.4").await;
-    let quinn = Program::of(&world, "quinn", Role::None).await;
+    let server = granted().await;
+    let task = server.succeeded("release-1.4").await;
+    let quinn = Program::of(&server, "quinn", Role::None).await;
     let (_, list) = quinn.get("tasks").await;
     assert_eq!(list["tasks"], json!([]));
     let (_, list) = quinn.get("tasks?project=shop&environment=production").await;
@@ -124,53 +124,53 @@ async fn hidden_task_looks_like_a_missing_one() {
         assert_eq!(status, StatusCode::CONFLICT);
         assert_eq!(error(&answer), format!("nothing is live in shop {place}"));
     }
-    let account = world.accounts.get("quinn").await.unwrap();
-    let (cookie, _) = world.session(&account).await;
+    let account = server.accounts.get("quinn").await.unwrap();
+    let (cookie, _) = server.session(&account).await;
     for path in [
         format!("/tasks/{}", task.id),
         format!("/tasks/{}/events", task.id),
         format!("/tasks/{}/log", task.id),
         format!("/tasks/{}/rollback", task.id),
     ] {
-        let page = client().get(format!("{}{path}", world.url));
+        let page = client().get(format!("{}{path}", server.url));
         let page = page.header("cookie", &cookie).send().await.unwrap();
         assert_eq!(page.status(), StatusCode::NOT_FOUND, "{path}");
         assert!(!page.text().await.unwrap().contains("release-1.4"));
     }
-    let page = client().get(format!("{}/", world.url));
+    let page = client().get(format!("{}/", server.url));
     let page = page.header("cookie", &cookie).header("accept", "text/html");
     let page = page.send().await.unwrap().text().await.unwrap();
     assert!(!page.contains("release-1.4"), "{page}");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn hosts_are_shown_to_viewers_of_their_environments() {
-    let world = granted().await;
-    let root = Program::of(&world, "root", Role::Admin).await;
+    let server = granted().await;
+    let root = Program::of(&server, "root", Role::Admin).await;
     root.post("hosts/web-3/disable", json!({ "reason": "disk" }))
         .await;
-    let quinn = Program::of(&world, "quinn", Role::None).await;
+    let quinn = Program::of(&server, "quinn", Role::None).await;
     let (_, hosts) = quinn.get("hosts").await;
     assert_eq!(hosts["hosts"].as_array().unwrap().len(), 3);
     let (status, _) = quinn.post("hosts/web-3/enable", json!({})).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "hosts are everybody's");
-    let nobody = Browser::of(&world, "nobody", Role::None).await;
+    let nobody = Browser::of(&server, "nobody", Role::None).await;
     let (status, page) = nobody.get("/hosts").await;
     assert_eq!(status, StatusCode::OK);
     assert!(
         !page.contains("web-3") && !page.contains("production"),
         "{page}"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_grant_of_a_template_shows_its_tasks_and_no_environment() {
-    let world = granted().await;
-    let task = world.waiting("release-1.4").await;
-    let account = world.account("tim", Role::None, &["temps"]).await;
-    let tim = Program::with(&world, &world.token(&account).await);
+    let server = granted().await;
+    let task = server.waiting("release-1.4").await;
+    let account = server.account("tim", Role::None, &["temps"]).await;
+    let tim = Program::with(&server, &server.token(&account).await);
     assert_eq!(
         tim.get(&format!("tasks/{}", task.id)).await.0,
         StatusCode::OK
@@ -185,19 +185,19 @@ async fn a_grant_of_a_template_shows_its_tasks_and_no_environment() {
         ),
         "{answer}"
     );
-    world.end().await;
+    server.end().await;
 }
 
 /// Each ability × each scope, over HTTP, by an admin's token.
 #[tokio::test]
 async fn token_is_limited_to_its_scopes_and_names_the_missing() {
-    let world = World::start().await;
-    let account = world.account("alice", Role::Admin, &[]).await;
-    let task = world.waiting("release-1.4").await;
+    let server = TestServer::start().await;
+    let account = server.account("alice", Role::Admin, &[]).await;
+    let task = server.waiting("release-1.4").await;
     let path = |what: &str| format!("tasks/{}/{what}", task.id);
     for scope in Scope::ALL {
-        let token = world.token_for(&account, [scope].into_iter().collect());
-        let alone = Program::with(&world, &token.await);
+        let token = server.token_for(&account, [scope].into_iter().collect());
+        let alone = Program::with(&server, &token.await);
         let plan = json!({ "plan": "0".repeat(64) });
         let asked = [
             (Scope::Read, alone.get("tasks").await),
@@ -238,16 +238,16 @@ async fn token_is_limited_to_its_scopes_and_names_the_missing() {
             );
         }
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn token_cannot_create_a_stronger_token() {
-    let world = World::start().await;
-    let account = world.account("alice", Role::Admin, &[]).await;
+    let server = TestServer::start().await;
+    let account = server.account("alice", Role::Admin, &[]).await;
     let scopes = [Scope::Read, Scope::Admin];
-    let narrow = world.token_for(&account, scopes.into_iter().collect());
-    let narrow = Program::with(&world, &narrow.await);
+    let narrow = server.token_for(&account, scopes.into_iter().collect());
+    let narrow = Program::with(&server, &narrow.await);
     let wide = json!({ "scopes": ["read", "approve"] });
     let (status, answer) = narrow.post("users/alice/tokens", wide).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
@@ -261,15 +261,15 @@ async fn token_cannot_create_a_stronger_token() {
         let (status, _) = narrow.post("users/alice/tokens", wrong).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn api_password_change_requires_the_current_one() {
-    let world = World::start().await;
-    let account = world.account("alice", Role::Admin, &[]).await;
-    world.password(&account, "correct horse").await;
-    let alice = Program::with(&world, &world.token(&account).await);
+    let server = TestServer::start().await;
+    let account = server.account("alice", Role::Admin, &[]).await;
+    server.password(&account, "correct horse").await;
+    let alice = Program::with(&server, &server.token(&account).await);
     for present in [json!({}), json!({ "present": "a guess" })] {
         let mut body = present;
         body["password"] = json!("battery staple");
@@ -279,23 +279,23 @@ async fn api_password_change_requires_the_current_one() {
     let body = json!({ "password": "battery staple", "present": "correct horse" });
     let (status, _) = alice.post("users/alice/password", body).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn delegate_sees_and_approves_until_the_end() {
     let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         clock: clock.clone(),
         grants: GRANTS,
         ..Options::default()
     })
     .await;
-    let gina = Program::of(&world, "gina", Role::None).await;
-    let dave = Program::of(&world, "dave", Role::None).await;
+    let gina = Program::of(&server, "gina", Role::None).await;
+    let dave = Program::of(&server, "dave", Role::None).await;
     let until = (clock.now() + Duration::from_secs(3600)).to_string();
-    let first = world.waiting("release-1.4").await;
-    let second = world.waiting("release-1.5").await;
+    let first = server.waiting("release-1.4").await;
+    let second = server.waiting("release-1.5").await;
     let path = |task: &Task, what: &str| format!("tasks/{}{what}", task.id);
     assert_eq!(dave.get(&path(&first, "")).await.0, StatusCode::NOT_FOUND);
     let body = json!({ "to": "dave", "until": until, "project": "shop" });
@@ -315,14 +315,14 @@ async fn delegate_sees_and_approves_until_the_end() {
     clock.advance(Duration::from_secs(3600));
     let (status, _) = dave.post(&path(&second, "/approve"), plan(&second)).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "it is over");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn delegator_ends_a_delegation_early_on_their_page() {
-    let world = World::start().await;
-    let carol = Browser::of(&world, "carol", Role::Approver).await;
-    world.account("dave", Role::Viewer, &[]).await;
+    let server = TestServer::start().await;
+    let carol = Browser::of(&server, "carol", Role::Approver).await;
+    server.account("dave", Role::Viewer, &[]).await;
     let fields = [
         ("to", "dave"),
         ("until", "2099-01-01T06:00"),
@@ -332,18 +332,18 @@ async fn delegator_ends_a_delegation_early_on_their_page() {
     assert_eq!(status, StatusCode::SEE_OTHER);
     let (_, page) = carol.get("/users/carol").await;
     assert!(page.contains("may approve on behalf of"), "{page}");
-    let made = &world.accounts.delegations().await.unwrap()[0];
+    let made = &server.accounts.delegations().await.unwrap()[0];
     let end = format!("/users/carol/delegations/{}/end", made.id);
     assert_eq!(carol.post(&end, &[]).await.0, StatusCode::SEE_OTHER);
-    assert_eq!(world.accounts.delegations().await.unwrap(), []);
-    world.end().await;
+    assert_eq!(server.accounts.delegations().await.unwrap(), []);
+    server.end().await;
 }
 
 #[tokio::test]
 async fn delegation_of_another_project_does_not_apply() {
-    let world = World::start().await;
-    world.account("carol", Role::Approver, &[]).await;
-    let dave = Program::of(&world, "dave", Role::Viewer).await;
+    let server = TestServer::start().await;
+    server.account("carol", Role::Approver, &[]).await;
+    let dave = Program::of(&server, "dave", Role::Viewer).await;
     let new = NewDelegation {
         from: "carol".to_owned(),
         to: "dave".to_owned(),
@@ -351,21 +351,21 @@ async fn delegation_of_another_project_does_not_apply() {
         project: Some("blog".to_owned()),
         by: "carol".to_owned(),
     };
-    world.accounts.delegate(new, Commit::new()).await.unwrap();
-    let task = world.waiting("release-1.4").await;
+    server.accounts.delegate(new, Commit::new()).await.unwrap();
+    let task = server.waiting("release-1.4").await;
     let plan = json!({ "plan": plan_of(&task) });
     let (status, _) = dave.post(&format!("tasks/{}/approve", task.id), plan).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn task_of_unknown_pusher_needs_one_more_approval() {
-    let world = World::start().await;
-    let task = world.proposed("release-1.4").await;
-    let plan = world.plan("production", crate::server::COMMIT);
+    let server = TestServer::start().await;
+    let task = server.proposed("release-1.4").await;
+    let plan = server.plan("production", crate::server::COMMIT);
     let terms = Terms {
-        plan: world.store.put_plan(&plan).await.unwrap(),
+        plan: server.store.put_plan(&plan).await.unwrap(),
         approvals: plan.approvals.clone(),
         self_approval: false,
         submitters: [].into(),
@@ -379,31 +379,31 @@ async fn task_of_unknown_pusher_needs_one_more_approval() {
         terms,
         description: String::new(),
     };
-    let task = world
+    let task = server
         .append(&task, vec![Event::Landed(Box::new(landed))])
         .await;
     let approve = format!("tasks/{}/approve", task.id);
     let body = json!({ "plan": plan_of(&task) });
-    let alice = Program::of(&world, "alice", Role::Approver).await;
+    let alice = Program::of(&server, "alice", Role::Approver).await;
     let (_, once) = alice.post(&approve, body.clone()).await;
     assert_eq!(once["state"], "waiting");
     let missing = once["missing"][0].as_str().unwrap();
     assert!(missing.contains("no account is known"), "{missing}");
-    let vera = Browser::of(&world, "vera", account::Role::Viewer).await;
+    let vera = Browser::of(&server, "vera", account::Role::Viewer).await;
     let (_, page) = vera.get(&format!("/tasks/{}", task.id)).await;
     assert!(page.contains("no account is known"), "{page}");
-    let carol = Program::of(&world, "carol", Role::Approver).await;
+    let carol = Program::of(&server, "carol", Role::Approver).await;
     let (_, twice) = carol.post(&approve, body).await;
     assert_eq!(twice["state"], "scheduled");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn own_account_change_names_the_missing_token_scope() {
-    let world = World::start().await;
-    let account = world.account("alice", Role::Approver, &[]).await;
-    let token = world.token_for(&account, [Scope::Read].into_iter().collect());
-    let alice = Program::with(&world, &token.await);
+    let server = TestServer::start().await;
+    let account = server.account("alice", Role::Approver, &[]).await;
+    let token = server.token_for(&account, [Scope::Read].into_iter().collect());
+    let alice = Program::with(&server, &token.await);
     let body = json!({ "password": "correct horse", "present": "x" });
     let (status, answer) = alice.post("users/alice/password", body.clone()).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
@@ -416,17 +416,17 @@ async fn own_account_change_names_the_missing_token_scope() {
         error(&answer).contains("another user's password"),
         "{answer}"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn requested_approver_is_notified_without_new_rights() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         grants: "[[grants]]\nto = [\"carol\"]\nrole = \"approver\"\nproject = \"shop\"\nenvironment = \"qa\"\n",
         ..Options::default()
     })
     .await;
-    let mallory = Program::of(&world, "mallory", Role::Submitter).await;
+    let mallory = Program::of(&server, "mallory", Role::Submitter).await;
     let order = json!({
         "template": "restart", "params": { "SERVICE": "shop" },
         "hosts": { "1": ["web-1"], "2": ["web-2"] },
@@ -434,7 +434,7 @@ async fn requested_approver_is_notified_without_new_rights() {
     });
     let (status, task) = mallory.post("tasks", order).await;
     assert_eq!(status, StatusCode::CREATED, "{task}");
-    let task = world
+    let task = server
         .store
         .task(task["id"].as_u64().unwrap())
         .await
@@ -442,13 +442,13 @@ async fn requested_approver_is_notified_without_new_rights() {
     let ask_ops = |plan: &mut tagship::domain::plan::Plan| {
         plan.approvals = vec!["1 of @ops".parse().unwrap()];
     };
-    let task = world.landed_with(&task, ask_ops).await;
+    let task = server.landed_with(&task, ask_ops).await;
     let path = format!("tasks/{}", task.id);
     let yes = json!({ "plan": plan_of(&task) });
 
     // A user who may not see it does not, even if asked to approve.
     for (name, role) in [("nils", Role::None), ("carol", Role::None)] {
-        let friend = Browser::of(&world, name, role).await;
+        let friend = Browser::of(&server, name, role).await;
         let (status, _) = friend.get(&format!("/{path}")).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{name}");
         let (_, list) = friend.get("/").await;
@@ -456,8 +456,8 @@ async fn requested_approver_is_notified_without_new_rights() {
     }
     // A user who may see it learns of the request, and gets no right to approve.
     for (name, role) in [("vera", Role::Viewer), ("sam", Role::Submitter)] {
-        let account = world.account(name, role, &[]).await;
-        let friend = Program::with(&world, &world.token(&account).await);
+        let account = server.account(name, role, &[]).await;
+        let friend = Program::with(&server, &server.token(&account).await);
         let (status, answer) = friend.post(&format!("{path}/approve"), yes.clone()).await;
         assert_eq!(status, StatusCode::FORBIDDEN);
         let needs = "to approve a task requires the role approver";
@@ -465,7 +465,7 @@ async fn requested_approver_is_notified_without_new_rights() {
     }
     let (status, answer) = mallory.post(&format!("{path}/approve"), yes.clone()).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
-    let ada = Browser::of(&world, "ada", Role::Approver).await;
+    let ada = Browser::of(&server, "ada", Role::Approver).await;
     let (_, list) = ada.get("/").await;
     assert_eq!(list.matches("approval requested").count(), 1, "{list}");
     let (_, page) = ada.get(&format!("/{path}")).await;
@@ -473,7 +473,7 @@ async fn requested_approver_is_notified_without_new_rights() {
         page.contains("Your approval is requested.") && page.contains("<b>vera</b>"),
         "{page}"
     );
-    let bob = Browser::of(&world, "bob", Role::Approver).await;
+    let bob = Browser::of(&server, "bob", Role::Approver).await;
     let (_, list) = bob.get("/").await;
     assert!(!list.contains("approval requested"), "{list}");
     let (_, page) = bob.get(&format!("/{path}")).await;
@@ -482,16 +482,16 @@ async fn requested_approver_is_notified_without_new_rights() {
     assert_eq!(list["tasks"][0]["approvers"][0], "nils");
 
     // The plan requires one of @ops: a requested approver outside of the group does not count.
-    let account = world.accounts.get("ada").await.unwrap();
-    let asked = Program::with(&world, &world.token(&account).await);
+    let account = server.accounts.get("ada").await.unwrap();
+    let asked = Program::with(&server, &server.token(&account).await);
     let (status, answer) = asked.post(&format!("{path}/approve"), yes.clone()).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     assert!(error(&answer).contains("none of the groups"), "{answer}");
     // An authorized approver who was not requested needs none of those who were.
-    let account = world.account("oscar", Role::Approver, &["ops"]).await;
-    let oscar = Program::with(&world, &world.token(&account).await);
+    let account = server.account("oscar", Role::Approver, &["ops"]).await;
+    let oscar = Program::with(&server, &server.token(&account).await);
     let (status, answer) = oscar.post(&format!("{path}/approve"), yes).await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(answer["missing"], json!([]));
-    world.end().await;
+    server.end().await;
 }

@@ -10,7 +10,7 @@ use tagship::domain::task::{Event, Pause, Schedule, Submission};
 use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program};
-use crate::server::{Options, World, at, ended, staged, submission};
+use crate::server::{Options, TestServer, at, ended, staged, submission};
 
 /// A freeze that is always in force.
 fn frozen() -> Options {
@@ -22,9 +22,9 @@ fn frozen() -> Options {
 
 #[tokio::test]
 async fn one_host_is_stopped_and_then_skipped_with_a_reason() {
-    let world = World::start().await;
-    let task = world.running("release-1.4").await;
-    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let server = TestServer::start().await;
+    let task = server.running("release-1.4").await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
     let path = format!("tasks/{}", task.id);
     let (_, shown) = bob.get(&path).await;
     let may = shown["may"].to_string();
@@ -56,77 +56,77 @@ async fn one_host_is_stopped_and_then_skipped_with_a_reason() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(answer["skipped"][0]["name"], "web-3");
     assert_eq!(answer["skipped"][0]["reason"], "its disk is broken");
-    let browser = Browser::of(&world, "alice", Role::Viewer).await;
+    let browser = Browser::of(&server, "alice", Role::Viewer).await;
     let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
     assert!(page.contains("Host web-3 was skipped by bob"), "{page}");
     assert!(page.contains("</span> skipped"), "{page}");
     let steps = answer["stages"].to_string();
     assert!(steps.contains("\"skipped\""), "{steps}");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn gate_names_what_waits_and_offers_no_retry() {
-    let world = World::start().await;
-    let task = world.running("release-1.4").await;
+    let server = TestServer::start().await;
+    let task = server.running("release-1.4").await;
     let gate = Event::Paused(Pause::Gate { stage: 1 });
-    world.append(&task, vec![gate]).await;
-    let bob = Program::of(&world, "bob", Role::Approver).await;
+    server.append(&task, vec![gate]).await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
     let (_, shown) = bob.get(&format!("tasks/{}", task.id)).await;
     let stage = shown["stages"][1]["name"].as_str().unwrap();
     let said = format!("waits at the gate before stage {stage}");
     assert_eq!(shown["detail"], said);
     let may = shown["may"].to_string();
     assert!(may.contains("\"go\"") && !may.contains("retry"), "{may}");
-    world.end().await;
-    let world = World::start().await;
-    let failed = world.running("release-1.4").await;
-    let bob = Program::of(&world, "bob", Role::Approver).await;
+    server.end().await;
+    let server = TestServer::start().await;
+    let failed = server.running("release-1.4").await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
     let why = Event::Paused(Pause::HostFailed {
         message: "web-1: migrate: ended with 3".to_owned(),
     });
-    world.append(&failed, vec![why]).await;
+    server.append(&failed, vec![why]).await;
     let (_, shown) = bob.get(&format!("tasks/{}", failed.id)).await;
     assert_eq!(shown["detail"], "web-1: migrate: ended with 3");
     assert!(shown["may"].to_string().contains("retry"), "{shown}");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn queued_task_names_the_task_it_waits_for() {
-    let world = World::start().await;
-    let first = world.running("release-1.4").await;
-    let second = world.approved("release-1.5").await;
-    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let server = TestServer::start().await;
+    let first = server.running("release-1.4").await;
+    let second = server.approved("release-1.5").await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
     let (_, shown) = bob.get(&format!("tasks/{}", second.id)).await;
     assert_eq!(shown["state"], "queued");
     let said = format!("waits for task {}, which is running", first.id);
     assert_eq!(shown["detail"], said);
     let (_, shown) = bob.get(&format!("tasks/{}", first.id)).await;
     assert_eq!(shown["detail"], "", "it waits for nobody");
-    world.end().await;
+    server.end().await;
     // A push waits for an older one without approval until that has landed; for others it does not.
-    let world = World::start().await;
-    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let server = TestServer::start().await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
     for (schedule, waits) in [(Schedule::New, false), (Schedule::Ready, true)] {
         let submission = Submission {
             schedule,
             ..submission(&format!("qa-{schedule:?}"))
         };
-        let older = world.store.propose(submission, None, world.now()).await;
-        let younger = world.approved(&format!("release-{schedule:?}")).await;
+        let older = server.store.propose(submission, None, server.now()).await;
+        let younger = server.approved(&format!("release-{schedule:?}")).await;
         let (_, shown) = bob.get(&format!("tasks/{}", younger.id)).await;
         let said = format!("waits for task {}, which is proposed", older.unwrap().id());
         assert_eq!(shown["detail"], if waits { &said } else { "" });
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn busy_host_and_last_host_cannot_be_skipped() {
-    let world = World::start().await;
-    let task = world.running("release-1.4").await;
-    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let server = TestServer::start().await;
+    let task = server.running("release-1.4").await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
     let path = format!("tasks/{}/skip", task.id);
     let skip = |host| json!({ "host": host, "reason": "broken" });
     let mut refused = Vec::new();
@@ -142,14 +142,14 @@ async fn busy_host_and_last_host_cannot_be_skipped() {
         let right = words.contains("stop it there first") || words.contains("the last host");
         assert!(right, "{words}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn host_actions_require_the_run_right() {
-    let world = World::start().await;
-    let task = world.running("release-1.4").await;
-    let sam = Program::of(&world, "sam", Role::Submitter).await;
+    let server = TestServer::start().await;
+    let task = server.running("release-1.4").await;
+    let sam = Program::of(&server, "sam", Role::Submitter).await;
     for (what, body) in [
         ("skip", json!({ "host": "web-3", "reason": "broken" })),
         ("stop", json!({ "host": "web-3" })),
@@ -158,15 +158,15 @@ async fn host_actions_require_the_run_right() {
         let (status, answer) = sam.post(&format!("tasks/{}/{what}", task.id), body).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{what}: {answer}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn freeze_is_shown_and_only_an_admin_overrides_it() {
-    let world = World::start_with(frozen()).await;
-    let task = world.approved("release-1.4").await;
+    let server = TestServer::start_with(frozen()).await;
+    let task = server.approved("release-1.4").await;
     let path = format!("tasks/{}", task.id);
-    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
     let (_, shown) = bob.get(&path).await;
     assert_eq!(shown["frozen"]["name"], "fair");
     assert_eq!(shown["frozen"]["overridden_by"], json!(null));
@@ -176,7 +176,7 @@ async fn freeze_is_shown_and_only_an_admin_overrides_it() {
         .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
 
-    let browser = Browser::of(&world, "root", Role::Admin).await;
+    let browser = Browser::of(&server, "root", Role::Admin).await;
     let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
     assert!(page.contains("are frozen until") && page.contains("everybody is out"));
     assert!(page.contains("waits for the end of a freeze"), "{page}");
@@ -186,22 +186,22 @@ async fn freeze_is_shown_and_only_an_admin_overrides_it() {
     assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
     let (_, shown) = bob.get(&path).await;
     assert_eq!(shown["frozen"]["overridden_by"], "root");
-    let carol = Program::of(&world, "carol", Role::Admin).await;
+    let carol = Program::of(&server, "carol", Role::Admin).await;
     let (status, answer) = carol.post(&format!("{path}/override-freeze"), reason).await;
     assert_eq!(status, StatusCode::CONFLICT, "{answer}");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn rollback_in_a_freeze_requires_a_reason() {
-    let world = World::start_with(frozen()).await;
-    let first = world.succeeded("release-1.3").await;
-    world.succeeded("release-1.4").await;
+    let server = TestServer::start_with(frozen()).await;
+    let first = server.succeeded("release-1.3").await;
+    server.succeeded("release-1.4").await;
     let back = json!({ "task": first.id, "override_freeze": "the shop is down" });
-    let bob = Program::of(&world, "bob", Role::Approver).await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
     let (status, answer) = bob.post("rollback", back.clone()).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "{answer}");
-    let root = Program::of(&world, "root", Role::Admin).await;
+    let root = Program::of(&server, "root", Role::Admin).await;
     let unreasoned = json!({ "task": first.id, "override_freeze": " " });
     let (status, answer) = root.post("rollback", unreasoned).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
@@ -221,30 +221,30 @@ async fn rollback_in_a_freeze_requires_a_reason() {
         last["task"], answer["id"],
         "whoever looks for the task finds it"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn timed_pause_states_its_end() {
     let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         clock,
         ..Options::default()
     })
     .await;
-    let task = world.proposed("release-1.4").await;
+    let task = server.proposed("release-1.4").await;
     let patience = |plan: &mut Plan| plan.pause_timeout_s = Some(90 * 60);
-    let task = world.landed_with(&task, patience).await;
-    let task = world.approve(&task).await;
-    let task = world.start_work(&task).await;
-    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let task = server.landed_with(&task, patience).await;
+    let task = server.approve(&task).await;
+    let task = server.start_work(&task).await;
+    let vera = Browser::of(&server, "vera", Role::Viewer).await;
     let path = format!("/tasks/{}", task.id);
     assert!(!vera.get(&path).await.1.contains("it stops at"));
     let gate = Event::Paused(Pause::Gate { stage: 2 });
     let staged = ended(at(1, 1, 0), staged());
-    world.append(&task, vec![staged, gate]).await;
+    server.append(&task, vec![staged, gate]).await;
     let (_, page) = vera.get(&path).await;
     let words = "it stops at 2026-11-21 17:30";
     assert!(page.contains(words), "{page}");
-    world.end().await;
+    server.end().await;
 }

@@ -7,7 +7,7 @@ use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program};
 use crate::counting::Counting;
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 const MORE: &str =
     "[[grants]]\nto = [\"quinn\"]\nrole = \"viewer\"\nproject = \"shop\"\nenvironment = \"qa\"\n";
@@ -18,18 +18,18 @@ const TASKS: usize = 2_500;
 #[tokio::test]
 async fn restricted_list_costs_only_the_visible_tasks() {
     let kv = Counting::new();
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         grants: MORE,
         kv: Some(Arc::clone(&kv) as _),
         ..Options::default()
     })
     .await;
     for number in 0..TASKS {
-        world.proposed(&format!("release-{number}")).await;
+        server.proposed(&format!("release-{number}")).await;
     }
-    let quinn = Browser::of(&world, "quinn", Role::None).await;
-    let account = world.accounts.get("quinn").await.unwrap();
-    let program = Program::with(&world, &world.token(&account).await);
+    let quinn = Browser::of(&server, "quinn", Role::None).await;
+    let account = server.accounts.get("quinn").await.unwrap();
+    let program = Program::with(&server, &server.token(&account).await);
     kv.taken();
     let (status, page) = quinn.get("/").await;
     assert_eq!(status, StatusCode::OK);
@@ -48,5 +48,5 @@ async fn restricted_list_costs_only_the_visible_tasks() {
     );
     assert_eq!(list["tasks"], serde_json::json!([]));
     assert!(list["next"].is_null(), "{list}");
-    world.end().await;
+    server.end().await;
 }

@@ -9,7 +9,7 @@ use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program, both};
-use crate::server::{World, at, ended, staged};
+use crate::server::{TestServer, at, ended, staged};
 
 async fn text(program: &Program, path: &str) -> String {
     let response = program.ask(Method::GET, path).send().await.unwrap();
@@ -37,12 +37,12 @@ pub(crate) async fn until(response: &mut Response, wanted: &str) -> String {
 
 #[tokio::test]
 async fn lines_name_host_and_step_where_there_are_several() {
-    let world = World::start().await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
-    let task = world.running("release-1.4").await;
+    let server = TestServer::start().await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
+    let task = server.running("release-1.4").await;
     let path = format!("tasks/{}/log", task.id);
     assert_eq!(text(&vera, &path).await, "");
-    let log = |host, step, attempt| world.logs.step(task.id, host, step, attempt);
+    let log = |host, step, attempt| server.logs.step(task.id, host, step, attempt);
     log("web-1", "stage.sync", 1).line("begun");
     log("web-1", "stage.sync", 1).write_at(0, b"one\ntwo\nthree");
     assert_eq!(text(&vera, &path).await, "begun\none\ntwo\nthree\n");
@@ -58,7 +58,7 @@ async fn lines_name_host_and_step_where_there_are_several() {
     assert_eq!(text(&vera, &format!("{path}?step=stage.sync")).await, all);
     assert_eq!(text(&vera, &format!("{path}?step=publish")).await, "");
     assert_eq!(vera.get("tasks/99/log").await.0, StatusCode::NOT_FOUND);
-    world.end().await;
+    server.end().await;
 }
 
 /// The error for a missing part of a log.
@@ -70,9 +70,9 @@ async fn missing(program: &Program, path: &str) -> String {
 
 #[tokio::test]
 async fn unknown_host_or_step_error_lists_the_existing_ones() {
-    let world = World::start().await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
-    let task = world.running("release-1.4").await;
+    let server = TestServer::start().await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
+    let task = server.running("release-1.4").await;
     let id = task.id;
     let path = format!("tasks/{id}/log");
     let ask = async |query: &str| missing(&vera, &format!("{path}?{query}")).await;
@@ -98,20 +98,20 @@ async fn unknown_host_or_step_error_lists_the_existing_ones() {
     for query in ["host=web-2&step=publish", "step=back.switch.publish"] {
         assert_eq!(text(&vera, &format!("{path}?{query}")).await, "");
     }
-    world.logs.step(id, "agent", "landing", 1).line("found it");
+    server.logs.step(id, "agent", "landing", 1).line("found it");
     assert_eq!(
         text(&vera, &format!("{path}?step=landing")).await,
         "found it\n"
     );
     // Its hosts and steps are not known yet.
-    let early = world.proposed("release-1.5").await;
+    let early = server.proposed("release-1.5").await;
     let path = format!("tasks/{}/log?host=nope", early.id);
     assert_eq!(text(&vera, &path).await, "");
     let reason = "it never landed".to_owned();
-    world.append(&early, vec![Event::Expired { reason }]).await;
+    server.append(&early, vec![Event::Expired { reason }]).await;
     let said = missing(&vera, &path).await;
     assert!(said.ends_with("has no host nope: it has none"), "{said}");
-    world.end().await;
+    server.end().await;
 }
 
 /// Lines of 16 bytes with their numbers.
@@ -139,11 +139,11 @@ fn read_numbers(log: &str) -> (Vec<u64>, u64) {
 async fn long_log_has_its_beginning_and_end_and_counts_the_cut() {
     const LINES: u64 = 1 << 21;
     const STEP: u64 = 1 << 14;
-    let world = World::start().await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
-    let task = world.running("release-1.4").await;
+    let server = TestServer::start().await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
+    let task = server.running("release-1.4").await;
     let path = format!("tasks/{}/log?host=web-1&step=sync", task.id);
-    let log = world.logs.step(task.id, "web-1", "stage.sync", 1);
+    let log = server.logs.step(task.id, "web-1", "stage.sync", 1);
     let write = |from: u64| log.write_at(from * 16, numbers(from..from + STEP).as_bytes());
     (0..LINES / 4).step_by(STEP as usize).for_each(write);
     let followed = vera.ask(Method::GET, &format!("{path}&follow=true"));
@@ -168,62 +168,62 @@ async fn long_log_has_its_beginning_and_end_and_counts_the_cut() {
     }
     holds(&all);
     // The page has the last lines.
-    let vera = Browser::of(&world, "vera-2", Role::Viewer).await;
+    let vera = Browser::of(&server, "vera-2", Role::Viewer).await;
     let (_, page) = vera.get(&format!("/tasks/{}", task.id)).await;
     assert!(
         page.contains(numbers(LINES - 1..LINES).trim_end()),
         "{page}"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_step_that_has_not_begun_is_followed_to_its_beginning() {
-    let world = World::start().await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
-    let task = world.running("release-1.4").await;
+    let server = TestServer::start().await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
+    let task = server.running("release-1.4").await;
     let path = format!("tasks/{}/log?step=publish&follow=true", task.id);
     let mut response = vera.ask(Method::GET, &path).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
-    let log = world.logs.step(task.id, "web-2", "switch.publish", 1);
+    let log = server.logs.step(task.id, "web-2", "switch.publish", 1);
     log.line("live");
     assert_eq!(
         until(&mut response, "live\n").await,
         "web-2 switch.publish| live\n"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn long_log_arrives_complete_and_in_order() {
-    let world = World::start().await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
-    let task = world.running("release-1.4").await;
+    let server = TestServer::start().await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
+    let task = server.running("release-1.4").await;
     let lines: String = (0..40_000)
         .map(|number| format!("line {number}\n"))
         .collect();
-    let log = world.logs.step(task.id, "web-1", "stage.run", 1);
+    let log = server.logs.step(task.id, "web-1", "stage.run", 1);
     log.write_at(0, lines.as_bytes());
     let path = format!("tasks/{}/log", task.id);
     assert!(text(&vera, &path).await == lines);
     // The page holds only the end of it.
-    let browser = Browser::of(&world, "willy", Role::Viewer).await;
+    let browser = Browser::of(&server, "willy", Role::Viewer).await;
     let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
     assert!(page.contains("line 39999") && !page.contains("line 30000\n"));
     assert!(page.len() < 200_000);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn terminal_control_characters_are_escaped() {
-    let world = World::start().await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
-    let task = world.running("release-1.4").await;
-    let log = world.logs.step(task.id, "web-1", "stage.run", 1);
+    let server = TestServer::start().await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
+    let task = server.running("release-1.4").await;
+    let log = server.logs.step(task.id, "web-1", "stage.run", 1);
     log.write_at(0, b"\x1b]0;owned\x07\xff\n<script>\n");
     let shown = text(&vera, &format!("tasks/{}/log", task.id)).await;
     assert_eq!(shown, "\\x1b]0;owned\\x07\u{fffd}\n<script>\n");
-    let browser = Browser::of(&world, "willy", Role::Viewer).await;
+    let browser = Browser::of(&server, "willy", Role::Viewer).await;
     let (_, page) = browser.get(&format!("/tasks/{}", task.id)).await;
     assert!(page.contains("&#60;script&#62;"));
     let response = browser
@@ -231,15 +231,15 @@ async fn terminal_control_characters_are_escaped() {
         .send();
     let (_, shown) = both(response.await.unwrap()).await;
     assert!(shown.contains("<script>"), "plain text stays as it is");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn follower_gets_every_log_line_and_the_end() {
-    let world = World::start().await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
-    let task = world.running("release-1.4").await;
-    let log = world.logs.step(task.id, "web-2", "stage.sync", 1);
+    let server = TestServer::start().await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
+    let task = server.running("release-1.4").await;
+    let log = server.logs.step(task.id, "web-2", "stage.sync", 1);
     log.write_at(0, b"first\nsec");
     let request = vera.ask(Method::GET, &format!("tasks/{}/log?follow=true", task.id));
     let mut response = request.send().await.unwrap();
@@ -252,7 +252,7 @@ async fn follower_gets_every_log_line_and_the_end() {
         until(&mut response, "second").await,
         "web-2 stage.sync| second\n"
     );
-    let late = world.logs.step(task.id, "web-3", "stage.sync", 1);
+    let late = server.logs.step(task.id, "web-3", "stage.sync", 1);
     late.line("it begins");
     assert_eq!(
         until(&mut response, "begins\n").await,
@@ -265,38 +265,38 @@ async fn follower_gets_every_log_line_and_the_end() {
             message: "no".to_owned(),
         }),
     ];
-    world.append(&task, events).await;
+    server.append(&task, events).await;
     assert_eq!(
         response.text().await.unwrap(),
         "web-3 stage.sync| the last line\n"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_line_without_end_is_cut_and_not_kept() {
-    let world = World::start().await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
-    let task = world.running("release-1.4").await;
-    let log = world.logs.step(task.id, "web-1", "stage.run", 1);
+    let server = TestServer::start().await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
+    let task = server.running("release-1.4").await;
+    let log = server.logs.step(task.id, "web-1", "stage.run", 1);
     log.write_at(0, "x".repeat(300_000).as_bytes());
     let shown = text(&vera, &format!("tasks/{}/log", task.id)).await;
     assert_eq!(shown.matches('x').count(), 300_000);
     assert!(shown.lines().all(|line| line.len() <= 100_000));
-    world.end().await;
+    server.end().await;
 }
 
 /// Each file is checked once per round, not once for each other file.
 #[tokio::test]
 async fn log_of_hundreds_of_hosts_is_fast_and_in_order() {
-    let world = World::start().await;
-    let vera = Program::of(&world, "vera", Role::Viewer).await;
-    let task = world.running("release-1.4").await;
+    let server = TestServer::start().await;
+    let vera = Program::of(&server, "vera", Role::Viewer).await;
+    let task = server.running("release-1.4").await;
     let mut all = String::new();
     for host in 0..400 {
         let name = format!("host-{host:03}");
         for step in ["stage.run", "stage.sync"] {
-            let log = world.logs.step(task.id, &name, step, 1);
+            let log = server.logs.step(task.id, &name, step, 1);
             log.write_at(0, b"done\n");
             all.push_str(&format!("{name} {step}| done\n"));
         }
@@ -305,10 +305,10 @@ async fn log_of_hundreds_of_hosts_is_fast_and_in_order() {
     let path = format!("tasks/{}/log", task.id);
     let whole = tokio::time::timeout(soon, text(&vera, &path)).await;
     assert!(whole.expect("it takes too long") == all);
-    let browser = Browser::of(&world, "willy", Role::Viewer).await;
+    let browser = Browser::of(&server, "willy", Role::Viewer).await;
     let page = format!("/tasks/{}", task.id);
     let shown = tokio::time::timeout(soon, browser.get(&page)).await;
     let (_, page) = shown.expect("the page takes too long");
     assert!(page.contains("host-000 stage.run| done"), "{page}");
-    world.end().await;
+    server.end().await;
 }

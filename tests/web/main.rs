@@ -3,7 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     unreachable_pub,
-    reason = "tests fail by panicking; `world` is shared with an example"
+    reason = "tests fail by panicking; `server` is shared with an example"
 )]
 
 mod api;

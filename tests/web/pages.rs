@@ -6,11 +6,11 @@ use tagship::identity::account::{NewAccount, Role};
 use tagship::store::kv::Commit;
 
 use crate::client::{Browser, both, client, form};
-use crate::server::{OLDER, Options, World, description, person};
+use crate::server::{OLDER, Options, TestServer, description, person};
 
 const PASSWORD: &str = "correct horse battery staple";
 
-async fn with_password(world: &World, name: &str) {
+async fn with_password(server: &TestServer, name: &str) {
     let new = NewAccount {
         name: name.to_owned(),
         display: String::new(),
@@ -18,21 +18,21 @@ async fn with_password(world: &World, name: &str) {
         groups: Default::default(),
         password: Some(PASSWORD.into()),
     };
-    world.accounts.add(new, Commit::new()).await.unwrap();
+    server.accounts.add(new, Commit::new()).await.unwrap();
 }
 
-async fn log_in(world: &World, name: &str, password: &str, next: &str) -> reqwest::Response {
+async fn log_in(server: &TestServer, name: &str, password: &str, next: &str) -> reqwest::Response {
     let fields = [("name", name), ("password", password), ("next", next)];
-    let request = client().post(format!("{}/login", world.url));
+    let request = client().post(format!("{}/login", server.url));
     let request = form(request, &fields).header("accept", "text/html");
-    request.header("origin", &world.url).send().await.unwrap()
+    request.header("origin", &server.url).send().await.unwrap()
 }
 
 #[tokio::test]
 async fn user_logs_in_and_out() {
-    let world = World::start().await;
-    with_password(&world, "alice").await;
-    let response = log_in(&world, "alice", PASSWORD, "/tasks/7").await;
+    let server = TestServer::start().await;
+    with_password(&server, "alice").await;
+    let response = log_in(&server, "alice", PASSWORD, "/tasks/7").await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
     assert_eq!(response.headers()["location"], "/tasks/7");
     let cookie = response.headers()["set-cookie"]
@@ -43,7 +43,7 @@ async fn user_logs_in_and_out() {
     let cookie = cookie.split(';').next().unwrap();
     let get = |path: &str| {
         client()
-            .get(format!("{}{path}", world.url))
+            .get(format!("{}{path}", server.url))
             .header("cookie", cookie)
     };
     let (status, page) = both(get("/").send().await.unwrap()).await;
@@ -51,7 +51,7 @@ async fn user_logs_in_and_out() {
     let csrf = page.split("name=\"csrf\" value=\"").nth(1).unwrap();
     let csrf = csrf.split('"').next().unwrap();
     let leave = client()
-        .post(format!("{}/logout", world.url))
+        .post(format!("{}/logout", server.url))
         .header("cookie", cookie);
     let response = form(leave, &[("csrf", csrf)]).send().await.unwrap();
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
@@ -65,40 +65,40 @@ async fn user_logs_in_and_out() {
         get("/").send().await.unwrap().status(),
         StatusCode::UNAUTHORIZED
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn wrong_name_and_wrong_password_get_the_same_answer() {
-    let world = World::start().await;
-    with_password(&world, "alice").await;
+    let server = TestServer::start().await;
+    with_password(&server, "alice").await;
     let mut pages = Vec::new();
     for name in ["alice", "nobody", "../x"] {
-        let (status, page) = both(log_in(&world, name, "wrong", "/").await).await;
+        let (status, page) = both(log_in(&server, name, "wrong", "/").await).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED);
         pages.push(page.replace(&format!("value=\"{name}\""), ""));
     }
     assert_eq!(pages[0], pages[1]);
     assert_eq!(pages[0], pages[2]);
     for _ in 0..4 {
-        log_in(&world, "alice", "wrong", "/").await;
+        log_in(&server, "alice", "wrong", "/").await;
     }
-    let (status, page) = both(log_in(&world, "alice", PASSWORD, "/").await).await;
+    let (status, page) = both(log_in(&server, "alice", PASSWORD, "/").await).await;
     assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
     assert!(page.contains("Try again after"));
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn behind_https_the_cookie_is_secure() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         agent: "public_url = \"https://ship.example.com\"",
         ..Options::default()
     })
     .await;
-    with_password(&world, "alice").await;
+    with_password(&server, "alice").await;
     let fields = [("name", "alice"), ("password", PASSWORD)];
-    let request = form(client().post(format!("{}/login", world.url)), &fields);
+    let request = form(client().post(format!("{}/login", server.url)), &fields);
     let request = request.header("origin", "https://ship.example.com");
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
@@ -107,23 +107,23 @@ async fn behind_https_the_cookie_is_secure() {
         cookie.starts_with("__Host-") && cookie.contains("Secure"),
         "{cookie}"
     );
-    world.end().await;
+    server.end().await;
 }
 
 /// A browser that keeps the cookies that this address allows.
-async fn login_page_after(world: &World, cookies: &str) -> (String, String) {
+async fn login_page_after(server: &TestServer, cookies: &str) -> (String, String) {
     let fields = [
         ("name", "alice"),
         ("password", PASSWORD),
         ("next", "/hosts"),
     ];
-    let request = form(client().post(format!("{}/login", world.url)), &fields);
+    let request = form(client().post(format!("{}/login", server.url)), &fields);
     let response = request.send().await.unwrap();
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
     let set = response.headers()["set-cookie"].to_str().unwrap();
     let kept = set.split(';').next().unwrap_or_default().to_owned();
     let location = response.headers()["location"].to_str().unwrap().to_owned();
-    let again = client().get(format!("{}{location}", world.url));
+    let again = client().get(format!("{}{location}", server.url));
     let again = again.header("cookie", if cookies == "kept" { &kept } else { "" });
     let response = again.header("accept", "text/html").send().await.unwrap();
     let onward = response.headers().get("location").cloned();
@@ -133,13 +133,13 @@ async fn login_page_after(world: &World, cookies: &str) -> (String, String) {
 
 #[tokio::test]
 async fn login_over_plain_http_names_the_address_that_works() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         agent: "public_url = \"https://ship.example.com\"",
         ..Options::default()
     })
     .await;
-    with_password(&world, "alice").await;
-    let (_, page) = login_page_after(&world, "dropped").await;
+    with_password(&server, "alice").await;
+    let (_, page) = login_page_after(&server, "dropped").await;
     for part in [
         "did not send its cookie back",
         "public_url is https://ship.example.com",
@@ -147,13 +147,13 @@ async fn login_over_plain_http_names_the_address_that_works() {
     ] {
         assert!(page.contains(part), "no {part:?} in {page}");
     }
-    assert_eq!(login_page_after(&world, "kept").await.0, "/hosts");
-    let code = client().get(format!("{}/login/code?next=%2F&entered=1", world.url));
+    assert_eq!(login_page_after(&server, "kept").await.0, "/hosts");
+    let code = client().get(format!("{}/login/code?next=%2F&entered=1", server.url));
     let sent_back = code.send().await.unwrap();
     assert_eq!(sent_back.headers()["location"], "/login?entered=1");
 
     let show = |header: (&'static str, &'static str), host: &'static str| {
-        let get = client().get(format!("{}/login", world.url));
+        let get = client().get(format!("{}/login", server.url));
         get.header("host", host).header(header.0, header.1)
     };
     let over_http = "opened over plain http";
@@ -168,15 +168,15 @@ async fn login_over_plain_http_names_the_address_that_works() {
         let (_, page) = both(show(header, host).send().await.unwrap()).await;
         assert_eq!(page.contains(over_http), plain, "{header:?} {host}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn browser_without_cookies_sees_the_cause() {
-    let world = World::start().await;
+    let server = TestServer::start().await;
     let get = |path: &str, from: &str| {
-        let get = client().get(format!("{}{path}", world.url));
-        get.header("referer", format!("{}{from}", world.url))
+        let get = client().get(format!("{}{path}", server.url));
+        get.header("referer", format!("{}{from}", server.url))
     };
     let page = |path: &'static str, from: &'static str| async move {
         both(get(path, from).send().await.unwrap()).await.1
@@ -189,16 +189,16 @@ async fn browser_without_cookies_sees_the_cause() {
         !page("/login", "/login").await.contains(said),
         "it was typed"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn task_list_begins_with_waiting_tasks() {
-    let world = World::start().await;
-    world.succeeded("release-1.1").await;
-    world.waiting("release-1.2").await;
-    world.running("release-1.3").await;
-    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let server = TestServer::start().await;
+    server.succeeded("release-1.1").await;
+    server.waiting("release-1.2").await;
+    server.running("release-1.3").await;
+    let vera = Browser::of(&server, "vera", Role::Viewer).await;
     let (status, page) = vera.get("/").await;
     assert_eq!(status, StatusCode::OK);
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}"));
@@ -209,21 +209,21 @@ async fn task_list_begins_with_waiting_tasks() {
     assert!(page.contains("CE"), "times name their zone");
     let (_, page) = vera.get("/?state=succeeded&project=").await;
     assert!(page.contains("release-1.1") && !page.contains("release-1.2"));
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn old_tasks_are_reached_page_by_page() {
-    let world = World::start().await;
+    let server = TestServer::start().await;
     for number in 1..=52 {
-        let task = world.waiting(&format!("release-{number}-")).await;
+        let task = server.waiting(&format!("release-{number}-")).await;
         let withdrawn = Event::Withdrawn {
             by: "bob".to_owned(),
             reason: String::new(),
         };
-        world.append(&task, vec![withdrawn]).await;
+        server.append(&task, vec![withdrawn]).await;
     }
-    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let vera = Browser::of(&server, "vera", Role::Viewer).await;
     let (_, page) = vera.get("/?project=shop").await;
     assert!(page.contains("release-3-") && !page.contains("release-2-<"));
     let older = page
@@ -238,12 +238,12 @@ async fn old_tasks_are_reached_page_by_page() {
     let (_, page) = vera.get(&format!("/?{older}")).await;
     assert!(page.contains("release-2-") && page.contains("release-1-"));
     assert!(!page.contains("release-3-"));
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn waiting_task_page_describes_its_plan() {
-    let world = World::start().await;
+    let server = TestServer::start().await;
     let mut described = description();
     described.comparisons[0].live = Some(OLDER.to_owned());
     described.comparisons[0].relation = Relation::Back { commits: 3 };
@@ -251,8 +251,8 @@ async fn waiting_task_page_describes_its_plan() {
     other.hosts = vec!["web-9".to_owned()];
     other.relation = Relation::Diverged { ahead: 1, back: 2 };
     described.comparisons.push(other);
-    let task = world.waiting_with("release-1.4", &described).await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let task = server.waiting_with("release-1.4", &described).await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     let (status, page) = alice.get(&format!("/tasks/{}", task.id)).await;
     assert_eq!(status, StatusCode::OK);
     for said in [
@@ -271,19 +271,19 @@ async fn waiting_task_page_describes_its_plan() {
     }
     let plan = &task.landed.as_ref().unwrap().terms.plan.0;
     assert!(page.contains(&format!("name=\"plan\" value=\"{plan}\"")));
-    let bob = Browser::of(&world, "bob", Role::Approver).await;
+    let bob = Browser::of(&server, "bob", Role::Approver).await;
     let (_, page) = bob.get(&format!("/tasks/{}", task.id)).await;
     assert!(page.contains("another approver has to") && !page.contains("/approve\""));
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn page_offers_only_permitted_actions() {
-    let world = World::start().await;
-    let waiting = world.waiting("release-1.3").await;
-    let running = world.running("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
-    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let server = TestServer::start().await;
+    let waiting = server.waiting("release-1.3").await;
+    let running = server.running("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
+    let vera = Browser::of(&server, "vera", Role::Viewer).await;
     let offered = async |browser: &Browser, id: u64| -> Vec<String> {
         let (_, page) = browser.get(&format!("/tasks/{id}")).await;
         let action = format!("action=\"/tasks/{id}/");
@@ -302,14 +302,14 @@ async fn page_offers_only_permitted_actions() {
     assert_eq!(offered(&vera, running.id).await, [""; 0]);
     let (_, page) = vera.get(&format!("/tasks/{}", waiting.id)).await;
     assert!(page.contains("to approve a task requires the role approver"));
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn forms_approve_reject_and_roll_back() {
-    let world = World::start().await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
-    let task = world.waiting("release-1.3").await;
+    let server = TestServer::start().await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
+    let task = server.waiting("release-1.3").await;
     let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
     let approve = format!("/tasks/{}/approve", task.id);
     let (status, page) = alice
@@ -330,7 +330,7 @@ async fn forms_approve_reject_and_roll_back() {
     assert_eq!(status, StatusCode::SEE_OTHER);
     let at = "2099-07-01T16:00:00Z".parse().unwrap();
     assert_eq!(
-        world.store.task(task.id).await.unwrap().state,
+        server.store.task(task.id).await.unwrap().state,
         State::Scheduled { at }
     );
     let reject = format!("/tasks/{}/reject", task.id);
@@ -339,8 +339,8 @@ async fn forms_approve_reject_and_roll_back() {
     let (status, _) = alice.post(&reject, &[("reason", "too late")]).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
 
-    let first = world.succeeded("release-1.4").await;
-    world.succeeded("release-1.5").await;
+    let first = server.succeeded("release-1.4").await;
+    server.succeeded("release-1.5").await;
     let (status, page) = alice
         .get("/rollback?project=shop&environment=production")
         .await;
@@ -353,14 +353,14 @@ async fn forms_approve_reject_and_roll_back() {
         .post("/rollback", &[("task", &first.id.to_string())])
         .await;
     assert_eq!(status, StatusCode::SEE_OTHER);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn an_admin_finds_hosts_and_users() {
-    let world = World::start().await;
-    let root = Browser::of(&world, "root", Role::Admin).await;
-    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let server = TestServer::start().await;
+    let root = Browser::of(&server, "root", Role::Admin).await;
+    let vera = Browser::of(&server, "vera", Role::Viewer).await;
     let (status, _) = root
         .post("/hosts/web-2/disable", &[("reason", "<b>disk</b>")])
         .await;
@@ -399,17 +399,17 @@ async fn an_admin_finds_hosts_and_users() {
     assert_eq!(vera.get("/users/dora").await.0, StatusCode::FORBIDDEN);
     let (status, _) = root.post("/users/dora/remove", &[]).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn own_password_change_requires_the_current_one() {
-    let world = World::start().await;
-    with_password(&world, "alice").await;
-    let account = world.accounts.get("alice").await.unwrap();
-    let (cookie, csrf) = world.session(&account).await;
+    let server = TestServer::start().await;
+    with_password(&server, "alice").await;
+    let account = server.accounts.get("alice").await.unwrap();
+    let (cookie, csrf) = server.session(&account).await;
     let change = async |present: &str| {
-        let request = client().post(format!("{}/users/alice/password", world.url));
+        let request = client().post(format!("{}/users/alice/password", server.url));
         let fields = [
             ("csrf", csrf.as_str()),
             ("present", present),
@@ -422,13 +422,13 @@ async fn own_password_change_requires_the_current_one() {
     assert_eq!(change(PASSWORD).await, StatusCode::SEE_OTHER);
     // Its sessions have ended with it.
     assert_eq!(change(PASSWORD).await, StatusCode::UNAUTHORIZED);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn repository_content_is_escaped_in_pages() {
     const EVIL: &str = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>";
-    let world = World::start().await;
+    let server = TestServer::start().await;
     let mut described = description();
     described.subject = EVIL.to_owned();
     described.author = person(EVIL);
@@ -444,23 +444,23 @@ async fn repository_content_is_escaped_in_pages() {
         commit: OLDER.to_owned(),
         subject: EVIL.to_owned(),
         author: EVIL.to_owned(),
-        at: world.now(),
+        at: server.now(),
     }];
     described.comparisons[0].paths = vec![ChangedPath {
         status: 'M',
         path: EVIL.to_owned(),
     }];
-    let task = world
+    let task = server
         .waiting_with(&format!("release-{EVIL}"), &described)
         .await;
     let rejected = Event::Rejected {
         by: "alice".to_owned(),
         reason: EVIL.to_owned(),
     };
-    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let alice = Browser::of(&server, "alice", Role::Admin).await;
     let path = format!("/tasks/{}", task.id);
     let mut pages = vec![alice.get(&path).await.1];
-    world.append(&task, vec![rejected]).await;
+    server.append(&task, vec![rejected]).await;
     let addresses = [
         "/".to_owned(),
         path,
@@ -472,7 +472,7 @@ async fn repository_content_is_escaped_in_pages() {
     for address in &addresses {
         pages.push(alice.get(address).await.1);
     }
-    let (_, page) = both(log_in(&world, EVIL, EVIL, "/").await).await;
+    let (_, page) = both(log_in(&server, EVIL, EVIL, "/").await).await;
     pages.push(page);
     for page in &pages {
         assert!(page.contains("<!doctype html>") || page.is_empty());
@@ -487,13 +487,13 @@ async fn repository_content_is_escaped_in_pages() {
         assert!(!alive.contains("style=\"") && !alive.contains("javascript:"));
     }
     assert!(pages[0].contains("&#60;script&#62;"));
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn every_response_has_its_security_headers() {
-    let world = World::start().await;
-    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let server = TestServer::start().await;
+    let alice = Browser::of(&server, "alice", Role::Admin).await;
     for path in [
         "/",
         "/login",
@@ -515,14 +515,14 @@ async fn every_response_has_its_security_headers() {
         assert_eq!(headers["referrer-policy"], "same-origin");
         assert_eq!(headers["cache-control"], "no-store", "{path}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn pages_load_no_external_and_no_inline_script() {
-    let world = World::start().await;
-    let task = world.running("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Admin).await;
+    let server = TestServer::start().await;
+    let task = server.running("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Admin).await;
     let handler = regex::Regex::new(r"\son[a-z]+=").unwrap();
     for path in [
         "/",
@@ -546,15 +546,15 @@ async fn pages_load_no_external_and_no_inline_script() {
         assert!(!page.contains("<style"), "{path}");
         assert!(!handler.is_match(&page), "{path}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn style_and_script_are_cached_by_content() {
-    let world = World::start().await;
+    let server = TestServer::start().await;
     let (_, page) = both(
         client()
-            .get(format!("{}/login", world.url))
+            .get(format!("{}/login", server.url))
             .send()
             .await
             .unwrap(),
@@ -562,7 +562,7 @@ async fn style_and_script_are_cached_by_content() {
     .await;
     for asset in page.split("/assets/").skip(1) {
         let asset = asset.split('"').next().unwrap();
-        let url = format!("{}/assets/{asset}", world.url);
+        let url = format!("{}/assets/{asset}", server.url);
         let response = client().get(&url).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert!(
@@ -580,21 +580,21 @@ async fn style_and_script_are_cached_by_content() {
             .unwrap();
         assert_eq!(again.status(), StatusCode::NOT_MODIFIED);
     }
-    let old = format!("{}/assets/style.css?v=0000", world.url);
+    let old = format!("{}/assets/style.css?v=0000", server.url);
     let response = client().get(old).send().await.unwrap();
     assert_eq!(response.headers()["cache-control"], "no-cache");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn approver_sees_that_another_release_went_live() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.5").await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.5").await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     let path = format!("/tasks/{}", task.id);
     assert!(!alice.get(&path).await.1.contains("went live there"));
-    let other = world.succeeded("release-1.4").await;
+    let other = server.succeeded("release-1.4").await;
     let said = format!("task {} went live there", other.id);
     assert!(alice.get(&path).await.1.contains(&said));
-    world.end().await;
+    server.end().await;
 }

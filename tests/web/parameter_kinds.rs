@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program};
-use crate::server::{Options, World, submission};
+use crate::server::{Options, TestServer, submission};
 
 const KINDS: &str = r#"
 name = "kinds"
@@ -23,8 +23,8 @@ hosts = "{1}"
 steps = [{ run = "true" }]
 "#;
 
-async fn world() -> World {
-    World::start_with(Options {
+async fn server() -> TestServer {
+    TestServer::start_with(Options {
         templates: &[KINDS],
         ..Options::default()
     })
@@ -100,9 +100,9 @@ async fn send(browser: &Browser, fields: &[(String, String)]) -> (StatusCode, St
 
 #[tokio::test]
 async fn each_parameter_kind_is_validated_by_api_and_page() {
-    let world = world().await;
-    let bob = Program::of(&world, "bob", Role::Submitter).await;
-    let alice = Browser::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    let bob = Program::of(&server, "bob", Role::Submitter).await;
+    let alice = Browser::of(&server, "alice", Role::Submitter).await;
     for (name, value) in WRONG {
         let params = given(Some((name, value)));
         let (status, answer) = bob.post("tasks", order(params.clone())).await;
@@ -121,25 +121,25 @@ async fn each_parameter_kind_is_validated_by_api_and_page() {
             "{name} {value:?}: {page}"
         );
     }
-    assert!(world.store.task(1).await.is_err(), "nothing was made");
+    assert!(server.store.task(1).await.is_err(), "nothing was made");
     let (status, task) = bob.post("tasks", order(given(None))).await;
     assert_eq!(status, StatusCode::CREATED, "{task}");
     let (status, page) = send(&alice, &form(&given(None))).await;
     assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
     for id in [1, 2] {
-        let kept = world.store.task(id).await.unwrap().submission;
+        let kept = server.store.task(id).await.unwrap().submission;
         assert_eq!(kept.parameters["CANDIDATE"], "release-1.4");
         assert_eq!(kept.secrets["KEY"].expose(), "hunter2");
         assert!(!kept.parameters.contains_key("KEY"), "it is kept apart");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn form_has_a_matching_input_for_each_kind() {
-    let world = world().await;
-    world.proposed("release-7.7").await;
-    let alice = Browser::of(&world, "alice", Role::Submitter).await;
+    let server = server().await;
+    server.proposed("release-7.7").await;
+    let alice = Browser::of(&server, "alice", Role::Submitter).await;
     let (_, page) = alice.get("/submit?template=kinds").await;
     let field = |name: &str| {
         let at = page
@@ -172,31 +172,31 @@ async fn form_has_a_matching_input_for_each_kind() {
         key.contains("type=\"password\"") && key.contains(" required"),
         "{key}"
     );
-    world.end().await;
+    server.end().await;
 }
 
 /// Earlier versions stored a rule's value for a secret among the other parameters.
 #[tokio::test]
 async fn secret_stored_openly_by_earlier_version_is_not_shown() {
-    let world = world().await;
+    let server = server().await;
     let mut pushed = submission("release-6.1");
     let given = [("KEY", "hunter2"), ("MODE", "fast")];
     pushed.parameters = given
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
     let parameters = pushed.parameters.clone();
-    let proposal = world.store.propose(pushed, None, world.now());
-    let task = world
+    let proposal = server.store.propose(pushed, None, server.now());
+    let task = server
         .store
         .task(proposal.await.unwrap().id())
         .await
         .unwrap();
     let id = task.id;
-    let alice = Browser::of(&world, "alice", Role::Admin).await;
-    let bob = Program::of(&world, "bob", Role::Admin).await;
+    let alice = Browser::of(&server, "alice", Role::Admin).await;
+    let bob = Program::of(&server, "bob", Role::Admin).await;
     for landed in [false, true] {
         if landed {
-            let planned = world.landed_with(&task, |plan| {
+            let planned = server.landed_with(&task, |plan| {
                 plan.parameters = parameters.clone();
                 plan.secrets = vec!["KEY".to_owned()];
             });
@@ -220,5 +220,5 @@ async fn secret_stored_openly_by_earlier_version_is_not_shown() {
     let (_, order) = bob.get(&format!("tasks/{id}/order")).await;
     assert_eq!(order["order"]["params"]["MODE"], "fast");
     assert_eq!(order["secrets"], serde_json::json!(["KEY"]));
-    world.end().await;
+    server.end().await;
 }

@@ -13,7 +13,7 @@ use tagship::store::kv::Commit;
 
 use crate::client::{Program, both, client};
 use crate::contract::{self, DOCUMENT};
-use crate::server::{Options, World, at, ended, staged};
+use crate::server::{Options, TestServer, at, ended, staged};
 use crate::submit::restart;
 
 /// It is always in force.
@@ -88,9 +88,9 @@ fn asked(path: impl Into<String>, body: Value) -> Asked {
     }
 }
 
-/// A world with one admin, and clients for that account.
+/// A server with one admin, and clients for that account.
 struct Lab {
-    world: World,
+    server: TestServer,
     root: Account,
     all: Program,
     /// The same account with a token that may only read, and with one that may only submit.
@@ -103,7 +103,7 @@ struct Lab {
 
 impl Lab {
     async fn new(operation: Operation) -> Self {
-        let world = World::start_with(Options {
+        let server = TestServer::start_with(Options {
             grants: match operation.path.ends_with("override-freeze") {
                 true => FREEZE,
                 false => "",
@@ -111,20 +111,20 @@ impl Lab {
             ..Options::default()
         })
         .await;
-        let root = world.account("root", Role::Admin, &[]).await;
-        world.account("dora", Role::Viewer, &[]).await;
+        let root = server.account("root", Role::Admin, &[]).await;
+        server.account("dora", Role::Viewer, &[]).await;
         let token = async |scopes: Scopes| {
-            let token = world.token_for(&root, scopes).await;
-            Program::with(&world, &token)
+            let token = server.token_for(&root, scopes).await;
+            Program::with(&server, &token)
         };
         Self {
             all: token(Scopes::default()).await,
             looks: token([Scope::Read].into_iter().collect()).await,
             submits: token([Scope::Submit].into_iter().collect()).await,
-            nobody: Program::with(&world, "tagship_none"),
+            nobody: Program::with(&server, "tagship_none"),
             seen: BTreeSet::new(),
             root,
-            world,
+            server,
         }
     }
 
@@ -162,9 +162,9 @@ impl Lab {
 
     /// A task whose hosts are staged, before the gate of the last stage.
     async fn paused(&self) -> Task {
-        let task = self.world.running("release-1").await;
+        let task = self.server.running("release-1").await;
         let gate = Event::Paused(Pause::Gate { stage: 2 });
-        self.world
+        self.server
             .append(&task, vec![ended(at(1, 1, 0), staged()), gate])
             .await
     }
@@ -172,20 +172,20 @@ impl Lab {
     /// An entry of the hook log for a push of this object.
     async fn noted(&self, new: &str) {
         let unknown = HookOutcome::UnknownRepository;
-        self.world.heard(&new.repeat(5), None, unknown).await;
+        self.server.heard(&new.repeat(5), None, unknown).await;
     }
 
     /// Begins a second factor; one of its codes.
     async fn begun(&self, name: &str) -> String {
-        let begun = self.world.accounts.begin_factor(name, Commit::new());
+        let begun = self.server.accounts.begin_factor(name, Commit::new());
         let begun = begun.await.unwrap();
-        code_at(&begun.secret, self.world.now()).unwrap()
+        code_at(&begun.secret, self.server.now()).unwrap()
     }
 
     async fn with_factor(&self, name: &str) {
         let code = self.begun(name).await;
         let confirmed = self
-            .world
+            .server
             .accounts
             .confirm_factor(name, &code, Commit::new());
         confirmed.await.unwrap();
@@ -195,7 +195,7 @@ impl Lab {
     async fn good(&mut self, operation: Operation) -> Asked {
         let none = Value::Null;
         let path = operation.path.strip_prefix("/api/v1/").unwrap();
-        let until = self.world.now() + jiff::SignedDuration::from_hours(1);
+        let until = self.server.now() + jiff::SignedDuration::from_hours(1);
         match (operation.method, path) {
             ("POST", "tasks") => {
                 let mut order = restart();
@@ -203,29 +203,29 @@ impl Lab {
                 asked(path, order)
             }
             ("GET", "tasks/{id}" | "tasks/{id}/order" | "tasks/{id}/log") => {
-                self.world.succeeded("release-1").await;
+                self.server.succeeded("release-1").await;
                 asked(path.replace("{id}", "1"), none)
             }
             ("POST", "tasks/{id}/approve") => {
-                let task = self.world.waiting("release-1").await;
+                let task = self.server.waiting("release-1").await;
                 let plan = &task.landed.as_ref().unwrap().terms.plan.0;
                 asked("tasks/1/approve", json!({ "plan": plan }))
             }
             ("POST", "tasks/{id}/reject") => {
-                self.world.waiting("release-1").await;
+                self.server.waiting("release-1").await;
                 asked("tasks/1/reject", json!({ "reason": "no" }))
             }
             ("POST", "tasks/{id}/withdraw") => {
-                self.world.waiting("release-1").await;
+                self.server.waiting("release-1").await;
                 asked("tasks/1/withdraw", json!({}))
             }
             ("POST", "tasks/{id}/retry") => {
-                self.world.waiting("release-1").await;
+                self.server.waiting("release-1").await;
                 self.all.post("tasks/1/withdraw", json!({})).await;
                 asked("tasks/1/retry", json!({}))
             }
             ("POST", "tasks/{id}/stop") => {
-                self.world.running("release-1").await;
+                self.server.running("release-1").await;
                 asked("tasks/1/stop", json!({}))
             }
             ("POST", "tasks/{id}/skip") => {
@@ -241,12 +241,12 @@ impl Lab {
                 asked("tasks/1/go", json!({}))
             }
             ("POST", "tasks/{id}/override-freeze") => {
-                self.world.approved("release-1").await;
+                self.server.approved("release-1").await;
                 asked("tasks/1/override-freeze", json!({ "reason": "now" }))
             }
             ("POST", "rollback") => {
-                self.world.succeeded("release-1").await;
-                self.world.succeeded("release-2").await;
+                self.server.succeeded("release-1").await;
+                self.server.succeeded("release-2").await;
                 asked(path, json!({ "task": 1 }))
             }
             ("GET", "templates/{name}") => asked("templates/restart", none),
@@ -260,9 +260,9 @@ impl Lab {
             ("GET", "users/{name}/tokens") => asked("users/dora/tokens", none),
             ("POST", "users/{name}/tokens") => asked("users/dora/tokens", json!({ "name": "x" })),
             ("DELETE", "users/{name}/tokens/{token}") => {
-                let dora = self.world.accounts.get("dora").await.unwrap();
-                self.world.token(&dora).await;
-                let tokens = self.world.accounts.tokens("dora").await.unwrap();
+                let dora = self.server.accounts.get("dora").await.unwrap();
+                self.server.token(&dora).await;
+                let tokens = self.server.accounts.tokens("dora").await.unwrap();
                 asked(format!("users/dora/tokens/{}", tokens[0].id), none)
             }
             ("GET", "hooks/{id}") => {
@@ -330,7 +330,7 @@ impl Lab {
                 asked("tasks", order)
             }
             "tasks/{id}/stop" => {
-                let task = self.world.proposed("release-2").await;
+                let task = self.server.proposed("release-2").await;
                 asked(format!("tasks/{}/stop", task.id), json!({}))
             }
             // No user disables or removes themselves.
@@ -363,7 +363,7 @@ impl Lab {
     async fn guess(&mut self, operation: Operation) {
         let asked = match operation.path.ends_with("/password") {
             true => {
-                self.world.password(&self.root, "correct horse").await;
+                self.server.password(&self.root, "correct horse").await;
                 let body = json!({ "password": "another horse", "present": "wrong" });
                 asked("users/root/password", body)
             }
@@ -450,17 +450,17 @@ async fn every_described_response_occurs_and_fits_its_schema() {
             operation.codes(),
             "{operation}: what came, and what is described"
         );
-        lab.world.end().await;
+        lab.server.end().await;
     }
 }
 
 #[tokio::test]
 async fn codo_routes_give_every_described_response() {
-    let world = World::start().await;
-    let alice = world.account("alice", Role::Submitter, &[]).await;
-    world.password(&alice, "correct horse").await;
-    let token = world.token(&alice).await;
-    let narrow = world
+    let server = TestServer::start().await;
+    let alice = server.account("alice", Role::Submitter, &[]).await;
+    server.password(&alice, "correct horse").await;
+    let token = server.token(&alice).await;
+    let narrow = server
         .token_for(&alice, [Scope::Read].into_iter().collect())
         .await;
     let mut seen: BTreeMap<(&str, &str), BTreeSet<u16>> = BTreeMap::new();
@@ -474,7 +474,7 @@ async fn codo_routes_give_every_described_response() {
     };
     let long = "x".repeat(2 * 1024 * 1024);
     let (login, accept) = ("/api/accounts/login/", "/api/task/v2/task/accept/");
-    let post = |path: &str, body: String| client().post(format!("{}{path}", world.url)).body(body);
+    let post = |path: &str, body: String| client().post(format!("{}{path}", server.url)).body(body);
     let of = |password: &str| json!({ "username": "alice", "password": password }).to_string();
     send("POST", login, post(login, of("correct horse"))).await;
     let foreign = post(login, of("x")).header("origin", "https://example.org");
@@ -484,7 +484,7 @@ async fn codo_routes_give_every_described_response() {
         send("POST", login, post(login, of("wrong"))).await;
     }
     let get = |cookie: String| {
-        let request = client().get(format!("{}{accept}", world.url));
+        let request = client().get(format!("{}{accept}", server.url));
         request.header("cookie", cookie)
     };
     send("GET", accept, get("auth_key=none".to_owned())).await;
@@ -512,5 +512,5 @@ async fn codo_routes_give_every_described_response() {
         let described: BTreeSet<u16> = described.filter_map(|code| code.parse().ok()).collect();
         assert_eq!(codes, described, "{method} {path}");
     }
-    world.end().await;
+    server.end().await;
 }

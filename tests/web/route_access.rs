@@ -14,7 +14,7 @@ use tagship::store::HookOutcome;
 use crate::client::{Program, client};
 use crate::codo::{self, Codo};
 use crate::routes::{Needs, ROUTES, Route};
-use crate::server::{COMMIT, Options, World, description, submission};
+use crate::server::{COMMIT, Options, TestServer, description, submission};
 
 const TABLES: &str = r#"
 [[freezes]]
@@ -61,7 +61,7 @@ pub(crate) struct Prepared {
 impl Prepared {
     /// Creates the objects that the path and the body name.
     pub(crate) async fn of(
-        world: &World,
+        server: &TestServer,
         route: &Route,
         number: usize,
         root: &str,
@@ -74,7 +74,7 @@ impl Prepared {
             route.path.contains(&name) || route.body.contains(&name)
         };
         if named("waiting") {
-            let task = world.waiting(&tag).await;
+            let task = server.waiting(&tag).await;
             made.insert("waiting", task.id.to_string());
             made.insert("plan", task.landed.unwrap().terms.plan.0.clone());
         }
@@ -85,10 +85,10 @@ impl Prepared {
                 environment: environment.to_owned(),
                 ..submission(tag)
             };
-            let proposed = world.store.propose(pushed, None, world.now()).await;
-            let task = world.store.task(proposed.unwrap().id()).await.unwrap();
-            let task = world.landed(&task, &description()).await;
-            world.approve(&task).await
+            let proposed = server.store.propose(pushed, None, server.now()).await;
+            let task = server.store.task(proposed.unwrap().id()).await.unwrap();
+            let task = server.landed(&task, &description()).await;
+            server.approve(&task).await
         };
         let failed = Pause::HostFailed {
             message: "web-1: migrate: ended with 3".to_owned(),
@@ -100,9 +100,9 @@ impl Prepared {
         ] {
             if named(name) {
                 let task = approved(&tag, &environment).await;
-                let task = world.start_work(&task).await;
+                let task = server.start_work(&task).await;
                 if let Some(pause) = pause {
-                    world.append(&task, vec![Event::Paused(pause)]).await;
+                    server.append(&task, vec![Event::Paused(pause)]).await;
                 }
                 made.insert(name, task.id.to_string());
             }
@@ -113,16 +113,16 @@ impl Prepared {
         if named("former") || named("environment") {
             for (name, tag) in [("former", tag.clone()), ("latter", format!("{tag}.1"))] {
                 let task = approved(&tag, &environment).await;
-                let task = world.start_work(&task).await;
-                made.insert(name, world.finished(task).await.id.to_string());
+                let task = server.start_work(&task).await;
+                made.insert(name, server.finished(task).await.id.to_string());
             }
             made.insert("environment", environment.clone());
         }
         if named("hook") {
             let object = format!("{number:02}{}", &COMMIT[2..]);
             let outcome = HookOutcome::NoRule { reasons: vec![] };
-            world.heard(&object, Some("shop"), outcome).await;
-            let newest = world
+            server.heard(&object, Some("shop"), outcome).await;
+            let newest = server
                 .store
                 .hooks(&Default::default(), None, 1)
                 .await
@@ -131,10 +131,10 @@ impl Prepared {
         }
         if named("user") {
             let name = format!("user-{number}");
-            world.account(&name, Role::Viewer, &[]).await;
+            server.account(&name, Role::Viewer, &[]).await;
             made.insert("user", name);
         }
-        let root = Program::with(world, root);
+        let root = Program::with(server, root);
         if named("token") {
             let (_, made_one) = root.post("users/alice/tokens", json!({})).await;
             made.insert("token", made_one["id"].as_str().unwrap().to_owned());
@@ -148,7 +148,7 @@ impl Prepared {
             root.post("users/alice/totp/reset", json!({})).await;
             let (_, begun) = root.post("users/alice/totp/begin", json!({})).await;
             let secret = begun["secret"].as_str().unwrap().into();
-            made.insert("code", code_at(&secret, world.now()).unwrap());
+            made.insert("code", code_at(&secret, server.now()).unwrap());
         }
         let put = |text: &str| {
             let mut text = text.to_owned();
@@ -167,8 +167,8 @@ impl Prepared {
     }
 
     /// The request, with this CSRF token where it is one.
-    fn with(&self, world: &World, csrf: Option<&str>) -> RequestBuilder {
-        let url = format!("{}{}", world.url, self.path);
+    fn with(&self, server: &TestServer, csrf: Option<&str>) -> RequestBuilder {
+        let url = format!("{}{}", server.url, self.path);
         let request = self.client.request(self.method.clone(), url);
         if self.method == Method::GET {
             return request;
@@ -192,13 +192,18 @@ impl Prepared {
         request.header("content-type", kind).body(body)
     }
 
-    pub(crate) async fn by_token(&self, world: &World, token: &str) -> StatusCode {
-        let request = self.with(world, None).bearer_auth(token);
+    pub(crate) async fn by_token(&self, server: &TestServer, token: &str) -> StatusCode {
+        let request = self.with(server, None).bearer_auth(token);
         request.send().await.unwrap().status()
     }
 
-    async fn by_session(&self, world: &World, cookie: &str, csrf: Option<&str>) -> StatusCode {
-        let request = self.with(world, csrf).header("cookie", cookie);
+    async fn by_session(
+        &self,
+        server: &TestServer,
+        cookie: &str,
+        csrf: Option<&str>,
+    ) -> StatusCode {
+        let request = self.with(server, csrf).header("cookie", cookie);
         request.send().await.unwrap().status()
     }
 }
@@ -224,28 +229,30 @@ fn scope_sets() -> impl Iterator<Item = Vec<Scope>> {
 }
 
 impl People {
-    async fn of(world: &World) -> Self {
-        world.account("alice", Role::Approver, &[]).await;
-        let root = world.account("root", Role::Admin, &[]).await;
-        let vera = world.account("vera", Role::Viewer, &[]).await;
-        let other = world.account("eve", Role::Admin, &[]).await;
+    async fn of(server: &TestServer) -> Self {
+        server.account("alice", Role::Approver, &[]).await;
+        let root = server.account("root", Role::Admin, &[]).await;
+        let vera = server.account("vera", Role::Viewer, &[]).await;
+        let other = server.account("eve", Role::Admin, &[]).await;
         let mut people = Self {
             roles: Vec::new(),
             admin: Vec::new(),
             own: Vec::new(),
             root: root.clone(),
-            other_csrf: world.session(&other).await.1,
+            other_csrf: server.session(&other).await.1,
         };
         for role in Role::ALL {
             // An admin's may do everything: it creates the named objects.
-            let account = world.account(&format!("role-{role}"), role, &[]).await;
-            people.roles.push((role, world.token(&account).await));
+            let account = server.account(&format!("role-{role}"), role, &[]).await;
+            people.roles.push((role, server.token(&account).await));
         }
         for set in scope_sets() {
             let scopes: Scopes = set.iter().copied().collect();
-            let token = world.token_for(&root, scopes.clone()).await;
+            let token = server.token_for(&root, scopes.clone()).await;
             people.admin.push((set.clone(), token));
-            people.own.push((set, world.token_for(&vera, scopes).await));
+            people
+                .own
+                .push((set, server.token_for(&vera, scopes).await));
         }
         people
     }
@@ -305,7 +312,7 @@ const WITHOUT_CSRF: [&str; 4] = [
 ];
 
 async fn those_who_lack_anything_are_refused(
-    world: &World,
+    server: &TestServer,
     people: &People,
     route: &Route,
     asked: &Prepared,
@@ -317,7 +324,7 @@ async fn those_who_lack_anything_are_refused(
         Needs::Nothing | Needs::OwnProof => return,
     };
     for bearer in [None, Some("tagship_0000")] {
-        let request = asked.with(world, None);
+        let request = asked.with(server, None);
         let request = match bearer {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -330,7 +337,7 @@ async fn those_who_lack_anything_are_refused(
         .iter()
         .filter(|(enough, ..)| !enough)
     {
-        let status = asked.by_token(world, token).await;
+        let status = asked.by_token(server, token).await;
         let unseen = who == "the role none" && name.contains("/tasks/{}");
         assert!(
             is_refused(route, status) && (!unseen || status == StatusCode::NOT_FOUND),
@@ -340,7 +347,7 @@ async fn those_who_lack_anything_are_refused(
 }
 
 async fn those_who_have_everything_are_let_through(
-    world: &World,
+    server: &TestServer,
     people: &People,
     route: &Route,
     asked: &Prepared,
@@ -356,7 +363,7 @@ async fn those_who_have_everything_are_let_through(
         .iter()
         .filter(|(enough, ..)| *enough)
     {
-        let status = asked.by_token(world, token).await;
+        let status = asked.by_token(server, token).await;
         let done = status.is_success() || status.is_redirection();
         let let_through = if route.changes() && !submits(route) {
             // Another user has made the same request before.
@@ -370,7 +377,7 @@ async fn those_who_have_everything_are_let_through(
             route.route
         );
         if !route.changes() {
-            let now = world.store.revision().await.unwrap();
+            let now = server.store.revision().await.unwrap();
             let before = *revision.get_or_insert(now);
             assert_eq!(before, now, "{}: a GET changes something", route.route);
         }
@@ -379,7 +386,7 @@ async fn those_who_have_everything_are_let_through(
 
 /// Requests on one's own account need the scopes, too; those on other accounts stay refused.
 async fn scopes_are_needed_for_oneself(
-    world: &World,
+    server: &TestServer,
     people: &People,
     route: &Route,
     asked: &Prepared,
@@ -396,7 +403,7 @@ async fn scopes_are_needed_for_oneself(
             Needs::Oneself(scopes) => scopes.iter().all(|scope| set.contains(scope)),
             _ => false,
         };
-        let status = own.by_token(world, token).await;
+        let status = own.by_token(server, token).await;
         let refused = status == StatusCode::FORBIDDEN && !(enough && takes_a_proof(route));
         assert_eq!(
             !refused, enough,
@@ -407,7 +414,7 @@ async fn scopes_are_needed_for_oneself(
 }
 
 async fn session_needs_its_csrf_token(
-    world: &World,
+    server: &TestServer,
     people: &People,
     route: &Route,
     asked: &Prepared,
@@ -415,11 +422,11 @@ async fn session_needs_its_csrf_token(
     if !route.changes() || WITHOUT_CSRF.contains(&route.route) {
         return;
     }
-    let (cookie, csrf) = world.session(&people.root).await;
+    let (cookie, csrf) = server.session(&people.root).await;
     let secret = cookie.split_once('=').unwrap().1;
     let wrong = ["", "0", &csrf[1..], secret, &people.other_csrf];
     for csrf in [None].into_iter().chain(wrong.map(Some)) {
-        let status = asked.by_session(world, &cookie, csrf).await;
+        let status = asked.by_session(server, &cookie, csrf).await;
         assert_eq!(
             status,
             StatusCode::FORBIDDEN,
@@ -427,13 +434,13 @@ async fn session_needs_its_csrf_token(
             route.route
         );
     }
-    let status = asked.by_session(world, &cookie, Some(&csrf)).await;
+    let status = asked.by_session(server, &cookie, Some(&csrf)).await;
     let done = status.is_success() || status.is_redirection();
     assert!(done, "{}: {status} for an admin", route.route);
 }
 
 async fn page_of_another_site_is_refused(
-    world: &World,
+    server: &TestServer,
     people: &People,
     route: &Route,
     asked: &Prepared,
@@ -441,14 +448,14 @@ async fn page_of_another_site_is_refused(
     if !route.changes() {
         return;
     }
-    let (cookie, csrf) = world.session(&people.root).await;
+    let (cookie, csrf) = server.session(&people.root).await;
     for (name, value) in [
         ("origin", "https://evil.example.com"),
         ("origin", "null"),
         ("sec-fetch-site", "cross-site"),
         ("sec-fetch-site", "same-site"),
     ] {
-        let request = asked.with(world, Some(&csrf)).header("cookie", &cookie);
+        let request = asked.with(server, Some(&csrf)).header("cookie", &cookie);
         let request = request.bearer_auth(root(people)).header(name, value);
         let status = request.send().await.unwrap().status();
         assert_eq!(
@@ -462,28 +469,28 @@ async fn page_of_another_site_is_refused(
 
 #[tokio::test]
 async fn every_route_refuses_missing_credentials_or_rights() {
-    let world = World::start_with(options()).await;
-    let people = People::of(&world).await;
+    let server = TestServer::start_with(options()).await;
+    let people = People::of(&server).await;
     let client = client();
     for (number, route) in ROUTES.iter().enumerate() {
-        let asked = Prepared::of(&world, route, number, root(&people), &client).await;
-        those_who_lack_anything_are_refused(&world, &people, route, &asked).await;
-        scopes_are_needed_for_oneself(&world, &people, route, &asked).await;
-        page_of_another_site_is_refused(&world, &people, route, &asked).await;
-        session_needs_its_csrf_token(&world, &people, route, &asked).await;
-        those_who_have_everything_are_let_through(&world, &people, route, &asked).await;
+        let asked = Prepared::of(&server, route, number, root(&people), &client).await;
+        those_who_lack_anything_are_refused(&server, &people, route, &asked).await;
+        scopes_are_needed_for_oneself(&server, &people, route, &asked).await;
+        page_of_another_site_is_refused(&server, &people, route, &asked).await;
+        session_needs_its_csrf_token(&server, &people, route, &asked).await;
+        those_who_have_everything_are_let_through(&server, &people, route, &asked).await;
     }
-    world.end().await;
+    server.end().await;
 }
 
 /// CODO's submission has a body and a `csrf_key` of its own.
 #[tokio::test]
 async fn codo_submission_requires_the_right_to_submit() {
-    let world = World::start_with(options()).await;
-    let people = People::of(&world).await;
+    let server = TestServer::start_with(options()).await;
+    let people = People::of(&server).await;
     for (enough, who, token) in people.tokens(Role::Submitter, &[Scope::Submit]) {
-        let (_, answer) = Codo::with(&world, token).submit(&json!({})).await;
+        let (_, answer) = Codo::with(&server, token).submit(&json!({})).await;
         assert_eq!(answer["code"] == 0, enough, "{who}: {answer}");
     }
-    world.end().await;
+    server.end().await;
 }

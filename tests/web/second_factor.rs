@@ -9,19 +9,23 @@ use tagship::base::clock::{Clock as _, ManualClock};
 use tagship::identity::account::{Role, code_at};
 
 use crate::client::{Browser, Program, client, form};
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 /// Alice with a password and a second factor, on a clock that moves by hand.
-async fn with_factor() -> (World, Arc<ManualClock>, tagship::base::secret::SecretString) {
+async fn with_factor() -> (
+    TestServer,
+    Arc<ManualClock>,
+    tagship::base::secret::SecretString,
+) {
     let clock = Arc::new(ManualClock::at("2026-11-21T15:00:00Z".parse().unwrap()));
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         clock: clock.clone(),
         ..Options::default()
     })
     .await;
-    let account = world.account("alice", Role::Approver, &[]).await;
-    world.password(&account, "correct horse").await;
-    let alice = Program::with(&world, &world.token(&account).await);
+    let account = server.account("alice", Role::Approver, &[]).await;
+    server.password(&account, "correct horse").await;
+    let alice = Program::with(&server, &server.token(&account).await);
     let (status, begun) = alice.post("users/alice/totp/begin", json!({})).await;
     assert_eq!(status, StatusCode::CREATED);
     let secret = tagship::base::secret::SecretString::from(begun["secret"].as_str().unwrap());
@@ -30,13 +34,13 @@ async fn with_factor() -> (World, Arc<ManualClock>, tagship::base::secret::Secre
     let (status, _) = alice.post("users/alice/totp/confirm", confirm).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     clock.advance(Duration::from_secs(30));
-    (world, clock, secret)
+    (server, clock, secret)
 }
 
 #[tokio::test]
 async fn the_page_draws_the_secret_and_a_wrong_code_does_not_cost_it() {
-    let world = World::start().await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let server = TestServer::start().await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     let (status, page) = alice.post("/users/alice/totp/begin", &[]).await;
     assert_eq!(status, StatusCode::OK);
     let secret = page.split_once("<code class=\"secret\">").unwrap().1;
@@ -59,21 +63,21 @@ async fn the_page_draws_the_secret_and_a_wrong_code_does_not_cost_it() {
     assert!(page.contains("does not match the secret"), "{page}");
     assert!(!page.contains(&secret), "it is shown once");
     let secret = tagship::base::secret::SecretString::from(secret);
-    let code = code_at(&secret, world.now()).unwrap();
+    let code = code_at(&secret, server.now()).unwrap();
     let (status, _) = alice
         .post("/users/alice/totp/confirm", &[("code", &code)])
         .await;
     assert_eq!(status, StatusCode::SEE_OTHER);
-    let account = world.accounts.get("alice").await.unwrap();
+    let account = server.accounts.get("alice").await.unwrap();
     assert!(account.second_factor.is_some());
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn the_page_asks_for_the_code_in_a_second_step() {
-    let (world, clock, secret) = with_factor().await;
+    let (server, clock, secret) = with_factor().await;
     let send = async |path: &str, cookie: &str, fields: &[(&str, &str)]| {
-        let request = client().post(format!("{}{path}", world.url));
+        let request = client().post(format!("{}{path}", server.url));
         let request = request
             .header("cookie", cookie)
             .header("accept", "text/html");
@@ -92,7 +96,7 @@ async fn the_page_asks_for_the_code_in_a_second_step() {
     // A half-way login is no session, under any cookie name.
     let value = halfway.split_once('=').unwrap().1;
     for cookie in [halfway.clone(), format!("tagship_session={value}")] {
-        let page = client().get(format!("{}/hosts", world.url));
+        let page = client().get(format!("{}/hosts", server.url));
         let page = page.header("cookie", cookie).header("accept", "text/html");
         assert_eq!(page.send().await.unwrap().status(), StatusCode::SEE_OTHER);
     }
@@ -106,17 +110,17 @@ async fn the_page_asks_for_the_code_in_a_second_step() {
     assert_eq!(second.headers()["location"], "/hosts");
     let cookies: Vec<_> = second.headers().get_all("set-cookie").iter().collect();
     let session = cookies[0].to_str().unwrap().split(';').next().unwrap();
-    let page = client().get(format!("{}/hosts", world.url));
+    let page = client().get(format!("{}/hosts", server.url));
     let page = page.header("cookie", session).send().await.unwrap();
     assert_eq!(page.status(), StatusCode::OK);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn codo_login_answers_with_codo_codes() {
-    let (world, clock, secret) = with_factor().await;
+    let (server, clock, secret) = with_factor().await;
     let log_in = async |body: Value| {
-        let request = client().post(format!("{}/api/accounts/login/", world.url));
+        let request = client().post(format!("{}/api/accounts/login/", server.url));
         // Some of its clients send no content type.
         let response = request.body(body.to_string()).send().await.unwrap();
         let cookie = response.headers().get("set-cookie").cloned();
@@ -148,28 +152,28 @@ async fn codo_login_answers_with_codo_codes() {
     assert!(cookie.starts_with(&format!("auth_key={key};")) && cookie.contains("Max-Age=86400"));
     assert_eq!(code(&log_in(of(json!(now))).await.0), -5, "a replay");
     // It is no session of the pages, and ends after a day.
-    let page = client().get(format!("{}/api/v1/tasks", world.url));
+    let page = client().get(format!("{}/api/v1/tasks", server.url));
     let page = page.header("cookie", format!("tagship_session={key}; auth_key={key}"));
     assert_eq!(
         page.send().await.unwrap().status(),
         StatusCode::UNAUTHORIZED
     );
     let speaks = async || {
-        let of = world.sessions.of_auth_key(&key.into()).await.unwrap();
+        let of = server.sessions.of_auth_key(&key.into()).await.unwrap();
         of.map(|account| account.name)
     };
     assert_eq!(speaks().await.as_deref(), Some("alice"));
     clock.advance(Duration::from_secs(24 * 3600));
     assert_eq!(speaks().await, None);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_second_factor_is_reset_by_a_code_of_it_or_an_admin() {
-    let (world, clock, secret) = with_factor().await;
-    let account = world.accounts.get("alice").await.unwrap();
-    let alice = Program::with(&world, &world.token(&account).await);
-    let other = Program::of(&world, "bob", Role::Approver).await;
+    let (server, clock, secret) = with_factor().await;
+    let account = server.accounts.get("alice").await.unwrap();
+    let alice = Program::with(&server, &server.token(&account).await);
+    let other = Program::of(&server, "bob", Role::Approver).await;
     let (status, _) = other.post("users/alice/totp/reset", json!({})).await;
     assert_eq!(status, StatusCode::FORBIDDEN);
     let (status, answer) = alice.post("users/alice/totp/reset", json!({})).await;
@@ -178,20 +182,20 @@ async fn a_second_factor_is_reset_by_a_code_of_it_or_an_admin() {
     let (status, _) = alice.post("users/alice/totp/reset", code).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
     alice.post("users/alice/totp/begin", json!({})).await;
-    let root = Program::of(&world, "root", Role::Admin).await;
+    let root = Program::of(&server, "root", Role::Admin).await;
     let (status, _) = root.post("users/alice/totp/reset", json!({})).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn foreign_page_cannot_log_a_user_in() {
-    let world = World::start().await;
+    let server = TestServer::start().await;
     for path in ["/api/accounts/login/", "/login/code"] {
-        let request = client().request(Method::POST, format!("{}{path}", world.url));
+        let request = client().request(Method::POST, format!("{}{path}", server.url));
         let request = request.header("origin", "https://evil.example.com");
         let response = request.body("{}").send().await.unwrap();
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{path}");
     }
-    world.end().await;
+    server.end().await;
 }

@@ -112,7 +112,7 @@ pub struct Options {
     pub listen: &'static str,
     /// Texts of templates.
     pub templates: &'static [&'static str],
-    /// The store of another world; `None`: an empty one.
+    /// The store of another server; `None`: an empty one.
     pub kv: Option<Arc<dyn Kv>>,
 }
 
@@ -130,7 +130,7 @@ impl Default for Options {
     }
 }
 
-pub struct World {
+pub struct TestServer {
     pub url: String,
     pub host: String,
     pub socket: PathBuf,
@@ -141,11 +141,11 @@ pub struct World {
     pub config: Arc<Config>,
     pub clock: Arc<dyn Clock>,
     stop: Option<oneshot::Sender<()>>,
-    server: Option<JoinHandle<()>>,
+    serving: Option<JoinHandle<()>>,
     _directory: tempfile::TempDir,
 }
 
-impl World {
+impl TestServer {
     pub async fn start() -> Self {
         Self::start_with(Options::default()).await
     }
@@ -186,7 +186,7 @@ impl World {
             limits: options.limits,
         };
         let (stop, stopped) = oneshot::channel();
-        let server = tokio::spawn(web.serve(tcp, Some(unix), async move {
+        let serving = tokio::spawn(web.serve(tcp, Some(unix), async move {
             let _ = stopped.await;
         }));
         Self {
@@ -200,7 +200,7 @@ impl World {
             config,
             clock,
             stop: Some(stop),
-            server: Some(server),
+            serving: Some(serving),
             _directory: directory,
         }
     }
@@ -216,7 +216,7 @@ impl World {
     }
 
     pub async fn ended(&mut self) {
-        self.server.take().unwrap().await.unwrap();
+        self.serving.take().unwrap().await.unwrap();
     }
 
     pub async fn account(&self, name: &str, role: account::Role, groups: &[&str]) -> Account {
@@ -471,10 +471,10 @@ impl World {
     }
 }
 
-impl Drop for World {
+impl Drop for TestServer {
     fn drop(&mut self) {
-        if let Some(server) = &self.server {
-            server.abort();
+        if let Some(serving) = &self.serving {
+            serving.abort();
         }
     }
 }

@@ -11,7 +11,7 @@ use tagship::server::WebLimits;
 
 use crate::client::Browser;
 use crate::logs::until;
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 async fn open(browser: &Browser, path: &str) -> Response {
     let response = browser.ask(Method::GET, path).send().await.unwrap();
@@ -31,9 +31,9 @@ fn data(text: &str) -> Value {
 
 #[tokio::test]
 async fn stream_reports_what_has_changed() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     let mut stream = open(&alice, &format!("/tasks/{}/events", task.id)).await;
     let first = until(&mut stream, "\n\n").await;
     let first = if first.contains("event:task") {
@@ -48,7 +48,7 @@ async fn stream_reports_what_has_changed() {
         by: "alice".to_owned(),
         reason: "<script>alert(1)</script>".to_owned(),
     };
-    world.append(&task, vec![event]).await;
+    server.append(&task, vec![event]).await;
     let now = data(&until(&mut stream, "\"rejected\"").await);
     assert_eq!(now["state"], "rejected");
     assert!(
@@ -64,15 +64,15 @@ async fn stream_reports_what_has_changed() {
         statement.contains("was rejected by alice: &#60;script&#62;"),
         "{statement}"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn stream_resumes_at_the_browsers_last_event() {
-    let world = World::start().await;
-    let task = world.running("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
-    let log = world.logs.step(task.id, "web-2", "stage.sync", 1);
+    let server = TestServer::start().await;
+    let task = server.running("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
+    let log = server.logs.step(task.id, "web-2", "stage.sync", 1);
     log.write_at(0, b"one\n");
     let path = format!("/tasks/{}/events", task.id);
     let request = alice
@@ -93,34 +93,34 @@ async fn stream_resumes_at_the_browsers_last_event() {
     let shown = data(&until(&mut stream, "two").await);
     assert_eq!(shown["replace"], false);
     assert_eq!(shown["text"], "web-2 stage.sync| two\n");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn stream_without_parts_only_signals_task_changes() {
-    let world = World::start().await;
-    let task = world.waiting("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let server = TestServer::start().await;
+    let task = server.waiting("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     let path = format!("/tasks/{}/events?parts=false", task.id);
     let mut stream = open(&alice, &path).await;
     let first = until(&mut stream, "\n\n").await;
     assert_eq!(data(&first), task.id, "what changed before is seen then");
-    let log = world.logs.step(task.id, "web-2", "stage.sync", 1);
+    let log = server.logs.step(task.id, "web-2", "stage.sync", 1);
     log.write_at(0, b"one\n");
     let event = Event::Rejected {
         by: "alice".to_owned(),
         reason: "no".to_owned(),
     };
-    world.append(&task, vec![event]).await;
+    server.append(&task, vec![event]).await;
     let next = until(&mut stream, "\n\n").await;
     assert!(next.contains("event:task"), "{next}");
     assert_eq!(data(&next), task.id);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn end_of_a_task_is_streamed_at_once() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         limits: WebLimits {
             together: Duration::from_secs(3600),
             ..WebLimits::default()
@@ -128,9 +128,9 @@ async fn end_of_a_task_is_streamed_at_once() {
         ..Options::default()
     })
     .await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     for parts in ["true", "false"] {
-        let task = world.waiting("release-1.4").await;
+        let task = server.waiting("release-1.4").await;
         let path = format!("/tasks/{}/events?parts={parts}", task.id);
         let mut stream = open(&alice, &path).await;
         until(&mut stream, "event:task").await;
@@ -138,31 +138,31 @@ async fn end_of_a_task_is_streamed_at_once() {
             by: "alice".to_owned(),
             reason: "no".to_owned(),
         };
-        world.append(&task, vec![event]).await;
+        server.append(&task, vec![event]).await;
         until(&mut stream, "event:task").await;
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn list_stream_reports_new_tasks() {
-    let world = World::start().await;
-    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let server = TestServer::start().await;
+    let vera = Browser::of(&server, "vera", Role::Viewer).await;
     let mut stream = open(&vera, "/events").await;
     until(&mut stream, "retry:").await;
     let mut ids = Vec::new();
     // The stream may not watch yet when its head has arrived.
     while ids.is_empty() {
-        world.proposed(&format!("release-{}", ids.len())).await;
+        server.proposed(&format!("release-{}", ids.len())).await;
         let next = tokio::time::timeout(Duration::from_secs(1), until(&mut stream, "data:[")).await;
         ids = next.map(|text| vec![text]).unwrap_or_default();
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn idle_stream_sends_keepalives_and_ends_on_time() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         limits: WebLimits {
             heartbeat: Duration::from_millis(20),
             stream: Duration::from_millis(600),
@@ -171,18 +171,18 @@ async fn idle_stream_sends_keepalives_and_ends_on_time() {
         ..Options::default()
     })
     .await;
-    let task = world.waiting("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let task = server.waiting("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     let stream = open(&alice, &format!("/tasks/{}/events", task.id)).await;
     let text = stream.text().await.unwrap();
     let heartbeats = text.lines().filter(|line| *line == ":").count();
     assert!(heartbeats > 2, "{text}");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn streams_are_counted_and_bounded() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         limits: WebLimits {
             streams: 1,
             ..WebLimits::default()
@@ -190,8 +190,8 @@ async fn streams_are_counted_and_bounded() {
         ..Options::default()
     })
     .await;
-    let task = world.waiting("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let task = server.waiting("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     let path = format!("/tasks/{}/events", task.id);
     let first = open(&alice, &path).await;
     let second = alice.ask(Method::GET, &path).send().await.unwrap();
@@ -208,12 +208,12 @@ async fn streams_are_counted_and_bounded() {
         assert!(tokio::time::Instant::now() < deadline);
         tokio::task::yield_now().await;
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn single_user_cannot_take_all_streams() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         limits: WebLimits {
             streams_each: 1,
             ..WebLimits::default()
@@ -221,21 +221,21 @@ async fn single_user_cannot_take_all_streams() {
         ..Options::default()
     })
     .await;
-    let task = world.waiting("release-1.4").await;
+    let task = server.waiting("release-1.4").await;
     let path = format!("/tasks/{}/events", task.id);
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
-    let bob = Browser::of(&world, "bob", Role::Approver).await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
+    let bob = Browser::of(&server, "bob", Role::Approver).await;
     let _first = open(&alice, &path).await;
     let second = alice.ask(Method::GET, &path).send().await.unwrap();
     assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
     open(&bob, &path).await;
-    world.end().await;
+    server.end().await;
 }
 
 /// Otherwise a log could be read with a token that was revoked long ago.
 #[tokio::test]
 async fn a_followed_log_is_cut_after_a_while() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         limits: WebLimits {
             stream: Duration::from_millis(200),
             ..WebLimits::default()
@@ -243,18 +243,18 @@ async fn a_followed_log_is_cut_after_a_while() {
         ..Options::default()
     })
     .await;
-    let task = world.running("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Viewer).await;
+    let task = server.running("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Viewer).await;
     let path = format!("/tasks/{}/log?follow=true", task.id);
     let log = alice.ask(Method::GET, &path).send().await.unwrap();
     assert_eq!(log.status(), StatusCode::OK);
     assert!(log.text().await.is_err(), "it is cut, which is not its end");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn agent_shutdown_ends_streams() {
-    let mut world = World::start_with(Options {
+    let mut server = TestServer::start_with(Options {
         limits: WebLimits {
             grace: Duration::from_secs(3600),
             ..WebLimits::default()
@@ -262,14 +262,14 @@ async fn agent_shutdown_ends_streams() {
         ..Options::default()
     })
     .await;
-    let task = world.running("release-1.4").await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
+    let task = server.running("release-1.4").await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
     let events = open(&alice, &format!("/tasks/{}/events", task.id)).await;
     let list = open(&alice, "/events").await;
     let path = format!("/tasks/{}/log?follow=true", task.id);
     let log = alice.ask(Method::GET, &path).send().await.unwrap();
-    world.ask_to_end();
-    tokio::time::timeout(Duration::from_secs(20), world.ended())
+    server.ask_to_end();
+    tokio::time::timeout(Duration::from_secs(20), server.ended())
         .await
         .unwrap();
     for stream in [events, list, log] {

@@ -7,7 +7,7 @@ use tagship::domain::task::Event;
 use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program, client};
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 pub(crate) fn restart() -> Value {
     json!({
@@ -35,8 +35,8 @@ pub(crate) async fn count(program: &Program) -> usize {
 
 #[tokio::test]
 async fn submitted_task_records_its_user_and_channel() {
-    let world = World::start().await;
-    let bob = Program::of(&world, "bob", Role::Submitter).await;
+    let server = TestServer::start().await;
+    let bob = Program::of(&server, "bob", Role::Submitter).await;
     let order = json!({ "details": "why\nnot", "run_at": "2030-01-01 12:00", "submitter": "root", "approvers": ["alice"] });
     let mut asked = restart();
     for (name, value) in order.as_object().unwrap() {
@@ -64,13 +64,13 @@ async fn submitted_task_records_its_user_and_channel() {
     );
     let (_, listed) = bob.get("tasks").await;
     assert_eq!(listed["tasks"][0]["title"], "restart <b>all</b>");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn one_key_makes_one_task_in_header_or_body() {
-    let world = World::start().await;
-    let bob = Program::of(&world, "bob", Role::Submitter).await;
+    let server = TestServer::start().await;
+    let bob = Program::of(&server, "bob", Role::Submitter).await;
     let (status, first) = post(&bob, Some("k-1"), &restart()).await;
     assert_eq!(status, StatusCode::CREATED);
     let (status, again) = post(&bob, Some("k-1"), &restart()).await;
@@ -91,13 +91,13 @@ async fn one_key_makes_one_task_in_header_or_body() {
     let (status, _) = post(&bob, Some(&"k".repeat(201)), &restart()).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert_eq!(count(&bob).await, 1);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn submission_errors_are_reported_by_field() {
-    let world = World::start().await;
-    let bob = Program::of(&world, "bob", Role::Submitter).await;
+    let server = TestServer::start().await;
+    let bob = Program::of(&server, "bob", Role::Submitter).await;
     let wrong = json!({ "template": "restart", "params": { "SERVICE": "A" }, "hosts": { "1": "web-9", "3": "web-1" }, "titel": 1 });
     let (status, told) = post(&bob, Some("k"), &wrong).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
@@ -124,15 +124,15 @@ async fn submission_errors_are_reported_by_field() {
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
     }
     assert_eq!(count(&bob).await, 0);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn submit_and_ready_require_their_rights() {
-    let world = World::start().await;
-    let viewer = Program::of(&world, "vera", Role::Viewer).await;
-    let submitter = Program::of(&world, "bob", Role::Submitter).await;
-    let approver = Program::of(&world, "alice", Role::Approver).await;
+    let server = TestServer::start().await;
+    let viewer = Program::of(&server, "vera", Role::Viewer).await;
+    let submitter = Program::of(&server, "bob", Role::Submitter).await;
+    let approver = Program::of(&server, "alice", Role::Approver).await;
     let (status, told) = post(&viewer, None, &restart()).await;
     assert_eq!(status, StatusCode::FORBIDDEN, "{told}");
     let mut ready = restart();
@@ -149,21 +149,21 @@ async fn submit_and_ready_require_their_rights() {
     let (status, _) = post(&approver, None, &ready).await;
     assert_eq!(status, StatusCode::CREATED);
     assert_eq!(count(&viewer).await, 1);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_secret_is_in_no_answer_and_on_no_page() {
-    let world = World::start().await;
-    let bob = Browser::of(&world, "bob", Role::Admin).await;
-    let program = Program::of(&world, "ci", Role::Submitter).await;
+    let server = TestServer::start().await;
+    let bob = Browser::of(&server, "bob", Role::Admin).await;
+    let program = Program::of(&server, "ci", Role::Submitter).await;
     let mut order = restart();
     order["secrets"] = json!({ "PASSWORD": "hunter2-hunter2" });
     let (status, task) = post(&program, None, &order).await;
     assert_eq!(status, StatusCode::CREATED);
     assert_eq!(task["parameters"]["PASSWORD"], "[REDACTED]");
     let id = task["id"].as_u64().unwrap();
-    let kept = world.store.task(id).await.unwrap();
+    let kept = server.store.task(id).await.unwrap();
     assert_eq!(
         kept.submission.secrets["PASSWORD"].expose(),
         "hunter2-hunter2"
@@ -188,13 +188,13 @@ async fn a_secret_is_in_no_answer_and_on_no_page() {
     for text in seen {
         assert!(!text.contains("hunter2"), "{text}");
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn the_form_of_a_template_submits_a_task_without_scripts() {
-    let world = World::start().await;
-    let bob = Browser::of(&world, "bob", Role::Submitter).await;
+    let server = TestServer::start().await;
+    let bob = Browser::of(&server, "bob", Role::Submitter).await;
     let (_, page) = bob.get("/submit").await;
     assert!(page.contains("/submit?template=restart"), "{page}");
     let (status, page) = bob.get("/submit?template=restart").await;
@@ -230,11 +230,11 @@ async fn the_form_of_a_template_submits_a_task_without_scripts() {
         let (status, page) = bob.post("/submit", &fields).await;
         assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
     }
-    let task = world.store.task(1).await.unwrap();
+    let task = server.store.task(1).await.unwrap();
     assert_eq!(task.submission.hosts[&1], ["web-1", "web-2"]);
     assert_eq!(task.submission.request().unwrap().details, "one\ntwo");
     assert!(
-        world.store.task(2).await.is_err(),
+        server.store.task(2).await.is_err(),
         "two clicks make one task"
     );
     let (status, _) = bob.post_bare("/submit", &fields).await;
@@ -243,13 +243,13 @@ async fn the_form_of_a_template_submits_a_task_without_scripts() {
         StatusCode::FORBIDDEN,
         "without the token of the page"
     );
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn invalid_form_keeps_its_input_and_names_the_errors() {
-    let world = World::start().await;
-    let bob = Browser::of(&world, "bob", Role::Submitter).await;
+    let server = TestServer::start().await;
+    let bob = Browser::of(&server, "bob", Role::Submitter).await;
     let fields = [
         ("template", "restart"),
         ("title", "a \"quoted\" title"),
@@ -274,18 +274,18 @@ async fn invalid_form_keeps_its_input_and_names_the_errors() {
     assert!(page.contains("did you mean `restart`?"), "{page}");
     let (status, page) = bob.post("/submit", &[("json", "{")]).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{page}");
-    assert!(world.store.task(1).await.is_err());
+    assert!(server.store.task(1).await.is_err());
     let (status, _) = bob
         .post("/submit", &[("json", &restart().to_string())])
         .await;
     assert_eq!(status, StatusCode::SEE_OTHER);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn task_is_pasted_in_codo_notation() {
-    let world = World::start().await;
-    let bob = Browser::of(&world, "bob", Role::Submitter).await;
+    let server = TestServer::start().await;
+    let bob = Browser::of(&server, "bob", Role::Submitter).await;
     let pasted = |hosts: &str| {
         json!({
             "task_name": "这是通过JSON提交的任务",
@@ -309,7 +309,7 @@ async fn task_is_pasted_in_codo_notation() {
     let right = pasted("{1: '127.0.0.1', 2: '127.0.0.2'}");
     let (status, page) = bob.post("/submit", &[("json", &right)]).await;
     assert_eq!(status, StatusCode::SEE_OTHER, "{page}");
-    let task = world.store.task(1).await.unwrap().submission;
+    let task = server.store.task(1).await.unwrap().submission;
     assert_eq!(task.title, "这是通过JSON提交的任务");
     assert_eq!(task.submitter.name, "bob", "whoever logged in");
     let request = task.request().unwrap();
@@ -317,13 +317,13 @@ async fn task_is_pasted_in_codo_notation() {
     assert_eq!(task.parameters["SERVICE"], "shop");
     assert_eq!(task.hosts[&1], ["web-1"]);
     assert!(request.details.contains("OTHER=1"), "{request:?}");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn an_earlier_task_fills_the_form_in() {
-    let world = World::start().await;
-    let bob = Browser::of(&world, "bob", Role::Submitter).await;
+    let server = TestServer::start().await;
+    let bob = Browser::of(&server, "bob", Role::Submitter).await;
     let fields = [
         ("template", "restart"),
         ("title", "weekly"),
@@ -345,16 +345,16 @@ async fn an_earlier_task_fills_the_form_in() {
         assert!(page.contains(part), "no {part} in {page}");
     }
     // A pushed release can be submitted again, too.
-    world.waiting("release-9").await;
+    server.waiting("release-9").await;
     let (status, _) = bob.get("/submit?repeat=2").await;
     assert_eq!(status, StatusCode::NOT_FOUND, "its template is no file");
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn a_viewer_is_not_offered_the_form() {
-    let world = World::start_with(Options::default()).await;
-    let vera = Browser::of(&world, "vera", Role::Viewer).await;
+    let server = TestServer::start_with(Options::default()).await;
+    let vera = Browser::of(&server, "vera", Role::Viewer).await;
     let (_, page) = vera.get("/").await;
     assert!(!page.contains("/submit"));
     assert_eq!(vera.get("/submit").await.0, StatusCode::FORBIDDEN);
@@ -362,18 +362,18 @@ async fn a_viewer_is_not_offered_the_form() {
         .post("/submit", &[("json", &restart().to_string())])
         .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn task_without_project_is_shown_by_its_title() {
-    let world = World::start().await;
-    let alice = Browser::of(&world, "alice", Role::Approver).await;
-    let program = Program::of(&world, "ci", Role::Submitter).await;
+    let server = TestServer::start().await;
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
+    let program = Program::of(&server, "ci", Role::Submitter).await;
     let (_, task) = post(&program, None, &restart()).await;
     let id = task["id"].as_u64().unwrap();
-    let task = world.store.task(id).await.unwrap();
-    world
+    let task = server.store.task(id).await.unwrap();
+    server
         .append(
             &task,
             vec![Event::Withdrawn {
@@ -390,12 +390,12 @@ async fn task_without_project_is_shown_by_its_title() {
             "{page}"
         );
     }
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn form_shows_nothing_hidden_from_its_reader() {
-    let world = World::start_with(Options {
+    let server = TestServer::start_with(Options {
         grants: "[[grants]]\nto = [\"tim\"]\nrole = \"submitter\"\ntemplate = \"restart\"\n",
         templates: &[
             "name = \"wipe\"\nparams = [{ name = \"TAG_OF\", kind = \"tag\" }]\n[[stage]]\nname = \"s\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
@@ -404,8 +404,8 @@ async fn form_shows_nothing_hidden_from_its_reader() {
         ..Options::default()
     })
     .await;
-    world.waiting("release-1.4").await;
-    let tim = Browser::of(&world, "tim", Role::None).await;
+    server.waiting("release-1.4").await;
+    let tim = Browser::of(&server, "tim", Role::None).await;
     let (status, page) = tim.get("/submit").await;
     assert_eq!(status, StatusCode::OK, "{page}");
     assert!(page.contains("restart"), "{page}");
@@ -417,17 +417,17 @@ async fn form_shows_nothing_hidden_from_its_reader() {
         tim.get("/submit?template=wipe").await.0,
         StatusCode::NOT_FOUND
     );
-    let root = Browser::of(&world, "root", Role::Admin).await;
+    let root = Browser::of(&server, "root", Role::Admin).await;
     let (_, page) = root.get("/submit?template=pick").await;
     assert!(
         page.contains("release-1.4"),
         "whoever sees it is offered it: {page}"
     );
     // A token that may submit, and read nothing.
-    let account = world.account("ci", Role::Approver, &[]).await;
-    let token = world.token_for(&account, [Scope::Submit].into_iter().collect());
-    let asked = client().get(format!("{}/submit?repeat=1", world.url));
+    let account = server.account("ci", Role::Approver, &[]).await;
+    let token = server.token_for(&account, [Scope::Submit].into_iter().collect());
+    let asked = client().get(format!("{}/submit?repeat=1", server.url));
     let answer = asked.bearer_auth(token.await).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
-    world.end().await;
+    server.end().await;
 }

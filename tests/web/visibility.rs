@@ -7,7 +7,7 @@ use tagship::identity::account::Role;
 
 use crate::client::{Browser, Program};
 use crate::codo::Codo;
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 /// Another project, with a template of its own, and rights to little.
 const MORE: &str = r#"
@@ -37,8 +37,8 @@ const TEMPLATES: &[&str] = &[
     "id = 81\nname = \"notice\"\n[[stage]]\nname = \"all\"\nhosts = \"{group}\"\nsteps = [{ run = \"true\" }]\n",
 ];
 
-async fn world() -> World {
-    World::start_with(Options {
+async fn server() -> TestServer {
+    TestServer::start_with(Options {
         grants: MORE,
         templates: TEMPLATES,
         ..Options::default()
@@ -61,7 +61,7 @@ fn silent_of(text: &str, names: &[&str]) {
 
 #[tokio::test]
 async fn errors_list_no_names_hidden_from_their_reader() {
-    let world = world().await;
+    let server = server().await;
     let hidden = [
         "vault",
         "cellar",
@@ -71,7 +71,7 @@ async fn errors_list_no_names_hidden_from_their_reader() {
         "production",
     ];
     for (name, known) in [("tim", "restart"), ("nobody", "you may see none")] {
-        let program = Program::of(&world, name, Role::None).await;
+        let program = Program::of(&server, name, Role::None).await;
         for template in ["x", "vault-rotat", "restar", "80", "git-releas"] {
             let text = refused(&program, json!({ "template": template })).await;
             assert!(text.contains(known), "{text}");
@@ -79,8 +79,10 @@ async fn errors_list_no_names_hidden_from_their_reader() {
         }
     }
     let tim = Program::with(
-        &world,
-        &world.token(&world.accounts.get("tim").await.unwrap()).await,
+        &server,
+        &server
+            .token(&server.accounts.get("tim").await.unwrap())
+            .await,
     );
     let order = |more: Value| {
         let mut order = json!({
@@ -103,13 +105,13 @@ async fn errors_list_no_names_hidden_from_their_reader() {
     )
     .await;
     silent_of(&text.replace("production1", ""), &["production", "qa"]);
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn guessed_hidden_name_looks_like_a_missing_one() {
-    let world = world().await;
-    let quinn = Program::of(&world, "quinn", Role::None).await;
+    let server = server().await;
+    let quinn = Program::of(&server, "quinn", Role::None).await;
     let order = |project: &str, environment: &str| json!({ "template": "notice", "project": project, "environment": environment });
     // The same text for existing and for missing objects.
     let there = refused(&quinn, order("vault", "cellar")).await;
@@ -126,24 +128,24 @@ async fn guessed_hidden_name_looks_like_a_missing_one() {
     let (status, task) = quinn.post("tasks", order("shop", "qa")).await;
     assert_eq!(status, StatusCode::CREATED, "{task}");
 
-    let tim = Program::of(&world, "tim", Role::None).await;
+    let tim = Program::of(&server, "tim", Role::None).await;
     let there = refused(&tim, json!({ "template": "vault-rotate" })).await;
     let not = refused(&tim, json!({ "template": "vault-rotatx" })).await;
     assert_eq!(there, not);
-    let codo = Codo::of(&world, "tim2", Role::None).await;
+    let codo = Codo::of(&server, "tim2", Role::None).await;
     let (_, there) = codo.submit(&json!({ "temp_id": "vault-rotate" })).await;
     let (_, not) = codo.submit(&json!({ "temp_id": "vault-rotatx" })).await;
     assert_eq!(there["code"], -2);
     let there = there.to_string().replace("vault-rotate", "vault-rotatx");
     assert_eq!(there, not.to_string());
-    world.end().await;
+    server.end().await;
 }
 
 #[tokio::test]
 async fn form_offers_only_templates_its_reader_may_use() {
-    let world = world().await;
-    world.proposed("release-7.7").await;
-    let tim = Browser::of(&world, "tim", Role::None).await;
+    let server = server().await;
+    server.proposed("release-7.7").await;
+    let tim = Browser::of(&server, "tim", Role::None).await;
     let (_, page) = tim.get("/submit").await;
     assert!(page.contains("template=restart"), "{page}");
     silent_of(&page, &["vault", "cellar", "git-release", "notice"]);
@@ -160,12 +162,12 @@ async fn form_offers_only_templates_its_reader_may_use() {
         &page.replace("vault-rotat", ""),
         &["vault", "rotate", "cellar"],
     );
-    let quinn = Browser::of(&world, "quinn", Role::None).await;
+    let quinn = Browser::of(&server, "quinn", Role::None).await;
     let (_, page) = quinn.get("/submit").await;
     assert!(
         page.contains("template=notice"),
         "no rule uses it, and qa may: {page}"
     );
     silent_of(&page, &["vault", "cellar"]);
-    world.end().await;
+    server.end().await;
 }

@@ -26,7 +26,7 @@ async fn hosts_are_disabled_and_enabled() {
         lab.local(&["hosts", "enable", "web-2"])
             .stdout("web-2 is enabled\n"),
     );
-    assert!(lab.world.store.disabled_hosts().await.unwrap().is_empty());
+    assert!(lab.server.store.disabled_hosts().await.unwrap().is_empty());
     let list = said(lab.local(&["hosts", "list", "--json"])).json();
     assert_eq!(list["hosts"][1]["disabled"], serde_json::Value::Null);
     let unknown = said(lab.local(&["hosts", "enable", "web-9"]));
@@ -73,7 +73,7 @@ async fn users_and_tokens_are_added_and_removed() {
 
     let listed = said(
         crate::command::program::Test::new()
-            .variable("TAGSHIP_URL", &lab.world.url)
+            .variable("TAGSHIP_URL", &lab.server.url)
             .variable("TAGSHIP_TOKEN", token)
             .arguments(["token", "list", "alice", "--json"]),
     );
@@ -88,7 +88,7 @@ async fn users_and_tokens_are_added_and_removed() {
     );
     let after = said(
         crate::command::program::Test::new()
-            .variable("TAGSHIP_URL", &lab.world.url)
+            .variable("TAGSHIP_URL", &lab.server.url)
             .variable("TAGSHIP_TOKEN", token)
             .arguments(["tasks"]),
     );
@@ -113,7 +113,7 @@ async fn users_and_tokens_are_added_and_removed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn user_rights_change_and_a_disabled_user_is_refused() {
     let lab = Lab::new().await;
-    lab.world.account("alice", Role::Viewer, &["qa"]).await;
+    lab.server.account("alice", Role::Viewer, &["qa"]).await;
     holds(
         lab.local(&["user", "set", "alice", "--role", "admin", "--group", "@pm"])
             .stdout("alice is admin, in pm\n"),
@@ -125,7 +125,7 @@ async fn user_rights_change_and_a_disabled_user_is_refused() {
             .starts_with("error: alice is the only enabled admin"),
         "{last}"
     );
-    lab.world.account("root", Role::Admin, &[]).await;
+    lab.server.account("root", Role::Admin, &[]).await;
     holds(
         lab.local(&["user", "set", "alice", "--disable", "--no-groups"])
             .stdout("alice is admin, in no group, disabled\n"),
@@ -142,7 +142,7 @@ async fn remote_access_requires_a_token() {
     let lab = Lab::new().await;
     let nobody = said(
         crate::command::program::Test::new()
-            .variable("TAGSHIP_URL", &lab.world.url)
+            .variable("TAGSHIP_URL", &lab.server.url)
             .arguments(["tasks"]),
     );
     assert_eq!(nobody.status, Some(1));
@@ -158,7 +158,7 @@ async fn running_agent_creates_the_account() {
     let lab = Lab::new().await;
     let added = said(lab.local(&["user", "add", "alice", "--role", "admin"]));
     assert_eq!(added.stdout, "alice is added as admin\n", "{added}");
-    let account = lab.world.accounts.get("alice").await.unwrap();
+    let account = lab.server.accounts.get("alice").await.unwrap();
     assert_eq!(account.role, Role::Admin);
     assert_eq!(account.created, lab.clock.now());
 }
@@ -201,8 +201,8 @@ async fn token_is_never_sent_to_a_redirect_target() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cli_manages_scopes_delegations_and_second_factors() {
     let lab = Lab::new().await;
-    lab.world.account("alice", Role::Approver, &["pm"]).await;
-    lab.world.account("bob", Role::Viewer, &[]).await;
+    lab.server.account("alice", Role::Approver, &["pm"]).await;
+    lab.server.account("bob", Role::Viewer, &[]).await;
     let made = lab.local(&[
         "token", "new", "alice", "--scope", "read", "--scope", "submit",
     ]);
@@ -247,7 +247,7 @@ async fn cli_manages_scopes_delegations_and_second_factors() {
 #[tokio::test(flavor = "multi_thread")]
 async fn times_are_the_agents_wherever_the_command_runs() {
     let lab = Lab::new().await;
-    lab.world.account("bob", Role::Viewer, &[]).await;
+    lab.server.account("bob", Role::Viewer, &[]).await;
     let list = ["user", "list"];
     let far = lab.remote("alice", Role::Admin, &list).await;
     let listed = said(far.variable("TZ", "Asia/Tokyo"));
@@ -270,10 +270,10 @@ async fn times_are_the_agents_wherever_the_command_runs() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_reports_missing_named_users() {
     let lab = Lab::new().await;
-    lab.world.account("alice", Role::Approver, &["pm"]).await;
+    lab.server.account("alice", Role::Approver, &["pm"]).await;
     let config = format!(
         "[agent]\nsocket = \"{}\"\n[users.alice]\ngitlab = \"alice\"\n[users.robert]\ngitlab = \"bob\"\n",
-        lab.world.socket.display()
+        lab.server.socket.display()
     );
     let check = crate::command::program::Test::new()
         .config(&config)

@@ -18,10 +18,10 @@ use crate::server::{COMMIT, at, ended, staged};
 #[tokio::test(flavor = "multi_thread")]
 async fn tasks_are_listed_newest_first() {
     let lab = Lab::new().await;
-    lab.world.waiting("release-1").await;
+    lab.server.waiting("release-1").await;
     lab.clock.advance(std::time::Duration::from_secs(60));
-    lab.world.running("release-2").await;
-    lab.world.proposed("release-\u{1b}[2J").await;
+    lab.server.running("release-2").await;
+    lab.server.proposed("release-\u{1b}[2J").await;
     holds(lab.local(&["tasks"]).stdout(
         "ID  STATE     PROJECT  ENVIRONMENT  TAG                COMMIT     BY   CREATED\n\
          3   proposed  shop     production   release-\\u{1b}[2J  -          bob  2026-11-21 16:01:00 CET\n\
@@ -53,7 +53,7 @@ async fn tasks_are_listed_newest_first() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_task_shows_its_missing_approvals() {
     let lab = Lab::new().await;
-    let task = lab.world.waiting("release-1").await;
+    let task = lab.server.waiting("release-1").await;
     let plan = &task.landed.unwrap().terms.plan.0[..12];
     let shown = lab.remote("carol", Role::Approver, &["show", "1"]).await;
     holds(shown.stdout(&format!(
@@ -89,7 +89,7 @@ async fn waiting_task_shows_its_missing_approvals() {
 #[tokio::test(flavor = "multi_thread")]
 async fn succeeded_task_shows_each_hosts_steps() {
     let lab = Lab::new().await;
-    lab.world.succeeded("release-1").await;
+    lab.server.succeeded("release-1").await;
     let said = said(lab.local(&["show", "1"]));
     for part in [
         "  state      succeeded\n",
@@ -105,13 +105,13 @@ async fn succeeded_task_shows_each_hosts_steps() {
 #[tokio::test(flavor = "multi_thread")]
 async fn show_json_contains_the_promised_fields() {
     let lab = Lab::new().await;
-    lab.world.running("release-1").await;
+    lab.server.running("release-1").await;
     let task = said(lab.local(&["show", "1", "--json"])).json();
     assert_task(&task);
     // Unchanged from the API.
-    let url = format!("{}/api/v1/tasks/1", lab.world.url);
-    let account = lab.world.account("dave", Role::Admin, &[]).await;
-    let token = lab.world.token(&account).await;
+    let url = format!("{}/api/v1/tasks/1", lab.server.url);
+    let account = lab.server.account("dave", Role::Admin, &[]).await;
+    let token = lab.server.token(&account).await;
     let api = reqwest::Client::new()
         .get(url)
         .bearer_auth(token)
@@ -136,7 +136,7 @@ async fn missing_task_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approver_approves_exactly_the_plan_they_saw() {
     let lab = Lab::new().await;
-    let task = lab.world.waiting("release-1").await;
+    let task = lab.server.waiting("release-1").await;
     let digest = task.landed.unwrap().terms.plan.0;
     let other = "f".repeat(12);
     let approve = |plan: &str| {
@@ -163,7 +163,7 @@ async fn an_approver_approves_exactly_the_plan_they_saw() {
     );
     let short = run(&digest[..4]).await;
     assert!(short.stderr.contains("is no digest"), "{short}");
-    assert!(lab.world.store.task(1).await.unwrap().approvals.is_empty());
+    assert!(lab.server.store.task(1).await.unwrap().approvals.is_empty());
 
     let taken = run(&digest[..12]).await;
     assert_eq!(
@@ -171,7 +171,7 @@ async fn an_approver_approves_exactly_the_plan_they_saw() {
         "{taken}"
     );
     assert_eq!(taken.status, Some(0));
-    let approvals = lab.world.store.task(1).await.unwrap().approvals;
+    let approvals = lab.server.store.task(1).await.unwrap().approvals;
     assert_eq!(
         (approvals[0].by.as_str(), approvals[0].plan.0.as_str()),
         ("carol", digest.as_str())
@@ -181,7 +181,7 @@ async fn an_approver_approves_exactly_the_plan_they_saw() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_approval_may_wait_for_its_time() {
     let lab = Lab::new().await;
-    lab.world.waiting("release-1").await;
+    lab.server.waiting("release-1").await;
     let arguments = [
         "approve",
         "1",
@@ -192,14 +192,14 @@ async fn an_approval_may_wait_for_its_time() {
     ];
     let test = lab.remote("carol", Role::Approver, &arguments).await;
     holds(test.stdout("task 1 is approved; it is scheduled for 2030-01-01 06:30:00 CET\n"));
-    let task = lab.world.store.task(1).await.unwrap();
+    let task = lab.server.store.task(1).await.unwrap();
     assert_eq!(task.approvals[0].comment, "at night");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refused_approval_states_the_reason() {
     let lab = Lab::new().await;
-    lab.world.waiting("release-1").await;
+    lab.server.waiting("release-1").await;
     let local = said(lab.local(&["approve", "1"]));
     assert_eq!(local.status, Some(1));
     assert!(
@@ -211,7 +211,7 @@ async fn refused_approval_states_the_reason() {
         viewer.stderr,
         "error: victor has the role viewer in shop production (template shop-release); to approve a task requires the role approver: ask an admin for it\n"
     );
-    lab.world.proposed("release-2").await;
+    lab.server.proposed("release-2").await;
     let early = said(lab.remote("carol", Role::Approver, &["approve", "2"]).await);
     assert_eq!(
         early.stderr,
@@ -222,7 +222,7 @@ async fn refused_approval_states_the_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_request_reports_its_result() {
     let lab = Lab::new().await;
-    lab.world.waiting("release-1").await;
+    lab.server.waiting("release-1").await;
     holds(
         lab.local(&["reject", "1", "--reason", "not today"]).stdout(
             "task 1 is rejected: by os:root: not today\n"
@@ -230,7 +230,7 @@ async fn each_request_reports_its_result() {
                 .as_str(),
         ),
     );
-    lab.world.waiting("release-2").await;
+    lab.server.waiting("release-2").await;
     let withdrawn = said(lab.local(&["withdraw", "2"]));
     assert!(
         withdrawn.stdout.starts_with("task 2 is withdrawn"),
@@ -239,7 +239,7 @@ async fn each_request_reports_its_result() {
     holds(lab.local(&["retry", "2"]).stdout(
         "task 2 is asked to retry; task 2 waits for 1 approval; no account can approve it (in an emergency: `tagship approve 2 --emergency REASON`)\n",
     ));
-    lab.world.running("release-3").await;
+    lab.server.running("release-3").await;
     holds(lab.local(&["stop", "3"]).stdout(&format!(
         "task 3 is asked to stop; it is stopping: asked by {}\n",
         me()
@@ -265,9 +265,9 @@ pub(crate) fn me() -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn paused_task_is_resumed() {
     let lab = Lab::new().await;
-    let task = lab.world.running("release-1").await;
+    let task = lab.server.running("release-1").await;
     let pause = Pause::Gate { stage: 2 };
-    lab.world
+    lab.server
         .append(
             &task,
             vec![ended(at(1, 1, 0), staged()), Event::Paused(pause)],
@@ -299,12 +299,12 @@ async fn waiting_ends_with_the_task_and_succeeds_only_if_it_does() {
         ),
     ] {
         let lab = Lab::new().await;
-        let task = lab.world.running("release-1").await;
+        let task = lab.server.running("release-1").await;
         let (verb, task) = if stop {
             ("stop", task)
         } else {
             let pause = Event::Paused(Pause::Gate { stage: 2 });
-            ("resume", lab.world.append(&task, vec![pause]).await)
+            ("resume", lab.server.append(&task, vec![pause]).await)
         };
         drop(task);
         let test = lab.local(&[verb, "1", "--wait"]);
@@ -313,8 +313,8 @@ async fn waiting_ends_with_the_task_and_succeeds_only_if_it_does() {
         // It reports that the request was accepted, then follows.
         let first = tokio::task::block_in_place(|| lines.next().unwrap().unwrap());
         assert!(first.starts_with("task 1 is "), "{first}");
-        let task = lab.world.store.task(1).await.unwrap();
-        lab.world.append(&task, to_the_end(outcome)).await;
+        let task = lab.server.store.task(1).await.unwrap();
+        lab.server.append(&task, to_the_end(outcome)).await;
         let rest: Vec<String> = tokio::task::block_in_place(|| lines.map(Result::unwrap).collect());
         assert!(
             rest.iter()
@@ -331,8 +331,8 @@ async fn waiting_ends_with_the_task_and_succeeds_only_if_it_does() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rollback_targets_a_task_or_the_previous_release() {
     let lab = Lab::new().await;
-    lab.world.succeeded("release-1").await;
-    lab.world.succeeded("release-2").await;
+    lab.server.succeeded("release-1").await;
+    lab.server.succeeded("release-2").await;
     let to = said(
         lab.remote("carol", Role::Approver, &["rollback", "1"])
             .await,
@@ -362,10 +362,10 @@ async fn rollback_targets_a_task_or_the_previous_release() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rollback_names_missing_approvers_and_does_not_hang() {
     let lab = Lab::new().await;
-    lab.world.succeeded("release-1").await;
-    lab.world.succeeded("release-2").await;
-    lab.world.account("bob", Role::Approver, &[]).await;
-    lab.world.account("victor", Role::Viewer, &[]).await;
+    lab.server.succeeded("release-1").await;
+    lab.server.succeeded("release-2").await;
+    lab.server.account("bob", Role::Approver, &[]).await;
+    lab.server.account("victor", Role::Viewer, &[]).await;
     let waits = "task 3 waits for 1 approval: bob; `tagship approve 3` (in an emergency: `tagship approve 3 --emergency REASON`)\n";
     let back = said(lab.local(&["rollback", "1"]));
     assert!(back.stdout.ends_with(waits), "{back}");
@@ -388,7 +388,7 @@ async fn rollback_names_missing_approvers_and_does_not_hang() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rollback_to_the_live_release_reports_no_change() {
     let lab = Lab::new().await;
-    lab.world.succeeded("release-1").await;
+    lab.server.succeeded("release-1").await;
     let back = said(lab.local(&["rollback", "1"]));
     let words = "this rollback changes nothing: release-1 is already live\n";
     assert!(back.stdout.contains(words), "{back}");
@@ -421,28 +421,28 @@ async fn other_server_is_not_mistaken_for_an_agent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_client_survives_an_agent_restart() {
     let mut lab = Lab::new().await;
-    let task = lab.world.running("release-1").await;
+    let task = lab.server.running("release-1").await;
     let test = lab.local(&["stop", "1", "--wait"]);
     let mut child = started(&test);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     tokio::task::block_in_place(|| lines.next().unwrap().unwrap());
     drop(task);
-    lab.world.ask_to_end();
-    lab.world.ended().await;
+    lab.server.ask_to_end();
+    lab.server.ended().await;
 
     // Events during an outage are reported afterwards.
-    let task = lab.world.store.task(1).await.unwrap();
-    lab.world.append(&task, to_the_end(Outcome::Stopped)).await;
-    std::fs::remove_file(&lab.world.socket).unwrap();
-    let unix = tokio::net::UnixListener::bind(&lab.world.socket).unwrap();
+    let task = lab.server.store.task(1).await.unwrap();
+    lab.server.append(&task, to_the_end(Outcome::Stopped)).await;
+    std::fs::remove_file(&lab.server.socket).unwrap();
+    let unix = tokio::net::UnixListener::bind(&lab.server.socket).unwrap();
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let web = Web {
-        store: lab.world.store.clone(),
-        accounts: lab.world.accounts.clone(),
-        sessions: lab.world.sessions.clone(),
-        config: lab.world.config.clone(),
-        templates: TemplateCache::new(&lab.world.config.agent.templates_dir),
-        logs: lab.world.logs.clone(),
+        store: lab.server.store.clone(),
+        accounts: lab.server.accounts.clone(),
+        sessions: lab.server.sessions.clone(),
+        config: lab.server.config.clone(),
+        templates: TemplateCache::new(&lab.server.config.agent.templates_dir),
+        logs: lab.server.logs.clone(),
         clock: lab.clock.clone(),
         limits: WebLimits::default(),
     };

@@ -12,7 +12,7 @@ async fn waiting_task_names_the_tag_of_what_is_live() {
     let mut described = description();
     described.comparisons[0].live = Some(OLDER.to_owned());
     described.comparisons[0].relation = Relation::Ahead { commits: 3 };
-    let task = lab.world.waiting_with("release-2", &described).await;
+    let task = lab.server.waiting_with("release-2", &described).await;
     let with = ComparedWith {
         live: vec![ComparedRelease {
             release: ReleaseId("20261120-101500-0a1b2c3".to_owned()),
@@ -25,9 +25,9 @@ async fn waiting_task_names_the_tag_of_what_is_live() {
         relations: vec![Relation::Ahead { commits: 3 }],
     };
     let blob = serde_json::to_vec(&described).unwrap();
-    let description = lab.world.store.put_blob(&blob).await.unwrap();
+    let description = lab.server.store.put_blob(&blob).await.unwrap();
     let compared = Event::Compared { description, with };
-    lab.world.append(&task, vec![compared]).await;
+    lab.server.append(&task, vec![compared]).await;
 
     let page = lab.page(&format!("/tasks/{}", task.id)).await;
     let called = format!("compared with release-1 ({}) on ", &OLDER[..10]);
@@ -40,7 +40,7 @@ async fn waiting_task_names_the_tag_of_what_is_live() {
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_code_of_a_step_is_said_once() {
     let lab = Lab::new().await;
-    let task = lab.world.running("release-1").await;
+    let task = lab.server.running("release-1").await;
     let result = StepResult::Failed {
         message: "ended with 3: no such table".to_owned(),
         exit_code: Some(3),
@@ -50,7 +50,7 @@ async fn exit_code_of_a_step_is_said_once() {
         at: at(1, 1, 0),
         result,
     };
-    lab.world.append(&task, vec![ended]).await;
+    lab.server.append(&task, vec![ended]).await;
     let page = lab.page(&format!("/tasks/{}", task.id)).await;
     let shown = said(lab.local(&["show", &task.id.to_string()])).stdout;
     for text in [page, shown] {

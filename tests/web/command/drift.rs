@@ -10,10 +10,10 @@ use crate::command::lab::{Lab, said};
 use crate::command::program::Test;
 
 async fn seen(lab: &Lab, standing: &HostState) {
-    let store = &lab.world.store;
+    let store = &lab.server.store;
     let known = store.live("shop", "production").await.unwrap();
     let place = ("shop", "production", "web-1");
-    let now = lab.world.now();
+    let now = lab.server.now();
     let drift = store.saw(place, &known["web-1"], standing, now).await;
     assert!(drift.unwrap().is_some());
 }
@@ -21,9 +21,9 @@ async fn seen(lab: &Lab, standing: &HostState) {
 #[tokio::test(flavor = "multi_thread")]
 async fn drift_is_shown_identically_everywhere() {
     let lab = Lab::new().await;
-    lab.world.succeeded("release-1").await;
-    lab.world.succeeded("release-2").await;
-    let live = lab.world.store.live("shop", "production").await.unwrap();
+    lab.server.succeeded("release-1").await;
+    lab.server.succeeded("release-2").await;
+    let live = lab.server.store.live("shop", "production").await.unwrap();
     let from = live["web-1"].release.clone();
     lab.clock.advance(Duration::from_secs(3600));
     let led = |to: Option<&str>, broken| HostState {
@@ -97,8 +97,8 @@ async fn drift_is_shown_identically_everywhere() {
 #[tokio::test(flavor = "multi_thread")]
 async fn check_looks_itself_where_current_leads() {
     let lab = Lab::new().await;
-    lab.world.succeeded("release-1").await;
-    let live = lab.world.store.live("shop", "production").await.unwrap();
+    lab.server.succeeded("release-1").await;
+    let live = lab.server.store.live("shop", "production").await.unwrap();
     let live = live["web-1"].release.clone();
     let sshd = Sshd::settings().start();
     sshd.known_hosts(&[]);
@@ -111,7 +111,7 @@ async fn check_looks_itself_where_current_leads() {
         let _ = std::fs::remove_file(&current);
         std::os::unix::fs::symlink(format!("releases/{to}"), &current).unwrap();
     };
-    let (socket, directory) = (lab.world.socket.display(), sshd.directory().display());
+    let (socket, directory) = (lab.server.socket.display(), sshd.directory().display());
     let (user, port, identity) = (&sshd.user, sshd.port, sshd.identity());
     let config = format!(
         r#"
@@ -158,8 +158,8 @@ rules = [{{ pattern = "release-*", environment = "production" }}]
 #[tokio::test(flavor = "multi_thread")]
 async fn rollback_over_a_drifted_host_names_what_it_replaces() {
     let lab = Lab::new().await;
-    lab.world.succeeded("release-1").await;
-    lab.world.succeeded("release-2").await;
+    lab.server.succeeded("release-1").await;
+    lab.server.succeeded("release-2").await;
     let old = HostState {
         live: Some(ReleaseId("/srv/old/v3".to_owned())),
         ..HostState::default()

@@ -11,7 +11,7 @@ use crate::server::{at, began, ended, staged};
 
 /// Every host is staged and waits at a gate of its own.
 async fn at_the_gates(lab: &Lab) -> Task {
-    let task = lab.world.running("release-1").await;
+    let task = lab.server.running("release-1").await;
     let mut events = vec![ended(at(1, 1, 0), staged())];
     events.extend([began(at(1, 2, 0)), ended(at(1, 2, 0), staged())]);
     for (place, name) in ["web-1", "web-2", "web-3"].into_iter().enumerate() {
@@ -22,13 +22,13 @@ async fn at_the_gates(lab: &Lab) -> Task {
         });
     }
     events.push(Event::Paused(Pause::StepGate));
-    lab.world.append(&task, events).await
+    lab.server.append(&task, events).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn single_host_is_skipped_with_a_reason_or_stopped() {
     let lab = Lab::new().await;
-    lab.world.running("release-1").await;
+    lab.server.running("release-1").await;
     let skip = [
         "skip",
         "1",
@@ -50,7 +50,7 @@ async fn single_host_is_skipped_with_a_reason_or_stopped() {
         shown.contains("web-3") && shown.contains("its disk is broken"),
         "{shown}"
     );
-    let task = lab.world.store.task(1).await.unwrap();
+    let task = lab.server.store.task(1).await.unwrap();
     let skipped = &task.work.as_ref().unwrap().skipped[&2];
     assert_eq!((skipped.name.as_str(), &skipped.by), ("web-3", &me()));
 
@@ -75,7 +75,7 @@ async fn single_host_is_resumed_while_the_others_wait() {
             .starts_with("task 1 is asked to resume web-2; it is "),
         "{gone}"
     );
-    let task = lab.world.store.task(1).await.unwrap();
+    let task = lab.server.store.task(1).await.unwrap();
     let held = &task.work.as_ref().unwrap().held_hosts;
     let names: Vec<&str> = held.values().map(|held| held.host.as_str()).collect();
     assert_eq!(names, ["web-1", "web-3"]);
@@ -98,13 +98,13 @@ async fn a_freeze_is_overridden_with_a_reason_by_an_admin() {
         refused.stderr.contains("requires the role admin"),
         "{refused}"
     );
-    let task = lab.world.store.task(1).await.unwrap();
+    let task = lab.server.store.task(1).await.unwrap();
     assert_eq!(task.work.unwrap().held_hosts.len(), 3, "nobody went on");
     holds(
         lab.local(&over)
             .stdout("task 1 is exempted from the freeze; it is running\n"),
     );
-    let task = lab.world.store.task(1).await.unwrap();
+    let task = lab.server.store.task(1).await.unwrap();
     assert_eq!(task.freeze_override.map(|said| said.by), Some(me()));
     assert!(task.work.unwrap().held_hosts.is_empty());
 }
@@ -112,13 +112,13 @@ async fn a_freeze_is_overridden_with_a_reason_by_an_admin() {
 #[tokio::test(flavor = "multi_thread")]
 async fn timed_pause_states_its_end() {
     let lab = Lab::new().await;
-    let task = lab.world.proposed("release-1").await;
+    let task = lab.server.proposed("release-1").await;
     let hour = |plan: &mut tagship::domain::plan::Plan| plan.pause_timeout_s = Some(90 * 60);
-    let task = lab.world.landed_with(&task, hour).await;
-    let task = lab.world.approve(&task).await;
-    let task = lab.world.start_work(&task).await;
+    let task = lab.server.landed_with(&task, hour).await;
+    let task = lab.server.approve(&task).await;
+    let task = lab.server.start_work(&task).await;
     let gate = Event::Paused(Pause::Gate { stage: 2 });
-    lab.world
+    lab.server
         .append(&task, vec![ended(at(1, 1, 0), staged()), gate])
         .await;
     // It is 16:00 in Berlin.

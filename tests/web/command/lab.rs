@@ -9,10 +9,10 @@ use tagship::identity::account::Role;
 use tagship::server::WebLimits;
 
 use crate::command::program::{Said, Test};
-use crate::server::{Options, World};
+use crate::server::{Options, TestServer};
 
 pub(crate) struct Lab {
-    pub(crate) world: World,
+    pub(crate) server: TestServer,
     pub(crate) clock: Arc<ManualClock>,
 }
 
@@ -46,14 +46,14 @@ impl Lab {
             ..options
         };
         Self {
-            world: World::start_with(options).await,
+            server: TestServer::start_with(options).await,
             clock,
         }
     }
 
     /// The program as a user of the agent's machine.
     pub(crate) fn local(&self, arguments: &[&str]) -> Test {
-        let socket = self.world.socket.display();
+        let socket = self.server.socket.display();
         let config = format!("[agent]\nsocket = \"{socket}\"\ntime_zone = \"Europe/Berlin\"\n");
         Test::new()
             .config(&config)
@@ -62,20 +62,20 @@ impl Lab {
 
     /// The program of a user with a token, on another machine.
     pub(crate) async fn remote(&self, name: &str, role: Role, arguments: &[&str]) -> Test {
-        let account = match self.world.accounts.get(name).await {
+        let account = match self.server.accounts.get(name).await {
             Ok(account) => account,
-            Err(_) => self.world.account(name, role, &["pm"]).await,
+            Err(_) => self.server.account(name, role, &["pm"]).await,
         };
-        let token = self.world.token(&account).await;
+        let token = self.server.token(&account).await;
         Test::new()
-            .variable("TAGSHIP_URL", &self.world.url)
+            .variable("TAGSHIP_URL", &self.server.url)
             .variable("TAGSHIP_TOKEN", &token)
             .arguments(arguments.iter().copied())
     }
 
     /// `tagship check` of a project whose host does not answer; the rest comes from the agent.
     pub(crate) fn checking(&self) -> Test {
-        let socket = self.world.socket.display();
+        let socket = self.server.socket.display();
         let config = format!(
             r#"
 [agent]
@@ -101,13 +101,13 @@ rules = [{{ pattern = "release-*", environment = "production" }}]
 
     /// A page as an approver reads it.
     pub(crate) async fn page(&self, path: &str) -> String {
-        let account = match self.world.accounts.get("ann").await {
+        let account = match self.server.accounts.get("ann").await {
             Ok(account) => account,
-            Err(_) => self.world.account("ann", Role::Approver, &["pm"]).await,
+            Err(_) => self.server.account("ann", Role::Approver, &["pm"]).await,
         };
-        let (cookie, _) = self.world.session(&account).await;
+        let (cookie, _) = self.server.session(&account).await;
         let answer = reqwest::Client::new()
-            .get(format!("{}{path}", self.world.url))
+            .get(format!("{}{path}", self.server.url))
             .header("cookie", cookie)
             .header("accept", "text/html")
             .send()

@@ -36,7 +36,7 @@ async fn task_is_submitted_with_every_option() {
         lab.local(&arguments)
             .stdout("task 1 is submitted; it is proposed\n"),
     );
-    let task = lab.world.store.task(1).await.unwrap().submission;
+    let task = lab.server.store.task(1).await.unwrap().submission;
     let request = task.request().unwrap();
     assert_eq!(task.hosts[&1], ["web-1", "web-2"]);
     assert_eq!(
@@ -69,7 +69,7 @@ async fn secret_from_stdin_or_file_is_not_shown() {
     let lab = Lab::new().await;
     let arguments = with(&["--secret", "PASSWORD", "--id"]);
     holds(lab.local(&arguments).stdin("hunter2\n").stdout("1\n"));
-    let task = lab.world.store.task(1).await.unwrap();
+    let task = lab.server.store.task(1).await.unwrap();
     assert_eq!(task.submission.secrets["PASSWORD"].expose(), "hunter2");
     let shown = said(lab.local(&["show", "1", "--json"]));
     assert!(!shown.stdout.contains("hunter2"));
@@ -80,7 +80,7 @@ async fn secret_from_stdin_or_file_is_not_shown() {
     let given = format!("PASSWORD={}", file.display());
     let told = said(lab.local(&with(&["--secret", &given])));
     assert!(told.stdout.contains("task 2 is submitted"), "{told}");
-    let task = lab.world.store.task(2).await.unwrap();
+    let task = lab.server.store.task(2).await.unwrap();
     assert_eq!(task.submission.secrets["PASSWORD"].expose(), "hunter3");
 }
 
@@ -96,7 +96,7 @@ async fn earlier_task_is_repeated_with_overrides() {
         told.stderr.contains("PASSWORD; give them with --secret"),
         "{told}"
     );
-    let task = lab.world.store.task(2).await.unwrap().submission;
+    let task = lab.server.store.task(2).await.unwrap().submission;
     assert_eq!(task.title, "weekly");
     assert_eq!(task.hosts[&1], ["web-1", "web-2"]);
     assert_eq!(task.hosts[&2], ["web-2"]);
@@ -147,7 +147,7 @@ async fn invalid_submission_is_reported_and_makes_no_task() {
     assert!(told.stderr.contains("requires the role approver"), "{told}");
     let told = said(lab.local(&["submit", "restart", "--hosts", "web-1"]));
     assert!(told.stderr.contains("write 1=web1,web2"), "{told}");
-    assert!(lab.world.store.task(1).await.is_err());
+    assert!(lab.server.store.task(1).await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,7 +215,10 @@ async fn bad_input_is_refused_with_a_message() {
         assert_eq!(told.status, Some(1), "{order}: {told}");
         assert!(told.stderr.contains(words), "{order}: {told}");
     }
-    assert!(lab.world.store.task(1).await.is_err(), "something was made");
+    assert!(
+        lab.server.store.task(1).await.is_err(),
+        "something was made"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,7 +229,7 @@ async fn shell_metacharacters_arrive_unchanged() {
     let more = ["--param", &param, "--title", value, "--details", value];
     let made = said(lab.local(&with(&more)));
     assert_eq!(made.status, Some(0), "{made}");
-    let kept = lab.world.store.task(1).await.unwrap().submission;
+    let kept = lab.server.store.task(1).await.unwrap().submission;
     assert_eq!(kept.parameters["PASSWORD"], value);
     let details = &kept.request().unwrap().details;
     assert_eq!((kept.title.as_str(), details.as_str()), (value, value));
@@ -242,7 +245,7 @@ async fn concurrent_submissions_with_one_key_make_one_task() {
         let output = tokio::task::block_in_place(|| child.wait_with_output()).unwrap();
         assert_eq!(String::from_utf8_lossy(&output.stdout), "1\n");
     }
-    assert!(lab.world.store.task(2).await.is_err());
+    assert!(lab.server.store.task(2).await.is_err());
     let other = said(lab.local(&with(&["--key", "nightly", "--title", "another"])));
     assert_eq!(other.status, Some(1));
     assert!(other.stderr.contains("was used for task 1"), "{other}");

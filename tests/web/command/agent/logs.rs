@@ -5,9 +5,9 @@ use super::*;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
     let lab = Lab::new().await;
-    let task = lab.world.running("release-1").await;
+    let task = lab.server.running("release-1").await;
     let write = |host: &str, text: &str| {
-        lab.world
+        lab.server
             .logs
             .step(1, host, "stage.sync", 1)
             .write_at(0, text.as_bytes());
@@ -37,7 +37,7 @@ async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut first = String::new();
     tokio::task::block_in_place(|| lines.read_line(&mut first).unwrap());
-    lab.world
+    lab.server
         .append(
             &task,
             to_the_end(Outcome::Failed {
@@ -67,8 +67,8 @@ async fn log_followed_over_reconnects_is_printed_once() {
         ..WebLimits::default()
     })
     .await;
-    let task = lab.world.running("release-1").await;
-    let log = lab.world.logs.step(1, "web-1", "stage.sync", 1);
+    let task = lab.server.running("release-1").await;
+    let log = lab.server.logs.step(1, "web-1", "stage.sync", 1);
     log.write_at(0, b"one\n");
     let test = lab.local(&["log", "1", "-f"]);
     let mut child = started(&test);
@@ -77,7 +77,7 @@ async fn log_followed_over_reconnects_is_printed_once() {
     tokio::task::block_in_place(|| lines.read_line(&mut text).unwrap());
     // The second connection was opened when the first one ended.
     let opened = || async {
-        let metrics = reqwest::get(format!("{}/metrics", lab.world.url)).await;
+        let metrics = reqwest::get(format!("{}/metrics", lab.server.url)).await;
         metrics
             .unwrap()
             .text()
@@ -99,7 +99,7 @@ async fn log_followed_over_reconnects_is_printed_once() {
     let failed = Outcome::Failed {
         message: "x".to_owned(),
     };
-    lab.world.append(&task, to_the_end(failed)).await;
+    lab.server.append(&task, to_the_end(failed)).await;
     tokio::task::block_in_place(|| lines.read_to_string(&mut text).unwrap());
     assert_eq!(text, "web-1 stage.sync| one\nweb-1 stage.sync| two\n");
     assert!(tokio::task::block_in_place(|| child.wait().unwrap()).success());
@@ -108,7 +108,7 @@ async fn log_followed_over_reconnects_is_printed_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_terminal_the_hosts_are_drawn_below_the_log() {
     let lab = Lab::new().await;
-    let task = lab.world.running("release-1").await;
+    let task = lab.server.running("release-1").await;
     let config = lab.local(&["log", "1", "-f"]);
     let program = env!("CARGO_BIN_EXE_tagship");
     let path = config.path("config.toml");
@@ -129,7 +129,7 @@ async fn on_a_terminal_the_hosts_are_drawn_below_the_log() {
         let read = tokio::task::block_in_place(|| screen.read_line(&mut text).unwrap());
         assert!(read > 0, "{text:?}");
     }
-    lab.world
+    lab.server
         .append(
             &task,
             to_the_end(Outcome::Failed {
