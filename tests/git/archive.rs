@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use tagship::git::checkout::{HOST_LISTING, Manifest, PlanOptions};
 use tagship_tests::git::output_of;
+use tagship_tests::random::Random;
 
 use crate::mirror::{Mirrored, NOW};
 
@@ -69,15 +70,11 @@ fn host_listing(dir: &Path) -> Vec<u8> {
     output.stdout
 }
 
-/// xorshift: the same numbers in every run.
-struct Seed(u64);
+struct Seed(Random);
 
 impl Seed {
     fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % bound as u64).unwrap()
+        self.0.index(bound)
     }
 
     fn name(&mut self) -> Vec<u8> {
@@ -102,9 +99,7 @@ impl Seed {
 
     fn content(&mut self) -> Vec<u8> {
         let length = [0, 1, 3, 700, 20_000][self.below(5)];
-        (0..length)
-            .map(|_| u8::try_from(self.below(256)).unwrap())
-            .collect()
+        self.0.bytes(length)
     }
 }
 
@@ -150,7 +145,7 @@ fn change(root: &Path, seed: &mut Seed) {
 async fn every_release_of_a_long_chain_equals_git_archive() {
     let world = Mirrored::new();
     world.put("always", "here");
-    let mut seed = Seed(0x5eed_1234_5678_9abc);
+    let mut seed = Seed(Random::new(0x5eed_1234_5678_9abc));
     let dir = world.path("tree");
     let mut live: Option<Manifest> = None;
     let mut now_s = NOW;

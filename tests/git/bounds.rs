@@ -12,6 +12,7 @@ use tagship::git::checkout::{self, CheckoutError, PlanOptions, PlanRequest};
 use tagship::git::landing::{LandingError, Relation};
 use tagship_tests::eventually::until;
 use tagship_tests::git::output_of;
+use tagship_tests::random::Random;
 
 use crate::mirror::{Mirrored, NOW, source, tree, wait};
 
@@ -290,12 +291,9 @@ async fn lines_are_counted_only_in_small_comparisons() {
 #[tokio::test]
 async fn line_comparison_times_out() {
     let mut world = Mirrored::new();
-    let mut seed: u64 = 7;
+    let mut random = Random::new(7);
     let mut letters = || {
-        let next = |_| {
-            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            [b'a' + u8::try_from(seed >> 63).unwrap(), b'\n']
-        };
+        let next = |_| [*random.pick(b"ab").unwrap(), b'\n'];
         (0..3_000_000).flat_map(next).collect::<Vec<u8>>()
     };
     world.put("a", letters());
@@ -434,23 +432,16 @@ fn releases_a_large_file() {
     println!("grown by KiB: {}", peak_kib() - rest);
 }
 
-/// Bytes that cannot be compressed.
-fn noise(count: u32) -> Vec<u8> {
-    let mut state = 88_172_645_463_325_252_u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()
-    };
-    (0..count / 8).flat_map(|_| next()).collect()
-}
-
+/// The most memory that this process has had.
 #[tokio::test]
 async fn fetch_of_too_many_bytes_ends_with_the_key() {
     let mut world = Mirrored::new();
     let first = world.ship("v1", 1).await;
-    fs::write(world.tree().path.join("large"), noise(4_000_000)).unwrap();
+    fs::write(
+        world.tree().path.join("large"),
+        Random::new(1).bytes(4_000_000),
+    )
+    .unwrap();
     let second = world.tree().commit_files("large", &[]);
     world.release("v2", &second);
     world.source.limits.fetch_bytes = 1_000_000;

@@ -5,7 +5,7 @@
 
 mod agent;
 mod api;
-mod chance;
+mod disk;
 mod stage;
 mod tree;
 

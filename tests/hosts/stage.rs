@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tagship_tests::git::tag_ref;
 use tagship_tests::hook::hook_program;
 use tagship_tests::sshd::free_port;
+use tagship_tests::unindent;
 use tagship_tests::world::{Settings, World};
 
 use crate::agent::{Agent, Log, Variables, tagship};
@@ -31,6 +32,20 @@ name = "sync"
 hosts = "{group}"
 steps = [{ use = "sync" }]
 "#;
+
+/// What comes behind it: the switch, in whose stage further steps may follow.
+pub(crate) const PUBLISH: &str = r#"
+[[stage]]
+name = "switch"
+hosts = "{group}"
+[[stage.steps]]
+use = "publish"
+"#;
+
+/// A template that checks out, syncs and publishes, and then does these steps.
+pub(crate) fn publishing(steps: &str) -> String {
+    format!("{TEMPLATE}{PUBLISH}{}", unindent(steps))
+}
 
 /// A world with the hook in each repository and a running agent.
 pub(crate) struct Stage {
@@ -67,14 +82,17 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 /// A stage of these settings.
 pub(crate) trait Start: Sized {
     /// Does something in the stage's directory before the agent starts.
+    #[track_caller]
     fn start_with(self, prepare: impl FnOnce(&Path)) -> Stage;
 
+    #[track_caller]
     fn start(self) -> Stage {
         self.start_with(|_| {})
     }
 }
 
 impl Start for Settings {
+    #[track_caller]
     fn start_with(self, prepare: impl FnOnce(&Path)) -> Stage {
         let port = free_port();
         let mut settings = self;
@@ -137,6 +155,7 @@ impl Stage {
         assert!(installed.status.success(), "install: {told}");
     }
 
+    #[track_caller]
     pub(crate) fn start_agent(&mut self) {
         assert!(self.agent.is_none(), "an agent is running");
         let config = self.path("config.toml");
@@ -150,6 +169,7 @@ impl Stage {
     }
 
     /// Starts an agent that may end at once.
+    #[track_caller]
     pub(crate) fn spawn_agent(&mut self) {
         assert!(self.agent.is_none(), "an agent is running");
         let config = self.path("config.toml");
@@ -158,6 +178,7 @@ impl Stage {
     }
 
     /// Waits until the agent ends by itself; `None` after the time limit.
+    #[track_caller]
     pub(crate) fn agent_ends(&mut self, within: Duration) -> Option<ExitStatus> {
         let status = self.agent.as_mut().unwrap().ends(within)?;
         self.agent = None;
@@ -165,11 +186,13 @@ impl Stage {
     }
 
     /// Ends the agent as an operator does.
+    #[track_caller]
     pub(crate) fn stop_agent(&mut self) {
         self.agent.take().unwrap().terminate();
     }
 
     /// Kills the agent.
+    #[track_caller]
     pub(crate) fn kill_agent(&mut self) {
         self.agent.take().unwrap().kill();
     }
@@ -212,6 +235,12 @@ impl Stage {
         let commit = self.tree().commit_files(tag, files);
         self.tree().tag(tag, &commit);
         commit
+    }
+
+    /// The lines of a file that steps write, if they have begun to.
+    pub(crate) fn lines(&self, name: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.path(name)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
     }
 
     /// Pushes a tag, which the hook must accept.

@@ -16,7 +16,6 @@ use tagship::store::{Filter, Store};
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::immediate::at_once;
-use crate::lifecycle::serves;
 use crate::user_actions::actor;
 
 /// A submitter, an approver, an admin, and a viewer.
@@ -294,7 +293,7 @@ fn failed_task_is_not_retried_once_a_newer_one_ran() {
     *sim.well.lock().unwrap() = true;
     sim.push("qa-2", &object_of('2'), Schedule::Ready);
     sim.rest();
-    assert!(serves(&sim, '2'));
+    assert!(sim.serves('2'));
     assert!(!offered(&sim).contains("retry"), "{}", offered(&sim));
 }
 

@@ -21,14 +21,6 @@ fn released(sim: &mut Sim, tag: &str, digit: char) -> u64 {
     id
 }
 
-fn serve(sim: &Sim, digit: char) -> bool {
-    let served = sim.served();
-    served.len() == 3
-        && served
-            .values()
-            .all(|commit| *commit == Some(object_of(digit)))
-}
-
 #[test]
 fn suspended_agent_has_no_effect_after_a_takeover() {
     let mut effect = 0;
@@ -51,7 +43,7 @@ fn suspended_agent_has_no_effect_after_a_takeover() {
         sim.rest();
         let trace = || sim.faults.trace(0);
         assert_eq!(sim.task(id).events, events, "effect {effect}\n{}", trace());
-        assert!(serve(&sim, '2'), "effect {effect}");
+        assert!(sim.serves('2'), "effect {effect}");
         for (host, disk) in sim.disks("production") {
             assert_eq!(
                 disk.history,
@@ -96,7 +88,7 @@ fn superseded_agent_leaves_work_to_its_successor() {
             sim.rest();
             let trace = || format!("{effect} {later}\n{}", sim.faults.trace(0));
             assert_eq!(sim.task(id).state, State::Succeeded, "{}", trace());
-            assert!(serve(&sim, '2'), "{}", trace());
+            assert!(sim.serves('2'), "{}", trace());
             promises_hold(&sim);
             played += 1;
             if halt == Halt::AtRest {
@@ -117,7 +109,7 @@ fn two_agents_over_one_store_do_each_thing_once() {
         sim.rest();
     }
     assert_eq!(sim.crashes, 0);
-    assert!(serve(&sim, '3'));
+    assert!(sim.serves('3'));
     for disk in sim.disks("production").values() {
         assert_eq!(disk.history.len(), 3);
     }
@@ -136,7 +128,7 @@ fn a_restored_agent_claims_above_every_fence_that_hosts_show() {
     // Task numbers begin again; what hosts know under them must not count.
     let id = released(&mut sim, "prod-4", '4');
     assert_eq!(id, 2);
-    assert!(serve(&sim, '4'));
+    assert!(sim.serves('4'));
     let started: usize = sim
         .disks("production")
         .values()
@@ -162,17 +154,17 @@ fn restored_agent_with_a_slow_clock_reports_it_and_resumes() {
         panic!("{:?}", sim.task(id).state);
     };
     assert!(reason.contains("restored from a backup"), "{reason}");
-    assert!(serve(&sim, '2'), "no host was touched");
+    assert!(sim.serves('2'), "no host was touched");
     sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     let State::Failed { reason } = sim.task(id).state else {
         panic!("{:?}", sim.task(id).state);
     };
     assert!(reason.contains("newer than this task's"), "{reason}");
-    assert!(serve(&sim, '2'), "no host was touched");
+    assert!(sim.serves('2'), "no host was touched");
     sim.clock.advance(std::time::Duration::from_secs(7200));
     released(&mut sim, "prod-4", '4');
-    assert!(serve(&sim, '4'));
+    assert!(sim.serves('4'));
 }
 
 /// A fence that a host shows raises the claims there; an impossible one raises nothing.
@@ -196,7 +188,7 @@ fn fence_of_one_host_blocks_no_other_host() {
                 panic!("{:?}", sim.task(id).state);
             };
             assert!(reason.contains("b: ") && reason.contains(&odd.to_string()));
-            assert!(serve(&sim, '1'), "no host switched");
+            assert!(sim.serves('1'), "no host switched");
             sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
         }
         set(&sim, own);
@@ -243,7 +235,7 @@ fn restored_agent_drops_work_behind_newer_releases() {
         sim.restore(&backup);
         sim.rest();
         if running {
-            assert!(serve(&sim, '3'), "effect {effect}: {:?}", sim.served());
+            assert!(sim.serves('3'), "effect {effect}: {:?}", sim.served());
         }
         effect += 1;
     }
@@ -259,7 +251,7 @@ fn waiting_task_does_not_undo_another_agents_release() {
     let go = TaskRequest::Resume { host: None };
     sim.ask(first, "bob", &go).unwrap();
     sim.rest();
-    assert!(serve(&sim, '1'));
+    assert!(sim.serves('1'));
     let mut twin = sim.twin();
     let ours = sim.push("prod-2", &object_of('2'), Schedule::Ready);
     sim.rest();
@@ -284,7 +276,7 @@ fn waiting_task_does_not_undo_another_agents_release() {
         sim.ask(ours, "bob", &TaskRequest::Retry).unwrap();
         sim.rest();
         told(&sim, "unknown to this agent");
-        assert!(serve(&twin, '3'));
+        assert!(twin.serves('3'));
     }
 }
 

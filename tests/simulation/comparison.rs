@@ -11,7 +11,6 @@ use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::faults::Fault;
 use crate::immediate::at_once;
 use crate::invariants::promises_hold;
-use crate::lifecycle::serves;
 
 /// A waiting task is compared with what is live now on its hosts, and its summary says so.
 pub(crate) fn compared_with_now(store: &Store, task: &Task, trace: &impl Fn() -> String) {
@@ -64,7 +63,7 @@ fn one_waits() -> (Sim, u64) {
 fn goes_live(sim: &mut Sim, digit: char) {
     sim.push(&format!("qa-{digit}"), &object_of(digit), Schedule::Ready);
     sim.rest();
-    assert!(serves(sim, digit));
+    assert!(sim.serves(digit));
 }
 
 #[test]
@@ -94,7 +93,7 @@ fn waiting_task_is_compared_again_after_a_rollback() {
     };
     sim.roll_back(&back).unwrap();
     sim.rest();
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
     assert_eq!(relations(&sim, waiting), [Relation::Ahead { commits: 4 }]);
     promises_hold(&sim);
 }
@@ -113,7 +112,7 @@ fn approvals_stay_when_a_task_is_compared_again() {
     assert_eq!(relations(&sim, waiting), [Relation::Ahead { commits: 3 }]);
     sim.approve_from(waiting, "carol", None).unwrap();
     sim.rest();
-    assert!(serves(&sim, '6'));
+    assert!(sim.serves('6'));
 }
 
 #[test]
@@ -150,7 +149,7 @@ fn fault_during_another_release_leaves_no_stale_comparison() {
         sim.push("qa-3", &object_of('3'), Schedule::Ready);
         sim.rest();
         promises_hold(&sim);
-        if serves(&sim, '3') {
+        if sim.serves('3') {
             assert_eq!(relations(&sim, waiting), [Relation::Ahead { commits: 2 }]);
         }
         sim.faults.count() - before
@@ -180,10 +179,10 @@ fn queued_task_that_became_older_is_refused_by_its_rule() {
             };
             assert_eq!(by, "tagship");
             assert!(reason.contains("REMOVES 2 commits"), "{reason}");
-            assert!(serves(&sim, '5'));
+            assert!(sim.serves('5'));
         } else {
             assert_eq!(task.state, State::Succeeded);
-            assert!(serves(&sim, '3'));
+            assert!(sim.serves('3'));
         }
     }
 }

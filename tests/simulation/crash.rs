@@ -27,10 +27,7 @@ fn first_release() -> Sim {
 
 /// One release is live, at rest.
 pub(crate) fn released(mut sim: Sim) -> Sim {
-    sim.push_tag("release-1", &object_of('1'));
-    sim.rest();
-    sim.approve(1).unwrap();
-    sim.rest();
+    sim.release(1);
     assert_eq!(sim.task(1).state, State::Succeeded);
     sim
 }
@@ -42,12 +39,8 @@ fn second_release(faults: &[(usize, Fault)]) -> Sim {
     for (effect, fault) in faults {
         sim.faults.inject(before + effect, *fault);
     }
-    sim.push_tag("release-2", &object_of('2'));
-    sim.rest();
-    sim.approve(2).unwrap();
-    sim.rest();
-    sim.ring();
-    sim.rest();
+    sim.release(2);
+    sim.look();
     sim
 }
 

@@ -23,6 +23,7 @@ use tagship::store::backup::restore::begin_again;
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Restored, Store};
+use tagship_tests::unindent;
 use tokio::sync::watch;
 
 use crate::doubles::{
@@ -115,12 +116,14 @@ pub(crate) enum Halt {
 }
 
 impl Sim {
+    #[must_use]
+    #[track_caller]
     pub(crate) fn new(template: &str) -> Self {
-        Self::with(with_scripts(
-            Template::parse("test.toml", template).unwrap(),
-        ))
+        let template = Template::parse("test.toml", &unindent(template)).unwrap();
+        Self::with(with_scripts(template))
     }
 
+    #[must_use]
     pub(crate) fn with(template: Template) -> Self {
         let faults = Faults::default();
         let start = Timestamp::from_second(1_800_000_000).unwrap();
@@ -357,6 +360,7 @@ impl Sim {
     }
 
     /// Another agent with a copy of this one's store, for the same hosts, like a cloned machine.
+    #[must_use]
     pub(crate) fn twin(&self) -> Self {
         let mut twin = Self::with(self.template.clone());
         twin.machine = self.machine + 1000;
@@ -373,6 +377,7 @@ impl Sim {
     }
 
     /// Runs the agents, restarted after every crash, until they would wait for a person forever.
+    #[track_caller]
     pub(crate) fn rest(&mut self) {
         while self.run() == Halt::Interrupted {
             self.resume();
@@ -385,11 +390,13 @@ impl Sim {
     }
 
     /// Runs the agents until they rest, or an effect waits for people.
+    #[track_caller]
     pub(crate) fn run(&mut self) -> Halt {
         self.run_for(SignedDuration::from_hours(24 * 365))
     }
 
     /// As [`Sim::run`], for at most this time.
+    #[track_caller]
     pub(crate) fn run_for(&mut self, time: SignedDuration) -> Halt {
         let end = self.clock.now() + time;
         for _ in 0..POLLS_MAX {

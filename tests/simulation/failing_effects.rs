@@ -32,20 +32,11 @@ pub(crate) fn second_release(sim: &mut Sim) {
     sim.push_tag("release-2", &object_of('2'));
     sim.rest();
     // Records that stayed in the spool are read again.
-    sim.ring();
-    sim.rest();
+    sim.look();
     if sim.task(2).state == State::Waiting {
         sim.approve(2).unwrap();
     }
     sim.rest();
-}
-
-pub(crate) fn serve(sim: &Sim, digit: char) -> bool {
-    let served = sim.served();
-    served.len() == 3
-        && served
-            .values()
-            .all(|commit| *commit == Some(object_of(digit)))
 }
 
 /// A user retries it until it is live.
@@ -64,7 +55,7 @@ pub(crate) fn retried(sim: &mut Sim, what: &str) {
     }
     let trace = || sim.faults.trace(0);
     assert_eq!(sim.task(2).state, State::Succeeded, "{what}\n{}", trace());
-    assert!(serve(sim, '2'), "{what}: {:?}\n{}", sim.served(), trace());
+    assert!(sim.serves('2'), "{what}: {:?}\n{}", sim.served(), trace());
     promises_hold(sim);
 }
 
@@ -80,7 +71,7 @@ pub(crate) fn gone_back(sim: &mut Sim, what: &str) {
         "{what}\n{}",
         trace()
     );
-    assert!(serve(sim, '1'), "{what}: {:?}\n{}", sim.served(), trace());
+    assert!(sim.serves('1'), "{what}: {:?}\n{}", sim.served(), trace());
     promises_hold(sim);
 }
 

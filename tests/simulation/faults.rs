@@ -9,8 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use tagship::store::memory::CommitFault;
-
-use crate::random::Random;
+use tagship_tests::random::Random;
 
 /// What happens to one effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use tagship::domain::approval::freeze::{Calendar, Freeze, FreezePeriod};
 use tagship::domain::template::{OnFailure, Template};
+use tagship_tests::random::Random;
 
 use crate::doubles::with_scripts;
 use crate::driver::Sim;
-use crate::random::Random;
 
 /// A stage that stages, a program in it, checks, batches, gates of stages and steps, steps of one
 /// host, of the agent and of another user, scripts.

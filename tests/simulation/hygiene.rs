@@ -9,7 +9,6 @@ use tagship::engine::request::TaskRequest;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::invariants::promises_hold;
-use crate::lifecycle::serves;
 
 /// The notes of a task's steps besides their results.
 fn notes(sim: &Sim, id: u64) -> Vec<String> {
@@ -28,7 +27,7 @@ fn released(sim: &mut Sim, tag: &str, digit: char) -> u64 {
     let id = sim.push(tag, &object_of(digit), Schedule::Ready);
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
-    assert!(serves(sim, digit));
+    assert!(sim.serves(digit));
     id
 }
 
@@ -88,7 +87,7 @@ fn newest_good_release_is_kept_despite_a_failed_one() {
     let id = sim.push("prod-3", &object_of('3'), Schedule::Ready);
     sim.rest();
     assert!(matches!(sim.task(id).state, State::Failed { .. }));
-    assert!(serves(&sim, '3'), "what switched stays");
+    assert!(sim.serves('3'), "what switched stays");
     let failed = sim.task(id).work.unwrap().release;
     *sim.well.lock().unwrap() = true;
     let live = release(&mut sim, '4');
@@ -146,7 +145,7 @@ fn missing_shared_file_fails_before_any_host_switches() {
         reason.contains("c: ") && reason.contains("secrets.toml"),
         "{reason}"
     );
-    assert!(serves(&sim, '1'), "no host switched");
+    assert!(sim.serves('1'), "no host switched");
     lacks(&sim, false);
     sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();

@@ -217,11 +217,11 @@ fn long_failures_of_all_hosts_fail_only_their_task() {
 #[test]
 fn values_that_grow_when_they_are_written_down_fit_the_store() {
     let template = r#"
-name = "test"
-[[stage]]
-name = "make"
-steps = [{ run = ["make"], outputs = ["KEY"] }]
-"#;
+        name = "test"
+        [[stage]]
+        name = "make"
+        steps = [{ run = ["make"], outputs = ["KEY"] }]
+        "#;
     let mut sim = Sim::new(template);
     crowd(&sim);
     sim.parallel_hosts = 60;
@@ -239,11 +239,11 @@ steps = [{ run = ["make"], outputs = ["KEY"] }]
 #[test]
 fn undeclared_output_reaches_no_later_step() {
     let template = r#"
-name = "test"
-[[stage]]
-name = "make"
-steps = [{ run = ["make"], outputs = ["KEY"] }, { run = ["use"] }]
-"#;
+        name = "test"
+        [[stage]]
+        name = "make"
+        steps = [{ run = ["make"], outputs = ["KEY"] }, { run = ["use"] }]
+        "#;
     for name in ["OTHER", "BASH_ENV", "TAG"] {
         let mut sim = Sim::new(template);
         let written = name.to_owned();

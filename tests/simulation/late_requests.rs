@@ -6,7 +6,7 @@ use tagship::domain::template::OnFailure;
 use tagship::engine::request::TaskRequest;
 
 use crate::driver::{Halt, Sim, object_of};
-use crate::failing_effects::{first_release, gone_back, retried, serve};
+use crate::failing_effects::{first_release, gone_back, retried};
 use crate::faults::Fault;
 use crate::invariants::promises_hold;
 
@@ -184,7 +184,7 @@ fn one_late_request_at_any_effect_changes_nothing() {
                 let trace =
                     || format!("{fault:?} {effect} {arrives}\n{}", sim.faults.trace(before));
                 assert_eq!(sim.task(2).state, State::Succeeded, "{}", trace());
-                assert!(serve(&sim, '2'), "{}", trace());
+                assert!(sim.serves('2'), "{}", trace());
                 promises_hold(&sim);
                 played += 1;
                 if halt == Halt::AtRest {

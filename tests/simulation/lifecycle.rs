@@ -22,22 +22,13 @@ fn unknown() -> Program {
     Arc::new(|_, _| (RunEnd::Unknown, Duration::ZERO))
 }
 
-/// All three hosts serve this commit.
-pub(crate) fn serves(sim: &Sim, digit: char) -> bool {
-    let served = sim.served();
-    served.len() == 3
-        && served
-            .values()
-            .all(|commit| *commit == Some(object_of(digit)))
-}
-
 #[test]
 fn a_ready_tag_goes_live_on_every_host() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
     let disks = sim.disks("production");
     let started: Vec<&u32> = disks.values().flat_map(|d| d.started.values()).collect();
     assert_eq!(started, [&1], "`once` runs on one host");
@@ -53,7 +44,7 @@ fn a_new_tag_waits_for_an_approval_of_its_plan() {
     sim.approve(id).unwrap();
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
 }
 
 #[test]
@@ -112,12 +103,12 @@ fn no_host_switches_when_one_cannot_be_staged() {
         reason.contains("b: ") && reason.contains("disk full"),
         "{reason}"
     );
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
     sim.faults.refuse_nothing();
     sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
-    assert!(serves(&sim, '2'));
+    assert!(sim.serves('2'));
 }
 
 #[test]
@@ -130,16 +121,16 @@ fn failed_check_rolls_back_every_switched_host() {
     sim.rest();
     // The check fails in the rollback too: the service fails with the old release as well.
     assert!(matches!(sim.task(id).state, State::RollbackFailed { .. }));
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
     *sim.well.lock().unwrap() = true;
     sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert!(matches!(sim.task(id).state, State::RolledBack { .. }));
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
     sim.ask(id, "bob", &TaskRequest::Retry).unwrap();
     sim.rest();
     assert_eq!(sim.task(id).state, State::Succeeded);
-    assert!(serves(&sim, '2'));
+    assert!(sim.serves('2'));
 }
 
 #[test]
@@ -162,12 +153,12 @@ fn a_rollback_needs_no_git_server() {
     sim.rest();
     sim.approve(second).unwrap();
     sim.rest();
-    assert!(serves(&sim, '2'));
+    assert!(sim.serves('2'));
     sim.refs.lock().unwrap().clear();
     let back = sim.roll_back(&RollbackTarget::ToTask(first)).unwrap();
     sim.rest();
     assert_eq!(sim.task(back).state, State::Succeeded);
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
     let again = sim.ask(second, "bob", &TaskRequest::Retry);
     assert!(
         matches!(again, Err(RequestError::Newer { .. })),
@@ -181,7 +172,7 @@ fn an_older_commit_under_a_new_tag_goes_live() {
     for (tag, digit) in [("qa-1", '1'), ("qa-2", '2'), ("qa-3", '1')] {
         sim.push(tag, &object_of(digit), Schedule::Ready);
         sim.rest();
-        assert!(serves(&sim, digit));
+        assert!(sim.serves(digit));
     }
 }
 
@@ -284,7 +275,7 @@ fn rollback_replaces_a_paused_task() {
     sim.rest();
     assert_eq!(sim.task(stuck).state, State::Stopped);
     assert_eq!(sim.task(back).state, State::Succeeded);
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
 }
 
 #[test]
@@ -381,7 +372,7 @@ fn a_check_whose_program_cannot_be_ended_waits_for_a_person() {
         let mut sim = Sim::new(&template);
         sim.push("qa-1", &object_of('1'), Schedule::Ready);
         sim.rest();
-        assert!(serves(&sim, '1'));
+        assert!(sim.serves('1'));
         let ended = well();
         *sim.fleet.program.lock().unwrap() = Arc::new(move |host, key| {
             // A check runs as parts of its attempt.
@@ -393,7 +384,7 @@ fn a_check_whose_program_cannot_be_ended_waits_for_a_person() {
         let id = sim.push("qa-2", &object_of('2'), Schedule::Ready);
         sim.rest();
         assert!(is_asked(&sim, id), "{:?}", sim.task(id).state);
-        assert!(serves(&sim, '2'), "nothing went back");
+        assert!(sim.serves('2'), "nothing went back");
         let disks = sim.disks("production");
         let asked = disks["a"].started.keys().filter(|key| key.contains('.'));
         assert_eq!(asked.count(), 2, "one check of each release");

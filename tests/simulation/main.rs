@@ -9,7 +9,6 @@ mod host;
 mod hygiene;
 mod immediate;
 mod invariants;
-mod random;
 mod rollback;
 mod schedules;
 mod spool;

@@ -16,7 +16,6 @@ use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::faults::Fault;
 use crate::immediate::at_once;
 use crate::invariants::promises_hold;
-use crate::lifecycle::serves;
 
 const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
@@ -27,7 +26,7 @@ fn tasks_of_one_environment_run_in_order() {
         sim.push_kept(&format!("qa-{digit}"), &object_of(digit));
     }
     sim.rest();
-    assert!(serves(&sim, '3'));
+    assert!(sim.serves('3'));
     for disk in sim.disks("production").values() {
         assert_eq!(disk.history.len(), 3);
         assert!(disk.history.is_sorted());
@@ -47,7 +46,7 @@ fn late_landing_push_still_runs_before_a_younger_one() {
     assert_eq!(sim.task(newer).state, State::Queued);
     sim.faults.refuse_nothing();
     sim.rest();
-    assert!(serves(&sim, '2'));
+    assert!(sim.serves('2'));
     for disk in sim.disks("production").values() {
         assert_eq!(disk.history.len(), 2);
     }
@@ -65,7 +64,7 @@ fn push_with_a_missing_ref_blocks_no_other() {
     // It arrives late, but was pushed last.
     sim.move_ref("qa-1", &object_of('1'));
     sim.rest();
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
 }
 
 #[test]
@@ -130,7 +129,7 @@ fn queued_task_is_superseded_by_a_newer_one() {
     sim.rest();
     assert_eq!(sim.task(running).state, State::Succeeded);
     assert_eq!(sim.task(queued).state, State::Superseded { by: newer });
-    assert!(serves(&sim, '3'));
+    assert!(sim.serves('3'));
     for disk in sim.disks("production").values() {
         assert_eq!(disk.history.len(), 2);
     }
@@ -145,8 +144,7 @@ fn commit(number: u64) -> String {
 fn released(sim: &mut Sim, tags: &[(&str, String)]) -> (String, usize) {
     sim.push_tags("one push", tags);
     sim.rest();
-    sim.ring();
-    sim.rest();
+    sim.look();
     promises_hold(sim);
     let began = |state: &str| {
         let filter = Filter {

@@ -8,7 +8,6 @@ use tagship::store::{Filter, Head};
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::faults::Fault;
 use crate::immediate::at_once;
-use crate::lifecycle::serves;
 
 const REPOSITORY: &str = "alice/shop";
 
@@ -31,17 +30,15 @@ fn tasks(sim: &Sim) -> Vec<Head> {
 
 fn made(sim: &mut Sim, tag: &str, digit: char) {
     sim.move_ref(tag, &object_of(digit));
-    sim.ring();
-    sim.rest();
+    sim.look();
 }
 
 #[test]
 fn a_tag_made_on_the_server_is_released_once() {
     let mut sim = looked();
     made(&mut sim, "prod-1", '1');
-    assert!(serves(&sim, '1'));
-    sim.ring();
-    sim.rest();
+    assert!(sim.serves('1'));
+    sim.look();
     sim.kill();
     sim.rest();
     let [task] = &tasks(&sim)[..] else {
@@ -56,8 +53,7 @@ fn a_tag_made_on_the_server_is_released_once() {
 fn tags_of_the_first_poll_are_not_released() {
     let mut sim = looked();
     for _ in 0..3 {
-        sim.ring();
-        sim.rest();
+        sim.look();
         sim.kill();
     }
     assert_eq!(tasks(&sim), []);
@@ -69,12 +65,11 @@ fn tag_from_the_hook_is_proposed_once() {
     sim.faults.refuse("git.tags", "", "Connection reset");
     sim.push_tag("prod-1", &object_of('1'));
     sim.rest();
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
     sim.faults.refuse_nothing();
-    sim.ring();
-    sim.rest();
+    sim.look();
     assert_eq!(tasks(&sim).len(), 1);
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
 }
 
 #[test]
@@ -89,10 +84,9 @@ fn record_after_the_poll_joins_its_task() {
     sim.run_for(jiff::SignedDuration::from_secs(5));
     sim.faults.refuse_nothing();
     sim.rest();
-    sim.ring();
-    sim.rest();
+    sim.look();
     assert_eq!(tasks(&sim).len(), 1);
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
 }
 
 #[test]
@@ -102,12 +96,10 @@ fn unreadable_record_makes_no_second_task() {
     sim.push_tag("prod-1", &object_of('1'));
     sim.rest();
     sim.faults.refuse_nothing();
-    sim.ring();
-    sim.rest();
-    sim.ring();
-    sim.rest();
+    sim.look();
+    sim.look();
     assert_eq!(tasks(&sim).len(), 1);
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
 }
 
 #[test]
@@ -123,9 +115,8 @@ fn a_late_ref_of_an_unfinished_task_is_released_once() {
     assert_eq!(sim.task(1).state, State::Proposed);
     sim.move_ref("prod-1", &object_of('1'));
     sim.rest();
-    assert!(serves(&sim, '1'));
-    sim.ring();
-    sim.rest();
+    assert!(sim.serves('1'));
+    sim.look();
     assert_eq!(tasks(&sim).len(), 1);
 }
 
@@ -134,7 +125,7 @@ fn a_tag_that_is_moved_or_made_again_on_the_server_is_new() {
     let mut sim = looked();
     made(&mut sim, "prod-1", '1');
     made(&mut sim, "prod-1", '2');
-    assert!(serves(&sim, '2'));
+    assert!(sim.serves('2'));
     made(&mut sim, "prod-1", '0');
     made(&mut sim, "prod-1", '2');
     assert_eq!(tasks(&sim).len(), 3);
@@ -157,11 +148,10 @@ fn pushes_follow_each_other_after_a_clock_set_back() {
     sim.clock.set(earlier);
     push_unlooked(&mut sim, '2');
     for _ in 0..2 {
-        sim.ring();
-        sim.rest();
+        sim.look();
     }
     assert_eq!(tasks(&sim).len(), 2);
-    assert!(serves(&sim, '2'));
+    assert!(sim.serves('2'));
 }
 
 /// No scan comes between the push and the change on the server.
@@ -169,27 +159,26 @@ fn pushes_follow_each_other_after_a_clock_set_back() {
 fn tag_that_the_server_puts_back_after_a_push_is_new() {
     let mut sim = looked();
     push_unlooked(&mut sim, '1');
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
     made(&mut sim, "prod-1", '2');
-    assert!(serves(&sim, '2'));
+    assert!(sim.serves('2'));
     made(&mut sim, "prod-1", '1');
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
     assert_eq!(tasks(&sim).len(), 3);
     // Known to be on 1, moved by a push, and moved back before the next scan.
     push_unlooked(&mut sim, '3');
-    assert!(serves(&sim, '3'));
+    assert!(sim.serves('3'));
     made(&mut sim, "prod-1", '1');
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
     assert_eq!(tasks(&sim).len(), 5);
     // Consecutive pushes are reported only by hooks.
     push_unlooked(&mut sim, '3');
     push_unlooked(&mut sim, '1');
     for _ in 0..2 {
-        sim.ring();
-        sim.rest();
+        sim.look();
     }
     assert_eq!(tasks(&sim).len(), 7);
-    assert!(serves(&sim, '1'));
+    assert!(sim.serves('1'));
 }
 
 #[test]
@@ -198,8 +187,7 @@ fn failing_tag_polls_store_their_cause_and_start() {
     let failed = |sim: &Sim| at_once(sim.store().failed_looks(REPOSITORY)).unwrap();
     assert_eq!(failed(&sim), None);
     sim.faults.refuse("git.tags", "", "Permission denied");
-    sim.ring();
-    sim.rest();
+    sim.look();
     let first = failed(&sim).unwrap();
     assert!(first.cause.contains("Permission denied"), "{first:?}");
     sim.faults.refuse_nothing();
@@ -207,15 +195,13 @@ fn failing_tag_polls_store_their_cause_and_start() {
     let later = tagship::base::clock::Clock::now(&*sim.clock) + jiff::SignedDuration::from_hours(3);
     sim.clock.set(later);
     sim.kill();
-    sim.ring();
-    sim.rest();
+    sim.look();
     let second = failed(&sim).unwrap();
     assert!(second.cause.contains("Connection refused"), "{second:?}");
     assert_eq!(second.since, first.since);
     assert!(second.at > first.at);
     sim.faults.refuse_nothing();
-    sim.ring();
-    sim.rest();
+    sim.look();
     assert_eq!(failed(&sim), None);
     assert_eq!(tasks(&sim), []);
 }
@@ -238,7 +224,7 @@ fn tags_of_one_poll_form_one_push() {
     made(&mut sim, "prod-2", '3');
     let states: Vec<String> = tasks(&sim).into_iter().map(|task| task.state).collect();
     assert_eq!(states, ["succeeded", "superseded", "superseded"]);
-    assert!(serves(&sim, '5'));
+    assert!(sim.serves('5'));
 }
 
 #[test]
@@ -247,11 +233,10 @@ fn a_restored_store_releases_no_tag_by_itself() {
     let (rows, taken) = (sim.backup(), tagship::base::clock::Clock::now(&*sim.clock));
     made(&mut sim, "prod-1", '1');
     sim.restore_properly(&rows, taken);
-    sim.ring();
-    sim.rest();
+    sim.look();
     assert_eq!(tasks(&sim), []);
     made(&mut sim, "prod-2", '2');
-    assert!(serves(&sim, '2'));
+    assert!(sim.serves('2'));
 }
 
 #[test]
@@ -264,8 +249,7 @@ fn fault_at_any_poll_effect_loses_and_repeats_nothing() {
         }
         sim.move_ref("prod-1", &object_of('1'));
         made(&mut sim, "prod-2", '2');
-        sim.ring();
-        sim.rest();
+        sim.look();
         let states = tasks(&sim).into_iter().map(|task| task.state);
         let states: Vec<String> = states.collect();
         // An interrupted scan continues as the same push.
@@ -274,7 +258,7 @@ fn fault_at_any_poll_effect_loses_and_repeats_nothing() {
         };
         assert_eq!(last, "succeeded", "{fault:?}");
         assert_eq!(first, "superseded", "{fault:?}");
-        assert!(serves(&sim, '2'), "{fault:?}");
+        assert!(sim.serves('2'), "{fault:?}");
         sim.faults.count() - before
     };
     for effect in 0..play(None) {

@@ -69,12 +69,8 @@ fn second_release(fault: Option<(usize, Fault)>, prepare: impl Fn(&mut Disk)) ->
     if let Some((effect, fault)) = fault {
         sim.faults.inject(before + effect, fault);
     }
-    sim.push_tag("release-2", &object_of('2'));
-    sim.rest();
-    sim.approve(2).unwrap();
-    sim.rest();
-    sim.ring();
-    sim.rest();
+    sim.release(2);
+    sim.look();
     sim
 }
 
@@ -160,10 +156,7 @@ fn rollback_to_a_modified_release_survives_any_crash() {
 fn rollback_is_two_operations_on_each_host() {
     let mut sim = released(Sim::new(TEMPLATE));
     on_each_disk(&sim, Disk::write_into_live);
-    sim.push_tag("release-2", &object_of('2'));
-    sim.rest();
-    sim.approve(2).unwrap();
-    sim.rest();
+    sim.release(2);
     let before = sim.faults.count();
     let back = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
     sim.rest();
@@ -190,10 +183,7 @@ fn rollback_is_two_operations_on_each_host() {
 #[test]
 fn missing_release_is_rebuilt_only_if_planned() {
     let mut sim = released(Sim::new(TEMPLATE));
-    sim.push_tag("release-2", &object_of('2'));
-    sim.rest();
-    sim.approve(2).unwrap();
-    sim.rest();
+    sim.release(2);
     let one = sim.task(1).work.unwrap().release;
     on_each_disk(&sim, |disk| drop(disk.releases.remove(&one)));
     let first = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();

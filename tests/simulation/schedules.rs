@@ -18,6 +18,15 @@ use crate::driver::{Sim, TEMPLATE, object_of};
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
+/// The only stage waits for a person.
+const GATED: &str = r#"
+name = "t"
+[[stage]]
+name = "first"
+gate = "hand"
+steps = [{ run = ["true"] }]
+"#;
+
 /// Simulated clocks begin at 2027-01-15 08:00 UTC; this freeze lasts until 12:00.
 fn frozen() -> Arc<Calendar> {
     frozen_from("2027-01-15")
@@ -75,10 +84,7 @@ fn task_approved_in_a_freeze_runs_after_it() {
 
 #[test]
 fn freeze_that_begins_later_holds_a_queued_task() {
-    let mut sim = Sim::new(
-        "name = \"t\"\n\
-        [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
-    );
+    let mut sim = Sim::new(GATED);
     let first = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.run_for(HOUR);
     let second = sim.push("qa-2", &object_of('2'), Schedule::Ready);
@@ -100,10 +106,7 @@ fn freeze_that_begins_later_holds_a_queued_task() {
 
 #[test]
 fn queued_task_due_in_a_freeze_runs_after_it() {
-    let mut sim = Sim::new(
-        "name = \"t\"\n\
-        [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
-    );
+    let mut sim = Sim::new(GATED);
     sim.kill();
     sim.calendar = frozen_from("2027-01-15 10:00");
     sim.start();
@@ -124,8 +127,12 @@ fn queued_task_due_in_a_freeze_runs_after_it() {
 #[test]
 fn task_freed_in_a_freeze_runs_after_it() {
     let mut sim = Sim::new(
-        "name = \"t\"\n\
-        [[stage]]\nname = \"only\"\nsteps = [{ run = [\"true\"], timeout = \"4h\" }]\n",
+        r#"
+        name = "t"
+        [[stage]]
+        name = "only"
+        steps = [{ run = ["true"], timeout = "4h" }]
+        "#,
     );
     sim.kill();
     sim.calendar = frozen_from("2027-01-15 10:00");
@@ -144,10 +151,7 @@ fn task_freed_in_a_freeze_runs_after_it() {
 
 #[test]
 fn unfrozen_task_does_not_wait_behind_a_frozen_one() {
-    let mut sim = Sim::new(
-        "name = \"t\"\n\
-        [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
-    );
+    let mut sim = Sim::new(GATED);
     let [first, frozen_one, free] = ["qa-1", "qa-2", "qa-3"].map(|tag| {
         let id = sim.push_kept(tag, &object_of('1'));
         sim.run_for(SignedDuration::from_mins(10));
@@ -166,10 +170,7 @@ fn unfrozen_task_does_not_wait_behind_a_frozen_one() {
 
 #[test]
 fn gate_cannot_be_opened_in_a_freeze() {
-    let mut sim = Sim::new(
-        "name = \"t\"\n\
-        [[stage]]\nname = \"first\"\ngate = \"hand\"\nsteps = [{ run = [\"true\"] }]\n",
-    );
+    let mut sim = Sim::new(GATED);
     let id = sim.push("qa-1", &object_of('1'), Schedule::Ready);
     sim.run_for(HOUR);
     sim.calendar = frozen();

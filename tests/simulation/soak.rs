@@ -17,6 +17,7 @@ use tagship::engine::request::{RollbackTarget, TaskRequest};
 use tagship::store::kv::Row;
 use tagship::store::memory::CommitFault;
 use tagship::store::{Filter, Head};
+use tagship_tests::random::Random;
 
 use crate::advice::advice_is_accepted;
 use crate::driver::{Halt, Sim};
@@ -25,7 +26,6 @@ use crate::generator;
 use crate::host::{Disk, Program, well};
 use crate::immediate::at_once;
 use crate::invariants::{promises_hold, promises_hold_after_a_restore};
-use crate::random::Random;
 
 /// How many seeds a test run plays.
 const SEEDS: u64 = 20_000;
@@ -113,11 +113,9 @@ impl Play {
             sim.fleet.deliver();
         }
         sim.go_on();
-        sim.ring();
-        sim.rest();
+        sim.look();
         sim.fleet.deliver();
-        sim.ring();
-        sim.rest();
+        sim.look();
     }
 
     /// The heads of all tasks, newest first.

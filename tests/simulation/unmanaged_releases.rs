@@ -39,13 +39,9 @@ fn lead(sim: &Sim, to: impl Fn(&str) -> &'static str) {
     }
 }
 
-fn release(sim: &mut Sim, number: u64) {
-    let digit = char::from_digit(u32::try_from(number).unwrap(), 10).unwrap();
-    sim.push_tag(&format!("release-{number}"), &object_of(digit));
-    sim.rest();
-    sim.approve(number).unwrap();
-    sim.rest();
-    assert_eq!(sim.task(number).state, State::Succeeded);
+fn release(sim: &mut Sim, number: u32) {
+    sim.release(number);
+    assert_eq!(sim.task(number.into()).state, State::Succeeded);
 }
 
 /// Another tool's releases were live, and that of task 1 is.
@@ -125,8 +121,7 @@ fn rollback_to_other_tools_releases_survives_any_crash() {
         }
         let back = sim.roll_back(&before()).unwrap();
         sim.rest();
-        sim.ring();
-        sim.rest();
+        sim.look();
         (sim, back, sealed)
     };
     let effects = gone_back(None).0.faults.count() - first;
@@ -319,10 +314,7 @@ fn host_where_nothing_was_live_before_keeps_its_release() {
 fn release_that_went_back_was_not_live_before() {
     let mut sim = over_others();
     *sim.fleet.program.lock().unwrap() = crate::rollback::second_fails();
-    sim.push_tag("release-2", &object_of('2'));
-    sim.rest();
-    sim.approve(2).unwrap();
-    sim.rest();
+    sim.release(2);
     assert!(matches!(sim.task(2).state, State::RolledBack { .. }));
     sim.roll_back(&before()).unwrap();
     sim.rest();

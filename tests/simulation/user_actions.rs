@@ -82,7 +82,24 @@ impl Sim {
         self.propose(&format!("refs/tags/{tag}"), object, schedule)
     }
 
-    /// The same by a rule with `schedule = "ready"` and `supersede = false`.
+    /// `release-N` is pushed onto the object of its digit and approved as task N, and all comes to rest.
+    #[track_caller]
+    pub(crate) fn release(&mut self, number: u32) {
+        let object = object_of(char::from_digit(number, 10).unwrap());
+        self.push_tag(&format!("release-{number}"), &object);
+        self.rest();
+        self.approve(number.into()).unwrap();
+        self.rest();
+    }
+
+    /// The agents look into the spool, and all comes to rest.
+    #[track_caller]
+    pub(crate) fn look(&mut self) {
+        self.ring();
+        self.rest();
+    }
+
+    /// By a rule with `schedule = "ready"` and `supersede = false`.
     pub(crate) fn push_kept(&self, tag: &str, object: &str) -> u64 {
         self.move_ref(tag, object);
         self.take(Submission {
@@ -270,6 +287,12 @@ impl Sim {
 
     pub(crate) fn served(&self) -> BTreeMap<String, Option<String>> {
         self.served_in("production")
+    }
+
+    /// All three hosts of production serve this commit.
+    pub(crate) fn serves(&self, digit: char) -> bool {
+        let (served, object) = (self.served(), Some(object_of(digit)));
+        served.len() == 3 && served.values().all(|commit| *commit == object)
     }
 
     /// The disks of an environment.

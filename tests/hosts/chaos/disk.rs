@@ -1,44 +1,19 @@
 //! The agent's own disk is read-only or full, and its clock is set back.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
+
 use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Stage, Start as _, TEMPLATE, usual};
+use crate::disk::Disk;
+use crate::stage::{HOSTS, Stage, Start as _, publishing, usual};
 
 const SOON: Duration = Duration::from_secs(60);
-
-/// A small separate file system at the agent's data directory.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn at(path: &Path) -> Option<Self> {
-        fs::create_dir_all(path).unwrap();
-        let mounted = mount(&["-t", "tmpfs", "-o", "size=24m", "none"], path);
-        if !mounted {
-            eprintln!("SKIPPED: this user may not mount a file system");
-        }
-        mounted.then(|| Self(path.to_owned()))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
-fn mount(arguments: &[&str], path: &Path) -> bool {
-    let status = Command::new("mount").args(arguments).arg(path).status();
-    status.is_ok_and(|status| status.success())
-}
 
 /// A stage whose agent has a disk of its own; both end together, the agent first.
 fn on_a_disk() -> Option<(Stage, Disk)> {
     let mut disk = None;
-    let stage = usual().start_with(|root| disk = Disk::at(&root.join("data")));
+    let stage = usual().start_with(|root| disk = Disk::at(&root.join("data"), "24m"));
     disk.map(|disk| (stage, disk))
 }
 
@@ -49,7 +24,7 @@ fn read_only_directory_is_reported_and_loses_no_push() {
     };
     stage.release("qa-1", &[("index.html", "one\n")]);
     stage.stop_agent();
-    assert!(mount(&["-o", "remount,ro"], &disk.0));
+    disk.remount("ro");
     stage.commit("qa-2", &[("index.html", "two\n")]);
     stage.push("qa-2");
     stage.spawn_agent();
@@ -67,7 +42,7 @@ fn read_only_directory_is_reported_and_loses_no_push() {
         assert!(log.contains(word), "{word}: {log}");
     }
     stage.assert_live(&HOSTS, "qa", "qa-1");
-    assert!(mount(&["-o", "remount,rw"], &disk.0));
+    disk.remount("rw");
     stage.start_agent();
     let id = stage.api.task_of("qa-2");
     stage.api.until_state(id, "succeeded");
@@ -142,11 +117,6 @@ fn full_disk_at_start_is_reported_and_loses_no_push() {
 }
 
 const SLOW: &str = r#"
-[[stage]]
-name = "switch"
-hosts = "{group}"
-[[stage.steps]]
-use = "publish"
 [[stage.steps]]
 name = "work"
 run = 'echo working; while [ -e "{DIR}/hold" ]; do sleep 0.05; done'
@@ -155,7 +125,7 @@ run = 'echo working; while [ -e "{DIR}/hold" ]; do sleep 0.05; done'
 #[test]
 fn clock_set_back_during_a_release_keeps_names_in_order() {
     let mut stage = Settings::default()
-        .template("steps", &format!("{TEMPLATE}{SLOW}"))
+        .template("steps", &publishing(SLOW))
         .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'steps'")
         .start();
     let clock = stage.path("clock");

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tagship::base::crash::{LABELS, VARIABLE};
 
-use crate::chance::Chance;
 use crate::chaos::promises::{Chaos, Fate, seed};
+use tagship_tests::random::Random;
 
 /// The time limit for reaching an effect.
 const REACHED_WITHIN: Duration = Duration::from_secs(60);
@@ -101,24 +101,24 @@ fn killed_at(chaos: &mut Chaos, moment: &Moment) -> u64 {
 }
 
 /// Chooses one of several equal effects of a release.
-fn count(label: &str, chance: &mut Chance) -> u64 {
+fn count(label: &str, random: &mut Random) -> u64 {
     match label {
-        "store.commit" => 1 + chance.below(8),
+        "store.commit" => 1 + random.below(8),
         "host.run" | "host.run_result" => 1,
-        label if label.starts_with("host.") => 1 + chance.below(2),
+        label if label.starts_with("host.") => 1 + random.below(2),
         _ => 1,
     }
 }
 
 fn all(mut chaos: Chaos, labels: &[&'static str], seed: u64) -> u64 {
-    let mut chance = Chance::of(seed);
+    let mut random = Random::new(seed);
     chaos.push(Fate::Succeeds, &[]);
     chaos.comes_to_rest();
     chaos.kill();
     let mut kills = 0;
     for label in labels {
         for side in ["before", "after"] {
-            let count = count(label, &mut chance);
+            let count = count(label, &mut random);
             let moment = Moment { label, side, count };
             eprintln!("SEED={seed}: {label} {side}, {count}.");
             kills += killed_at(&mut chaos, &moment);

@@ -5,9 +5,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use tagship_tests::git::{WorkTree, output_of};
+use tagship_tests::random::Random;
 use tagship_tests::world::Settings;
 
-use crate::chance::Chance;
 use crate::chaos::promises::seed;
 use crate::stage::{Stage, Start as _};
 
@@ -63,7 +63,7 @@ fn each_of_500_pushes_is_one_task_despite_agent_kills() {
     }
     let clients: Vec<WorkTree> = (0..CLIENTS).map(|number| client(&stage, number)).collect();
     let seed = seed();
-    let mut chance = Chance::of(seed);
+    let mut random = Random::new(seed);
     let (done, ended) = channel();
     let threads: Vec<_> = clients
         .into_iter()
@@ -94,7 +94,7 @@ fn each_of_500_pushes_is_one_task_despite_agent_kills() {
             stage.kill_agent();
             stage.start_agent();
             kills += 1;
-            next = accepted.len() + 20 + usize::try_from(chance.below(60)).unwrap();
+            next = accepted.len() + 20 + random.index(60);
         }
     }
     for thread in threads {

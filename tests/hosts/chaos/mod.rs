@@ -12,3 +12,19 @@ mod network;
 mod random_kills;
 mod stop;
 mod unknown_results;
+
+use tagship_tests::world::Settings;
+
+use crate::stage::publishing;
+
+/// `qa-` tags are released to web1 at once, and these steps follow.
+fn on_one_host(steps: &str) -> Settings {
+    Settings::default()
+        .group("solo = ['web1']")
+        .template("steps", &publishing(steps))
+        .environment(
+            "qa",
+            "qa-",
+            "group = 'solo'\n--\nschedule = 'ready'\ntemplate = 'steps'",
+        )
+}

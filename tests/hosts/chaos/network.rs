@@ -9,20 +9,15 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use tagship_tests::program::script;
 use tagship_tests::proxy::{Direction, Fault, Proxy};
+use tagship_tests::random::Random;
 use tagship_tests::sshd::free_port;
 use tagship_tests::until;
 use tagship_tests::world::Settings;
 
-use crate::chance::Chance;
 use crate::chaos::promises::seed;
-use crate::stage::{Stage, Start as _, TEMPLATE, half_done};
+use crate::stage::{Stage, Start as _, half_done, publishing};
 
 const STEPS: &str = r#"
-[[stage]]
-name = "switch"
-hosts = "{group}"
-[[stage.steps]]
-use = "publish"
 [[stage.steps]]
 name = "work"
 run = 'echo "$TAG" >>"{DIR}/counted.$HOST"; echo working; while [ -e "{DIR}/hold" ]; do sleep 0.05; done; echo done'
@@ -39,7 +34,7 @@ fn settings(port: u16) -> Settings {
         ))
         .port(port)
         .group("odd = ['web1', 'other']")
-        .template("steps", &format!("{TEMPLATE}{STEPS}"))
+        .template("steps", &publishing(STEPS))
         .environment(
             "qa",
             "qa-",
@@ -49,10 +44,9 @@ fn settings(port: u16) -> Settings {
 
 /// How often each program was started.
 fn started(stage: &Stage, host: &str) -> BTreeMap<String, usize> {
-    let text = fs::read_to_string(stage.path(format!("counted.{host}"))).unwrap_or_default();
     let mut counts = BTreeMap::new();
-    for line in text.lines() {
-        *counts.entry(line.to_owned()).or_default() += 1;
+    for line in stage.lines(&format!("counted.{host}")) {
+        *counts.entry(line).or_default() += 1;
     }
     counts
 }
@@ -110,7 +104,7 @@ fn swept(stage: &Stage) {
 #[test]
 fn cut_or_stalled_connection_releases_or_names_the_host() {
     let seed = seed();
-    let mut chance = Chance::of(seed);
+    let mut random = Random::new(seed);
     let port = free_port();
     let address = SocketAddr::from(([127, 0, 0, 1], port));
     let stage = settings(port).start();
@@ -123,11 +117,11 @@ fn cut_or_stalled_connection_releases_or_names_the_host() {
     let mut before = "qa-0".to_owned();
     let mut retried = 0;
     for number in 1..=12 {
-        let way = match chance.below(2) {
+        let way = match random.below(2) {
             0 => Direction::ToServer,
             _ => Direction::ToClient,
         };
-        let at = chance.below(sizes[way as usize]);
+        let at = random.below(sizes[way as usize]);
         let fault = match number % 4 {
             0 => Fault::StallOnce(way, at),
             _ => Fault::CutOnce(way, at),
@@ -191,7 +185,7 @@ fn released_over_killed_servers(stage: &Stage, tag: &str) -> Value {
 
 fn with_held_programs() -> Stage {
     let stage = Settings::default()
-        .template("steps", &format!("{TEMPLATE}{STEPS}"))
+        .template("steps", &publishing(STEPS))
         .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'steps'")
         .sshd("SetEnv PATH={DIR}/bin:/usr/local/bin:/usr/bin:/bin")
         .start();

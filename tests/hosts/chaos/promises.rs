@@ -12,22 +12,20 @@ use tagship_tests::until;
 use tagship_tests::world::Settings;
 
 use crate::api::Api;
-use crate::stage::{Stage, Start as _, TEMPLATE};
+use crate::stage::{PUBLISH, Stage, Start as _, TEMPLATE, publishing};
 use crate::tree::Tree;
 
-/// Programs that run on every host before and after the switch; each start writes a line. `slow` in
-/// the release makes the second one wait, `broken` makes it fail.
-const STEPS: &str = r#"
+/// Run on every host before and after the switch, and write a line for each start. `slow` in the release
+/// makes the second one wait, `broken` makes it fail.
+const BEFORE: &str = r#"
 [[stage.steps]]
 use = "sync"
 [[stage.steps]]
 name = "migrate"
 run = 'echo "$TAG before" >>"{DIR}/counted.$HOST"; echo migrated'
-[[stage]]
-name = "switch"
-hosts = "{group}"
-[[stage.steps]]
-use = "publish"
+"#;
+
+const AFTER: &str = r#"
 [[stage.steps]]
 name = "reload"
 run = '''
@@ -36,13 +34,6 @@ echo reloaded
 if [ -e slow ]; then echo waiting; sleep 1000; fi
 if [ -e broken ]; then exit 3; fi
 '''
-"#;
-
-const PUBLISH: &str = r#"
-[[stage]]
-name = "switch"
-hosts = "{group}"
-steps = [{ use = "publish" }]
 "#;
 
 /// The hosts of every release here.
@@ -112,8 +103,8 @@ impl Chaos {
         };
         let stage = Settings::default()
             .group("pair = ['web1', 'web2']")
-            .template("steps", &format!("{steps}{STEPS}"))
-            .template("plain", &format!("{TEMPLATE}{PUBLISH}"))
+            .template("steps", &format!("{steps}{BEFORE}{PUBLISH}{AFTER}"))
+            .template("plain", &publishing(""))
             .environment("qa", "qa-", &keys("schedule = 'ready'\nsupersede = false"))
             .environment("production", "release-", &keys("supersede = false"))
             .start();
@@ -285,10 +276,8 @@ impl Chaos {
     #[track_caller]
     fn programs_ran_once(&self) {
         for host in HOSTS {
-            let path = self.stage.path(format!("counted.{host}"));
-            let text = fs::read_to_string(path).unwrap_or_default();
-            let lines: Vec<&str> = text.lines().collect();
-            let distinct: BTreeSet<&str> = lines.iter().copied().collect();
+            let lines = self.stage.lines(&format!("counted.{host}"));
+            let distinct: BTreeSet<&str> = lines.iter().map(String::as_str).collect();
             for push in self
                 .pushes
                 .iter()

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tagship::base::crash::LABELS;
 
-use crate::chance::Chance;
 use crate::chaos::promises::{Chaos, Fate, kills, random_time, seed};
+use tagship_tests::random::Random;
 
 /// The minimum number, however many moments have a name.
 const RANDOM_MIN: u64 = 8;
@@ -16,18 +16,18 @@ const KILLS_OF_A_WORLD: u64 = 40;
 #[test]
 fn killed_agent_runs_each_program_once() {
     let seed = seed();
-    let mut chance = Chance::of(seed);
-    let random = kills()
+    let mut random = Random::new(seed);
+    let count = kills()
         .saturating_sub(2 * LABELS.len() as u64)
         .max(RANDOM_MIN);
-    eprintln!("SEED={seed} KILLS={}: {random} at random moments", kills());
+    eprintln!("SEED={seed} KILLS={}: {count} at random moments", kills());
     let mut chaos = Chaos::with_programs();
-    for number in 1..=random {
+    for number in 1..=count {
         if number % KILLS_OF_A_WORLD == 0 {
             chaos.comes_to_rest();
             chaos = Chaos::with_programs();
         }
-        match chance.below(4) {
+        match random.below(4) {
             0 => drop(chaos.push(Fate::Waits, &[])),
             1 => {
                 chaos.push(Fate::Succeeds, &[]);
@@ -39,13 +39,13 @@ fn killed_agent_runs_each_program_once() {
             }
             _ => drop(chaos.push(Fate::Succeeds, &[])),
         }
-        let moment = Duration::from_millis(chance.below(1_500));
+        let moment = Duration::from_millis(random.below(1_500));
         random_time(moment);
         chaos.kill();
         eprintln!("SEED={seed}: kill {number} after {moment:?}");
         chaos.stage.start_agent();
         // Sometimes the next kill comes before the recovery from this one.
-        if chance.below(3) > 0 {
+        if random.below(3) > 0 {
             chaos.comes_to_rest();
         }
     }

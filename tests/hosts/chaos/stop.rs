@@ -5,17 +5,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 use tagship_tests::until;
-use tagship_tests::world::Settings;
 
-use crate::stage::{Stage, Start as _, TEMPLATE};
+use crate::chaos::on_one_host;
+use crate::stage::{Stage, Start as _};
 
 /// Runs the script of its own tag.
 const STEPS: &str = r#"
-[[stage]]
-name = "switch"
-hosts = "{group}"
-[[stage.steps]]
-use = "publish"
 [[stage.steps]]
 name = "unruly"
 timeout = "10m"
@@ -131,15 +126,7 @@ fn stops(stage: &Stage, kind: &str) {
 
 #[test]
 fn stopped_step_ends_and_its_output_is_harmless() {
-    let stage = Settings::default()
-        .group("solo = ['web1']")
-        .template("steps", &format!("{TEMPLATE}{STEPS}"))
-        .environment(
-            "qa",
-            "qa-",
-            "group = 'solo'\n--\nschedule = 'ready'\ntemplate = 'steps'",
-        )
-        .start();
+    let stage = on_one_host(STEPS).start();
     fs::create_dir(stage.path("kinds")).unwrap();
     for (kind, text) in KINDS {
         let ready = format!(": >\"{}/ready.$TAG\"", stage.directory().display());
@@ -173,11 +160,6 @@ fn stopped_step_ends_and_its_output_is_harmless() {
 }
 
 const CHECK: &str = r#"
-[[stage]]
-name = "switch"
-hosts = "{group}"
-[[stage.steps]]
-use = "publish"
 [[stage.steps]]
 use = "check"
 retries = 100
@@ -194,15 +176,7 @@ exit 1
 /// The agent remembers no program of a check; the attempt's name finds them.
 #[test]
 fn stopped_check_leaves_no_program_of_any_earlier_agent() {
-    let mut stage = Settings::default()
-        .group("solo = ['web1']")
-        .template("check", &format!("{TEMPLATE}{CHECK}"))
-        .environment(
-            "qa",
-            "qa-",
-            "group = 'solo'\n--\nschedule = 'ready'\ntemplate = 'check'",
-        )
-        .start();
+    let mut stage = on_one_host(CHECK).start();
     let lines = |stage: &Stage, file: &str| fs::read(stage.path(file)).map_or(0, |text| text.len());
     let asked = |stage: &Stage| lines(stage, "asked");
     let stays = |stage: &Stage| lines(stage, "stays");

@@ -6,36 +6,22 @@ use std::path::{Path, PathBuf};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tagship_tests::until;
-use tagship_tests::world::Settings;
 
-use crate::stage::{Stage, Start as _, TEMPLATE};
+use crate::chaos::on_one_host;
+use crate::stage::{Stage, Start as _};
 
 const STEPS: &str = r#"
-[[stage]]
-name = "switch"
-hosts = "{group}"
-[[stage.steps]]
-use = "publish"
 [[stage.steps]]
 name = "work"
 run = 'echo "$TAG" >>"{DIR}/started"; echo working; while [ -e "{DIR}/hold" ]; do sleep 0.05; done; echo done'
 "#;
 
 fn stage() -> Stage {
-    Settings::default()
-        .group("solo = ['web1']")
-        .template("steps", &format!("{TEMPLATE}{STEPS}"))
-        .environment(
-            "qa",
-            "qa-",
-            "group = 'solo'\n--\nschedule = 'ready'\ntemplate = 'steps'",
-        )
-        .start()
+    on_one_host(STEPS).start()
 }
 
 fn started(stage: &Stage) -> usize {
-    let text = fs::read_to_string(stage.path("started")).unwrap_or_default();
-    text.lines().count()
+    stage.lines("started").len()
 }
 
 /// Ends every process of steps of this stage, as a host that loses its power does.

@@ -53,10 +53,7 @@ fn restrictive_umask_does_not_affect_releases() {
     let host = Host::new(SHELLS[0]);
     let tree = first_tree();
     let first = tree.release("r1");
-    let place = host.place(1);
-    let script =
-        tagship::hosts::sync::prepare(&place, host.turn(), &first, None, &[], &[], Existing::Equal)
-            .unwrap();
+    let script = host.preparation(1, &first, None, &[], &[]);
     host.ask(1, &[b"umask 077\n", &script[..]].concat())
         .unwrap();
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Each cause has one error: it names the cause first, then the remedy.
 
-use tagship::domain::host::{Existing, HostError, HostState, Op, Reply};
+use tagship::domain::host::{HostError, HostState, Op, Reply};
 use tagship_tests::sshd::Sshd;
 
 use crate::hostops::local_host::{Host, SHELLS};
@@ -115,17 +115,8 @@ fn exhausted_inodes_are_distinguished_from_full_disk() {
         ] {
             let host = Host::new(shell);
             let release = first_tree().release("r1");
-            let (place, turn) = (host.place(1), host.turn());
-            let script = tagship::hosts::sync::prepare(
-                &place,
-                turn,
-                &release,
-                None,
-                &[],
-                &[],
-                Existing::Equal,
-            );
-            let whole = [fails.as_bytes(), df(used).as_bytes(), &script.unwrap()].concat();
+            let script = host.preparation(1, &release, None, &[], &[]);
+            let whole = [fails.as_bytes(), df(used).as_bytes(), &script].concat();
             let answer = host.ask(1, &whole).map(drop);
             let Err(HostError::Refused(why)) = answer else {
                 panic!("{used}: {answer:?}");

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::Path;
 
-use tagship::domain::host::{Existing, HostError, Inodes, Release, TransferSet};
+use tagship::domain::host::{HostError, Release, TransferSet};
 use tagship::hosts::ssh::script::AnswerLines;
 use tagship::hosts::sync::rsync::TransferEnd;
 use tagship::hosts::{publish, sync};
@@ -117,20 +117,9 @@ fn send(host: &Host, fence: u64, tree: &Tree, base: &Release, based: bool) {
 #[test]
 fn a_preparation_that_is_killed_anywhere_can_be_made_again() {
     let (host, _, r1, two, r2) = two_releases();
-    let removed = [b"gone".to_vec()];
     for fence in [1, 2] {
         for n in 1.. {
-            let place = host.place(fence);
-            let script = sync::prepare(
-                &place,
-                host.turn(),
-                &r2,
-                Some((&r1, Inodes::Shared)),
-                &removed,
-                &[],
-                Existing::Equal,
-            )
-            .unwrap();
+            let script = host.preparation(fence, &r2, Some(&r1), &[b"gone"], &[]);
             let whole = killed(&script, n).is_none();
             holds(&host, &format!("fence {fence}, killed at {n}"));
             let reply = host.prepare(fence, &r2, Some(&r1), &[b"gone"]).unwrap();
@@ -284,18 +273,7 @@ fn stale_seal_loses_at_any_point() {
         host.prepare(1, &r2, None, &[]).unwrap();
         send(&host, 1, &two, &r1, false);
         let stale = sync::seal(&host.place(1), host.turn(), &r2, None).unwrap();
-        let removed = [b"gone".to_vec()];
-        let place = host.place(9);
-        let newer = sync::prepare(
-            &place,
-            host.turn(),
-            &r2,
-            Some((&r1, Inodes::Shared)),
-            &removed,
-            &[],
-            Existing::Equal,
-        )
-        .unwrap();
+        let newer = host.preparation(9, &r2, Some(&r1), &[b"gone"], &[]);
         let Some(answer) = overtaken_by(&host, &stale, n, &newer) else {
             assert!(n > 8, "{n}");
             break;
@@ -321,20 +299,7 @@ fn stale_preparation_and_deletion_lose_at_any_point() {
     for n in 1.. {
         let (host, one, r1, two, r2) = two_releases();
         host.stage(1, &one, &one.release("r0"));
-        let removed = [b"gone".to_vec()];
-        let prepare = |fence| {
-            let place = host.place(fence);
-            sync::prepare(
-                &place,
-                host.turn(),
-                &r2,
-                Some((&r1, Inodes::Shared)),
-                &removed,
-                &[],
-                Existing::Equal,
-            )
-            .unwrap()
-        };
+        let prepare = |fence| host.preparation(fence, &r2, Some(&r1), &[b"gone"], &[]);
         let prune = publish::prune(&host.place(1), host.turn(), 1, &[], &[]).unwrap();
         let by_preparing = overtaken_by(&host, &prepare(1), n, &prepare(7));
         if by_preparing.is_some() {
@@ -403,18 +368,7 @@ fn concurrent_first_claims_leave_one_fence() {
         tree.file("a", "a", 0o644, HOUR);
         let release = tree.release("r1");
         let scripts: Vec<Vec<u8>> = (1..=6)
-            .map(|fence| {
-                sync::prepare(
-                    &host.place(fence),
-                    host.turn(),
-                    &release,
-                    None,
-                    &[],
-                    &[],
-                    Existing::Equal,
-                )
-                .unwrap()
-            })
+            .map(|fence| host.preparation(fence, &release, None, &[], &[]))
             .collect();
         let shell = host.shell;
         std::thread::scope(|scope| {

@@ -114,21 +114,26 @@ impl Host {
         base: Option<&Release>,
         removed: &[&[u8]],
     ) -> Result<Reply, HostError> {
-        let removed: Vec<Vec<u8>> = removed.iter().map(|path| path.to_vec()).collect();
         let shared = ["log".to_owned(), "public/up loads".to_owned()];
-        let place = self.place(fence);
-        let base = base.map(|base| (base, self.inodes.get()));
-        let script = sync::prepare(
-            &place,
-            self.turn(),
-            release,
-            base,
-            &removed,
-            &shared,
-            Existing::Equal,
-        );
-        let script = script.unwrap();
+        let script = self.preparation(fence, release, base, removed, &shared);
         sync::read_prepared(&self.ask(fence, &script)?)
+    }
+
+    /// The script that prepares a release.
+    #[track_caller]
+    pub(crate) fn preparation(
+        &self,
+        fence: u64,
+        release: &Release,
+        base: Option<&Release>,
+        removed: &[&[u8]],
+        shared: &[String],
+    ) -> Vec<u8> {
+        let removed: Vec<Vec<u8>> = removed.iter().map(|path| path.to_vec()).collect();
+        let (place, turn) = (self.place(fence), self.turn());
+        let base = base.map(|base| (base, self.inodes.get()));
+        let equal = Existing::Equal;
+        sync::prepare(&place, turn, release, base, &removed, shared, equal).unwrap()
     }
 
     /// The local rsync, with the very arguments that go to a host.

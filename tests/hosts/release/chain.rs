@@ -11,8 +11,8 @@ use std::process::Command;
 use serde_json::json;
 use tagship_tests::git::{Repository, git, output_of};
 use tagship_tests::hook::host_triple;
+use tagship_tests::random::Random;
 
-use crate::chance::Chance;
 use crate::stage::{HOSTS, Stage, Start as _, usual};
 use crate::tree::{Tree, inode};
 
@@ -46,7 +46,7 @@ fn sources() -> Vec<PathBuf> {
 /// The tree that is edited from tag to tag.
 struct Source {
     root: PathBuf,
-    chance: Chance,
+    random: Random,
 }
 
 impl Source {
@@ -62,7 +62,7 @@ impl Source {
         }
         let source = Self {
             root: root.to_owned(),
-            chance: Chance::of(7),
+            random: Random::new(7),
         };
         source.write("empty", b"");
         source.write(
@@ -108,11 +108,10 @@ impl Source {
     /// Changes a tree like a few days of work.
     fn edit(&mut self, number: usize) {
         let files = self.files();
-        let length = files.len() as u64;
         for _ in 0..40 {
-            let index = usize::try_from(self.chance.below(length)).unwrap();
+            let index = self.random.index(files.len());
             let path = &files[index];
-            match self.chance.below(8) {
+            match self.random.below(8) {
                 0 => drop(fs::remove_file(path)),
                 1 if path.exists() => {
                     let mode = fs::metadata(path).unwrap().permissions().mode() ^ 0o111;

@@ -3,14 +3,14 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 
 use tagship_tests::program::script;
 use tagship_tests::proxy::{Fault, Proxy};
 use tagship_tests::sshd::{Kind, free_port, make_key};
 use tagship_tests::world::Settings;
 
+use crate::disk::Disk;
 use crate::stage::{HOSTS, Stage, Start as _};
 
 /// An environment whose second host gets the fault.
@@ -173,41 +173,10 @@ fn a_real_directory_at_current_is_left_alone_and_named() {
     );
 }
 
-/// A file system of its own, of two megabytes.
-struct Disk(PathBuf);
-
-impl Disk {
-    fn at(path: &Path) -> Option<Self> {
-        fs::create_dir_all(path).unwrap();
-        let mounted = mount(&["-t", "tmpfs", "-o", "size=2m", "none"], path);
-        mounted.then(|| Self(path.to_owned()))
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status();
-    }
-}
-
-fn mount(arguments: &[&str], path: &Path) -> bool {
-    let status = Command::new("mount").args(arguments).arg(path).status();
-    status.is_ok_and(|status| status.success())
-}
-
-/// The disk of web2; `None`, with a message, if this user may not mount.
-fn disk_of_web2(stage: &Stage) -> Option<Disk> {
-    let disk = Disk::at(&stage.path("hosts/web2"));
-    if disk.is_none() {
-        eprintln!("SKIPPED: this user may not mount a file system");
-    }
-    disk
-}
-
 #[test]
 fn full_disk_is_named_and_the_release_completes_later() {
     let stage = with_three().start();
-    let Some(disk) = disk_of_web2(&stage) else {
+    let Some(disk) = Disk::at(&stage.path("hosts/web2"), "2m") else {
         return;
     };
     let ballast = disk.0.join("ballast");
@@ -224,7 +193,7 @@ fn full_disk_is_named_and_the_release_completes_later() {
 #[test]
 fn unwritable_target_is_named_with_a_remedy() {
     let stage = with_three().start();
-    let Some(disk) = disk_of_web2(&stage) else {
+    let Some(disk) = Disk::at(&stage.path("hosts/web2"), "2m") else {
         return;
     };
     let words = [
@@ -236,7 +205,7 @@ fn unwritable_target_is_named_with_a_remedy() {
         &stage,
         &HOSTS,
         &words,
-        || assert!(mount(&["-o", "remount,ro"], &disk.0)),
-        || assert!(mount(&["-o", "remount,rw"], &disk.0)),
+        || disk.remount("ro"),
+        || disk.remount("rw"),
     );
 }

@@ -4,6 +4,7 @@
 use std::fs;
 
 use serde_json::{Value, json};
+use tagship_tests::unindent;
 use tagship_tests::world::Settings;
 
 use crate::stage::{HOSTS, Stage, Start as _};
@@ -40,14 +41,9 @@ fn begin(stage: &Stage) -> u64 {
     stage.propose("qa-1", &[("index.html", "one\n")])
 }
 
-fn trace(stage: &Stage) -> Vec<String> {
-    let text = fs::read_to_string(stage.path("trace")).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
-}
-
 /// How often each host has done each of these steps.
 fn counts(stage: &Stage, steps: &[&str]) -> Vec<(String, Vec<usize>)> {
-    let trace = trace(stage);
+    let trace = stage.lines("trace");
     let count = |line: String| trace.iter().filter(|one| **one == line).count();
     let of = |host: &str| {
         let steps = steps.iter().map(|step| count(format!("{host} {step}")));
@@ -69,7 +65,7 @@ fn retry_runs_only_unfinished_steps_of_a_failed_host() {
     let stage = settings(&template, "on_failure = 'pause'").start();
     let id = begin(&stage);
     stage.api.until(id, "paused, its siblings done", |task| {
-        let trace = trace(&stage);
+        let trace = stage.lines("trace");
         let done = |host: &str| trace.contains(&format!("{host} three"));
         task["state"] == "paused" && done("web1") && done("web3")
     });
@@ -84,7 +80,7 @@ fn retry_runs_only_unfinished_steps_of_a_failed_host() {
     stage.api.until_state(id, "succeeded");
     let done = expected([&[1, 1, 1, 1], &[1, 2, 1, 1], &[1, 1, 1, 1]]);
     assert_eq!(counts(&stage, &STEPS), done);
-    let trace = trace(&stage);
+    let trace = stage.lines("trace");
     let first_four = trace.iter().position(|line| line.ends_with("four"));
     let last_three = trace.iter().rposition(|line| line.ends_with("three"));
     assert!(first_four > last_three, "{trace:?}");
@@ -119,14 +115,18 @@ fn sleepers() -> usize {
 #[test]
 fn task_continues_without_a_stopped_and_skipped_host() {
     let long = r#"
-[[stage]]
-name = "first"
-hosts = "{group}"
-[[stage.steps]]
-name = "long"
-run = 'echo "$HOST begins"; [ "$HOST" != web2 ] || sleep 317; echo "$HOST long" >>"{DIR}/trace"'
-"#;
-    let stage = settings(&format!("{long}{SECOND}"), "on_failure = 'pause'").start();
+        [[stage]]
+        name = "first"
+        hosts = "{group}"
+        [[stage.steps]]
+        name = "long"
+        run = 'echo "$HOST begins"; [ "$HOST" != web2 ] || sleep 317; echo "$HOST long" >>"{DIR}/trace"'
+        "#;
+    let stage = settings(
+        &format!("{}{SECOND}", unindent(long)),
+        "on_failure = 'pause'",
+    )
+    .start();
     let id = begin(&stage);
     stage.api.until_logged(id, &["web2"], &["web2 begins"]);
     let post = |what: &str, body: Value| stage.api.try_post(&format!("/tasks/{id}/{what}"), &body);
@@ -171,7 +171,7 @@ fn unattended_pause_stops_the_task() {
     assert!(task["pause_ends_at"].is_string(), "{task}");
     let task = stage.api.at_rest(id);
     assert_eq!(task["state"], "stopped");
-    assert!(trace(&stage).is_empty());
+    assert!(stage.lines("trace").is_empty());
     let said = task["events"].to_string();
     assert!(said.contains("pause_timeout"), "{said}");
     let lasted = |key: &str| task[key].as_str().unwrap().parse::<jiff::Timestamp>();

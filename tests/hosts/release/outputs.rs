@@ -1,4 +1,6 @@
 //! Outputs of steps for later ones: only declared names, only for the hosts that the template's page names.
+
+use tagship_tests::unindent;
 use tagship_tests::world::Settings;
 
 use crate::release::templates::{local_user, open};
@@ -9,7 +11,7 @@ const STAGE: &str = "[[stage]]\nname = \"hand\"\n";
 /// `qa-` tags check out, sync and then do these steps.
 fn with_steps(steps: &str) -> Settings {
     Settings::default()
-        .template("outputs", &format!("{TEMPLATE}{STAGE}{steps}"))
+        .template("outputs", &format!("{TEMPLATE}{STAGE}{}", unindent(steps)))
         .environment(
             "qa",
             "qa-",
@@ -20,14 +22,14 @@ fn with_steps(steps: &str) -> Settings {
 #[test]
 fn undeclared_output_fails_the_step_with_its_name() {
     let steps = r#"
-[[stage.steps]]
-name = "writes"
-run = 'cat writes >>"$TAGSHIP_OUTPUT"'
-outputs = ["BUILD_ID"]
-[[stage.steps]]
-name = "after"
-run = 'printf "%s %s\n" "$TAG" "$BUILD_ID" >>"{DIR}/after"'
-"#;
+        [[stage.steps]]
+        name = "writes"
+        run = 'cat writes >>"$TAGSHIP_OUTPUT"'
+        outputs = ["BUILD_ID"]
+        [[stage.steps]]
+        name = "after"
+        run = 'printf "%s %s\n" "$TAG" "$BUILD_ID" >>"{DIR}/after"'
+        "#;
     let stage = with_steps(steps).start();
     let remedy = "name it in `outputs` or `secret_outputs` of step writes in template outputs";
     let cases = [
@@ -55,11 +57,11 @@ run = 'printf "%s %s\n" "$TAG" "$BUILD_ID" >>"{DIR}/after"'
 #[test]
 fn check_that_writes_output_fails_at_once() {
     let steps = r#"
-[[stage.steps]]
-use = "check"
-command = ["sh", "-c", 'echo asked; echo PATH=/tmp >>"$TAGSHIP_OUTPUT"']
-retries = 100
-"#;
+        [[stage.steps]]
+        use = "check"
+        command = ["sh", "-c", 'echo asked; echo PATH=/tmp >>"$TAGSHIP_OUTPUT"']
+        retries = 100
+        "#;
     let stage = with_steps(steps).start();
     let id = stage.propose("qa-1", &[("index.html", "one\n")]);
     let task = stage.api.until_state(id, "failed");

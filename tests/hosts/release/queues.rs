@@ -5,23 +5,20 @@ use std::fs;
 use tagship_tests::git::tag_ref;
 use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Start as _, TEMPLATE};
+use crate::stage::{HOSTS, Start as _, publishing};
 use crate::tree::Tree;
-
-const PUBLISH: &str =
-    "[[stage]]\nname = \"switch\"\nhosts = \"{group}\"\n[[stage.steps]]\nuse = \"publish\"\n";
 
 #[test]
 fn projects_are_released_side_by_side() {
     // Each waits until all three run: in sequence they would wait forever.
     let meet = r#"
-[[stage.steps]]
-name = "meet"
-once = true
-timeout = "60s"
-run = 'mkdir -p "{DIR}/met/$PROJECT"; until [ "$(ls "{DIR}/met" | wc -l)" -eq 3 ]; do sleep 0.1; done'
-"#;
-    let mut settings = Settings::default().template("steps", &format!("{TEMPLATE}{PUBLISH}{meet}"));
+        [[stage.steps]]
+        name = "meet"
+        once = true
+        timeout = "60s"
+        run = 'mkdir -p "{DIR}/met/$PROJECT"; until [ "$(ls "{DIR}/met" | wc -l)" -eq 3 ]; do sleep 0.1; done'
+        "#;
+    let mut settings = Settings::default().template("steps", &publishing(meet));
     for project in ["shop", "docs", "api"] {
         settings = settings.project(project).environment(
             "qa",
@@ -59,13 +56,13 @@ run = 'mkdir -p "{DIR}/met/$PROJECT"; until [ "$(ls "{DIR}/met" | wc -l)" -eq 3 
 #[test]
 fn tasks_of_one_environment_run_in_push_order() {
     let work = r#"
-[[stage.steps]]
-name = "work"
-once = true
-run = 'echo "begin $TAG" >>"{DIR}/order"; sleep 0.2; echo "end $TAG" >>"{DIR}/order"'
-"#;
+        [[stage.steps]]
+        name = "work"
+        once = true
+        run = 'echo "begin $TAG" >>"{DIR}/order"; sleep 0.2; echo "end $TAG" >>"{DIR}/order"'
+        "#;
     let stage = Settings::default()
-        .template("steps", &format!("{TEMPLATE}{PUBLISH}{work}"))
+        .template("steps", &publishing(work))
         .environment(
             "qa",
             "qa-",

@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Stage, Start as _, TEMPLATE};
+use crate::stage::{HOSTS, Stage, Start as _, publishing};
 
 /// `qa-` tags run this template, which continues after `use = "publish"`.
 fn with_steps(steps: &str, environment: &str) -> Settings {
-    let switch =
-        "[[stage]]\nname = \"switch\"\nhosts = \"{group}\"\n[[stage.steps]]\nuse = \"publish\"\n";
     Settings::default()
-        .template("steps", &format!("{TEMPLATE}{switch}{steps}"))
+        .template("steps", &publishing(steps))
         .environment(
             "qa",
             "qa-",
@@ -154,10 +152,10 @@ fn holds(directory: &Path, name: &str) -> bool {
 #[test]
 fn failed_step_rolls_back_every_switched_host() {
     let reload = r#"
-[[stage.steps]]
-name = "reload"
-run = 'echo "$HOST $COMMIT" >>"{DIR}/reloads"; if [ -e broken ] && [ "$HOST" = web3 ]; then exit 3; fi'
-"#;
+        [[stage.steps]]
+        name = "reload"
+        run = 'echo "$HOST $COMMIT" >>"{DIR}/reloads"; if [ -e broken ] && [ "$HOST" = web3 ]; then exit 3; fi'
+        "#;
     let stage = with_steps(reload, "").start();
     let first = stage.release("qa-1", &[("index.html", "one\n")]);
     let id = stage.propose("qa-2", &[("index.html", "two\n"), ("broken", "")]);
@@ -252,10 +250,10 @@ fn left_behind(stage: &Stage) -> Vec<String> {
 #[test]
 fn stop_ends_stubborn_children_and_verifies_their_end() {
     let template = r#"
-[[stage.steps]]
-name = "long"
-run = 'setsid sh -c "trap : TERM HUP INT; echo child; while :; do sleep 1000; done" & trap : TERM; echo parent; sleep 1000; sleep 1000'
-"#;
+        [[stage.steps]]
+        name = "long"
+        run = 'setsid sh -c "trap : TERM HUP INT; echo child; while :; do sleep 1000; done" & trap : TERM; echo parent; sleep 1000; sleep 1000'
+        "#;
     let stage = with_steps(template, "").start();
     let id = stage.propose("qa-1", &[("index.html", "one\n")]);
     stage.api.until_logged(id, &HOSTS, &["child", "parent"]);

@@ -171,11 +171,6 @@ fn beside(root: &Path) {
     make_key(&root.join("operator_key"), Kind::Ed25519, "");
 }
 
-fn lines(stage: &Stage) -> Vec<String> {
-    let trace = fs::read_to_string(stage.path("trace")).unwrap_or_default();
-    trace.lines().map(str::to_owned).collect()
-}
-
 fn play() -> Played {
     let port = free_port();
     let stage = settings(port).start_with(beside);
@@ -198,17 +193,19 @@ fn play() -> Played {
     let yes = json!({ "plan": plan, "not_before": not_before });
     bob.post(&format!("/tasks/{id}/approve"), &yes);
     let paused = stage.api.until_state(id, "paused");
-    let before_go = lines(&stage);
+    let before_go = stage.lines("trace");
     bob.post(&format!("/tasks/{id}/go"), &json!({ "host": "web2" }));
     stage.api.until(id, "paused again", |task| {
-        let done = lines(&stage).contains(&"web2 first.manual".to_owned());
+        let done = stage
+            .lines("trace")
+            .contains(&"web2 first.manual".to_owned());
         done && task["state"] == "paused"
     });
-    let after_one = lines(&stage);
+    let after_one = stage.lines("trace");
     bob.post(&format!("/tasks/{id}/go"), &json!({}));
     let task = stage.api.until_state(id, "succeeded");
     Played {
-        trace: lines(&stage),
+        trace: stage.lines("trace"),
         through: proxies
             .iter()
             .map(|proxy| proxy.passed(Direction::ToServer))

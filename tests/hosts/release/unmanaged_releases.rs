@@ -7,15 +7,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tagship_tests::world::Settings;
 
-use crate::stage::{HOSTS, Stage, Start as _, TEMPLATE};
+use crate::stage::{HOSTS, Stage, Start as _, publishing};
 use crate::tree::Tree;
 
-const SWITCH: &str = r#"
-[[stage]]
-name = "switch"
-hosts = "{group}"
-[[stage.steps]]
-use = "publish"
+const RELOAD: &str = r#"
 [[stage.steps]]
 name = "reload"
 in = "release"
@@ -45,9 +40,8 @@ fn another_tool_releases(root: &Path) {
 }
 
 fn stage() -> Stage {
-    let template = format!("{TEMPLATE}{SWITCH}");
     let rule = "keep_releases = 2\n--\nschedule = 'ready'\ntemplate = 'own'";
-    let settings = Settings::default().template("own", &template);
+    let settings = Settings::default().template("own", &publishing(RELOAD));
     let settings = settings.environment("qa", "qa-", rule);
     settings.start_with(another_tool_releases)
 }

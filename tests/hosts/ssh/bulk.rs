@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 use tagship::hosts::ssh::{Connection, Reach, Stream};
+use tagship_tests::random::Random;
 use tagship_tests::sshd::Sshd;
 
 use crate::ssh::targets::{LONG, dialer, open, target};
@@ -9,16 +10,7 @@ use crate::ssh::targets::{LONG, dialer, open, target};
 const MANY: usize = 300_000_000;
 
 fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend(state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
+    Random::new(1).bytes(length)
 }
 
 /// Sends `input` through `cat`; the digest of what came back, and its length.

@@ -10,9 +10,10 @@ use tempfile::TempDir;
 
 use crate::git::{Repository, WorkTree};
 use crate::sshd::{self, Sshd};
+use crate::text::unindent;
 
-/// The settings of a world. Texts may hold `{DIR}`, the directory of the world, and those of the
-/// configuration `{USER}`, who runs the test.
+/// What differs from world to world. Texts may hold `{DIR}`, the directory of the world, and those of
+/// the configuration `{USER}`, who runs the test. Texts of several lines are unindented.
 #[derive(Clone, Default)]
 #[must_use]
 pub struct Settings {
@@ -109,7 +110,8 @@ impl Settings {
     /// further keys of the environment, then a line `--`, then keys of the rule.
     pub fn environment(mut self, name: &str, prefix: &str, more: &str) -> Self {
         let (project, text) = self.last_project();
-        let (more, rule) = more.split_once("--").unwrap_or((more, ""));
+        let more = unindent(more);
+        let (more, rule) = more.split_once("--").unwrap_or((&more, ""));
         let default = |key: &str, line: String| match more.contains(&format!("{key} =")) {
             true => String::new(),
             false => line,
@@ -127,18 +129,20 @@ impl Settings {
 
     /// `NAME.toml` in `templates_dir`, without the line that names it.
     pub fn template(mut self, name: &str, text: &str) -> Self {
-        let text = format!("name = \"{name}\"\n{text}");
+        let text = format!("name = \"{name}\"\n{}", unindent(text));
         self.templates.push((name.to_owned(), text));
         self
     }
 
     /// `[[params]]` of a template.
+    #[track_caller]
     pub fn template_params(mut self, name: &str, params: &str) -> Self {
         let found = self.templates.iter_mut().find(|(other, _)| other == name);
-        found.unwrap().1.push_str(params);
+        found.unwrap().1.push_str(&unindent(params));
         self
     }
 
+    #[track_caller]
     pub fn build(mut self) -> World {
         self.last_project();
         let directory = match self.in_memory {
@@ -180,7 +184,7 @@ impl Settings {
 }
 
 fn push_line(text: &mut String, lines: &str) {
-    text.push_str(lines);
+    text.push_str(&unindent(lines));
     text.push('\n');
 }
 
@@ -220,6 +224,7 @@ pub struct World {
 impl World {
     /// The repository of the project `shop` and its clone, and nothing else.
     #[must_use]
+    #[track_caller]
     pub fn new() -> Self {
         Settings::default().build()
     }
@@ -248,6 +253,7 @@ impl World {
     }
 
     /// This server answers for the hosts: the configuration names it, its key and its port.
+    #[track_caller]
     pub fn serve(&mut self, sshd: Sshd) {
         let known_hosts = sshd.known_hosts(&self.settings.ports);
         fs::copy(known_hosts, self.path("known_hosts")).unwrap();
@@ -262,6 +268,7 @@ impl World {
     }
 
     /// Writes the agent's configuration and says where it is.
+    #[track_caller]
     pub fn configure(&self) -> PathBuf {
         let path = self.path("config.toml");
         fs::write(&path, self.fill(&self.configuration())).unwrap();
