@@ -6,7 +6,7 @@ use tagship::api::TaskView;
 use tagship::domain::task::{Event, Outcome};
 use tagship::identity::account::Role;
 
-use crate::client::Program;
+use crate::client::{Program, assert_error, plan_of};
 use crate::server::{COMMIT, TestServer};
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn task_json_has_every_field_the_cli_promises() {
     assert!(shown["created_at"].is_string());
     assert_eq!(shown["approvals"][0]["by"], "alice");
     assert_eq!(shown["live_before"], json!({ "web-1": null }));
-    assert_eq!(shown["plan"], task.landed.as_ref().unwrap().terms.plan.0);
+    assert_eq!(shown["plan"], plan_of(&task));
     assert_eq!(shown["description"]["commit"], COMMIT);
     assert_eq!(shown["may"], json!(["stop", "stop-host", "skip"]));
     let stages = shown["stages"].as_array().unwrap();
@@ -93,7 +93,7 @@ async fn task_json_has_every_field_the_cli_promises() {
     let _: TaskView = serde_json::from_value(shown).unwrap();
     let (status, answer) = alice.get("tasks/999").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    assert!(answer["error"].as_str().unwrap().contains("task 999"));
+    assert_error(&answer, "task 999");
     for id in ["x", "+1", "-1", "18446744073709551616"] {
         let (status, _) = alice.get(&format!("tasks/{id}")).await;
         assert_eq!(status, StatusCode::NOT_FOUND, "{id}");
@@ -113,20 +113,12 @@ async fn an_approver_approves_the_plan_that_they_saw() {
     let approve = format!("{path}/approve");
     let (status, answer) = alice.post(&approve, json!({ "comment": "go" })).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(
-        answer["error"].as_str().unwrap().contains("plan"),
-        "{answer}"
-    );
+    assert_error(&answer, "plan");
     let (status, answer) = alice
         .post(&approve, json!({ "plan": "0".repeat(64) }))
         .await;
     assert_eq!(status, StatusCode::CONFLICT);
-    assert!(
-        answer["error"]
-            .as_str()
-            .unwrap()
-            .contains("plan has changed")
-    );
+    assert_error(&answer, "plan has changed");
     assert_eq!(server.store.task(task.id).await.unwrap().approvals, []);
     let (status, approved) = alice
         .post(&approve, json!({ "plan": shown["plan"], "comment": "go" }))
@@ -144,7 +136,7 @@ async fn an_approval_may_name_a_time() {
     let server = TestServer::start().await;
     let alice = Program::of(&server, "alice", Role::Approver).await;
     let task = server.waiting("release-1.4").await;
-    let plan = &task.landed.as_ref().unwrap().terms.plan;
+    let plan = plan_of(&task);
     let body = json!({ "plan": plan, "not_before": "2099-01-01T06:00:00Z" });
     let (status, approved) = alice
         .post(&format!("tasks/{}/approve", task.id), body)
@@ -189,10 +181,7 @@ async fn each_action_request_has_its_effect() {
     assert_eq!(response.status(), StatusCode::OK);
     let (status, answer) = alice.post(&format!("{path}/resume"), json!({})).await;
     assert_eq!(status, StatusCode::CONFLICT);
-    assert!(
-        answer["error"].as_str().unwrap().contains("stopping"),
-        "{answer}"
-    );
+    assert_error(&answer, "stopping");
     server.end().await;
 }
 

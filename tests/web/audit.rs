@@ -11,14 +11,14 @@ use tagship::identity::account::{Role, code_at};
 use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;
 
-use crate::client::{Browser, Program, client, form};
+use crate::client::{Browser, Program, client, form, plan_of};
 use crate::server::{Options, TestServer};
 
 #[tokio::test]
 async fn every_action_or_refusal_leaves_a_matching_audit_entry() {
     let server = TestServer::start().await;
     let task = server.waiting("release-1.4").await;
-    let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
+    let plan = plan_of(&task);
     let root = Program::of(&server, "root", Role::Admin).await;
     let vera = Program::of(&server, "vera", Role::Viewer).await;
     let path = format!("tasks/{}", task.id);

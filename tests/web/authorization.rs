@@ -9,7 +9,7 @@ use tagship::identity::account::Role;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
-use crate::client::{Browser, Program, both, client, form};
+use crate::client::{Browser, Program, assert_error, both, client, form, plan_of};
 use crate::server::{Options, TestServer, description, submission};
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn unauthenticated_request_is_refused() {
         let stranger = Program::with(&server, "tagship_0000");
         let (status, answer) = stranger.get(path).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{path}");
-        assert!(answer["error"].as_str().unwrap().contains("token"));
+        assert_error(&answer, "token");
         let url = format!("{}/api/v1/{path}", server.url);
         let response = client().get(url).send().await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{path}");
@@ -46,7 +46,7 @@ async fn unauthenticated_request_is_refused() {
 async fn viewer_may_read_and_sees_the_missing_right() {
     let server = TestServer::start().await;
     let task = server.waiting("release-1.4").await;
-    let plan = task.landed.as_ref().unwrap().terms.plan.clone();
+    let plan = plan_of(&task);
     let vera = Program::of(&server, "vera", Role::Viewer).await;
     let path = format!("tasks/{}", task.id);
     let (_, shown) = vera.get(&path).await;
@@ -55,12 +55,7 @@ async fn viewer_may_read_and_sees_the_missing_right() {
         .post(&format!("{path}/approve"), json!({ "plan": plan }))
         .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert!(
-        answer["error"]
-            .as_str()
-            .unwrap()
-            .contains("requires the role approver")
-    );
+    assert_error(&answer, "requires the role approver");
     for what in ["stop", "retry", "go", "withdraw"] {
         let (status, _) = vera.post(&format!("{path}/{what}"), json!({})).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{what}");
@@ -77,10 +72,7 @@ async fn viewer_may_read_and_sees_the_missing_right() {
     ] {
         let (status, answer) = vera.post(path, body).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{path}");
-        assert!(
-            answer["error"].as_str().unwrap().contains("role"),
-            "{answer}"
-        );
+        assert_error(&answer, "role");
     }
     for path in ["users", "users/bob/tokens"] {
         assert_eq!(vera.get(path).await.0, StatusCode::FORBIDDEN, "{path}");
@@ -100,20 +92,14 @@ async fn viewer_may_read_and_sees_the_missing_right() {
 async fn the_submitter_may_withdraw_and_not_approve() {
     let server = TestServer::start().await;
     let task = server.waiting("release-1.4").await;
-    let plan = task.landed.as_ref().unwrap().terms.plan.clone();
+    let plan = plan_of(&task);
     let bob = Program::of(&server, "bob", Role::Approver).await;
     let path = format!("tasks/{}", task.id);
     let (status, answer) = bob
         .post(&format!("{path}/approve"), json!({ "plan": plan }))
         .await;
     assert_eq!(status, StatusCode::FORBIDDEN);
-    assert!(
-        answer["error"]
-            .as_str()
-            .unwrap()
-            .contains("another approver"),
-        "{answer}"
-    );
+    assert_error(&answer, "another approver");
     let (status, _) = bob.post(&format!("{path}/withdraw"), json!({})).await;
     assert_eq!(status, StatusCode::OK);
     server.end().await;
@@ -125,7 +111,7 @@ async fn a_form_without_the_sessions_token_changes_nothing() {
     let task = server.waiting("release-1.4").await;
     let alice = Browser::of(&server, "alice", Role::Admin).await;
     let eve = Browser::of(&server, "eve", Role::Admin).await;
-    let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
+    let plan = plan_of(&task);
     let approve = format!("/tasks/{}/approve", task.id);
     for csrf in [None, Some(""), Some("0"), Some(eve.csrf.as_str())] {
         let mut fields = vec![("plan", plan.as_str())];
@@ -183,7 +169,7 @@ async fn page_of_another_site_cannot_send_requests() {
     let server = TestServer::start().await;
     let task = server.waiting("release-1.4").await;
     let alice = Browser::of(&server, "alice", Role::Admin).await;
-    let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
+    let plan = plan_of(&task);
     let approve = format!("/tasks/{}/approve", task.id);
     let fields = [("plan", plan.as_str()), ("csrf", alice.csrf.as_str())];
     let foreign = [
@@ -233,7 +219,7 @@ fn request(method: &str, path: &str, body: &str) -> String {
 async fn system_user_is_an_admin_whose_approval_does_not_count() {
     let server = TestServer::start().await;
     let task = server.waiting("release-1.4").await;
-    let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
+    let plan = plan_of(&task);
     let answer = over_the_socket(&server, &request("GET", "/api/v1/users", "")).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     let approve = format!("/api/v1/tasks/{}/approve", task.id);
@@ -311,7 +297,7 @@ async fn emergency_requires_an_admin_and_is_marked_everywhere() {
     let server = TestServer::start().await;
     server.succeeded("release-1.3").await;
     let task = server.waiting("release-1.4").await;
-    let plan = &task.landed.as_ref().unwrap().terms.plan.0;
+    let plan = plan_of(&task);
     let body = json!({ "plan": plan, "emergency": "the shop is down" });
     let approve = format!("tasks/{}/approve", task.id);
     let back = json!({ "task": 1, "emergency": "the shop is down" });

@@ -2,6 +2,7 @@
 
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::Value;
+use tagship::domain::task::Task;
 use tagship::identity::account::Role;
 
 use crate::contract;
@@ -129,6 +130,18 @@ impl Program {
 pub(crate) async fn both(response: Response) -> (StatusCode, String) {
     let status = response.status();
     (status, response.text().await.unwrap())
+}
+
+/// The API answered with an error that says this.
+#[track_caller]
+pub(crate) fn assert_error(answer: &Value, words: &str) {
+    let error = answer["error"].as_str().unwrap_or_default();
+    assert!(error.contains(words), "no {words:?} in {answer}");
+}
+
+/// The digest of a task's plan, as an approval names it.
+pub(crate) fn plan_of(task: &Task) -> String {
+    task.landed.as_ref().unwrap().terms.plan.0.clone()
 }
 
 async fn json(response: Response) -> (StatusCode, Value) {

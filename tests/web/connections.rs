@@ -9,7 +9,7 @@ use tagship::server::WebLimits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::client::{Browser, Program, both, client, form};
+use crate::client::{Browser, Program, assert_error, both, client, form};
 use crate::server::{Options, TestServer};
 
 async fn impatient() -> TestServer {
@@ -68,12 +68,7 @@ async fn request_bodies_are_bounded_and_parsed() {
     ] {
         let (status, answer) = root.post("users", wrong).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-        assert!(
-            answer["error"]
-                .as_str()
-                .unwrap()
-                .contains("the body is invalid")
-        );
+        assert_error(&answer, "the body is invalid");
     }
     let request = root
         .ask(Method::POST, "users")
@@ -107,12 +102,7 @@ async fn unknown_route_or_method_is_named() {
     let root = Program::of(&server, "root", Role::Admin).await;
     let (status, answer) = root.get("taks").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    assert!(
-        answer["error"]
-            .as_str()
-            .unwrap()
-            .contains("GET /api/v1/taks")
-    );
+    assert_error(&answer, "GET /api/v1/taks");
     let request = root.ask(Method::PUT, "tasks").send().await.unwrap();
     assert_eq!(request.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(request.headers()["allow"], "GET, HEAD, POST, DELETE");

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tagship::engine::request::VERBS;
 use tagship::identity::account::Role;
 
-use crate::client::Program;
+use crate::client::{Program, plan_of};
 use crate::server::TestServer;
 
 pub(crate) static DOCUMENT: LazyLock<Value> =
@@ -312,7 +312,7 @@ async fn every_operation_answers_and_refuses_as_described() {
         }
     }
     let task = server.waiting("release-3").await;
-    let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
+    let plan = plan_of(&task);
     calls.push((
         "POST",
         format!("tasks/{}/approve", task.id),

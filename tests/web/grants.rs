@@ -13,7 +13,7 @@ use tagship::domain::task::{Event, Landed, Task, Waits};
 use tagship::identity::account::{self, NewDelegation, Role};
 use tagship::store::kv::Commit;
 
-use crate::client::{Browser, Program, client};
+use crate::client::{Browser, Program, client, plan_of};
 use crate::server::{Options, TestServer};
 
 const GRANTS: &str = r#"
@@ -39,10 +39,6 @@ async fn granted() -> TestServer {
         ..Options::default()
     })
     .await
-}
-
-fn plan_of(task: &Task) -> String {
-    task.landed.as_ref().unwrap().terms.plan.0.clone()
 }
 
 fn error(answer: &Value) -> &str {

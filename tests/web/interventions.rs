@@ -9,7 +9,7 @@ use tagship::domain::plan::Plan;
 use tagship::domain::task::{Event, Pause, Schedule, Submission};
 use tagship::identity::account::Role;
 
-use crate::client::{Browser, Program};
+use crate::client::{Browser, Program, assert_error};
 use crate::server::{Options, TestServer, at, ended, staged, submission};
 
 /// A freeze that is always in force.
@@ -34,12 +34,7 @@ async fn one_host_is_stopped_and_then_skipped_with_a_reason() {
         .post(&format!("{path}/stop"), json!({ "host": "web-9" }))
         .await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(
-        answer["error"]
-            .as_str()
-            .unwrap()
-            .contains("web-1, web-2, web-3")
-    );
+    assert_error(&answer, "web-1, web-2, web-3");
     let stop = json!({ "host": "web-2" });
     let (status, answer) = bob.post(&format!("{path}/stop"), stop.clone()).await;
     assert_eq!(status, StatusCode::OK, "{answer}");

@@ -5,7 +5,7 @@ use tagship::domain::task::{ChangedPath, CommitLine, Event, Relation, State, Tag
 use tagship::identity::account::{NewAccount, Role};
 use tagship::store::kv::Commit;
 
-use crate::client::{Browser, both, client, form};
+use crate::client::{Browser, both, client, form, plan_of};
 use crate::server::{OLDER, Options, TestServer, description, person};
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -269,7 +269,7 @@ async fn waiting_task_page_describes_its_plan() {
     ] {
         assert!(page.contains(said), "{said}");
     }
-    let plan = &task.landed.as_ref().unwrap().terms.plan.0;
+    let plan = plan_of(&task);
     assert!(page.contains(&format!("name=\"plan\" value=\"{plan}\"")));
     let bob = Browser::of(&server, "bob", Role::Approver).await;
     let (_, page) = bob.get(&format!("/tasks/{}", task.id)).await;
@@ -310,7 +310,7 @@ async fn forms_approve_reject_and_roll_back() {
     let server = TestServer::start().await;
     let alice = Browser::of(&server, "alice", Role::Approver).await;
     let task = server.waiting("release-1.3").await;
-    let plan = task.landed.as_ref().unwrap().terms.plan.0.clone();
+    let plan = plan_of(&task);
     let approve = format!("/tasks/{}/approve", task.id);
     let (status, page) = alice
         .post(&approve, &[("plan", "0000"), ("comment", "")])

@@ -11,7 +11,7 @@ use tagship::identity::account::{Account, Role, code_at};
 use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;
 
-use crate::client::{Program, both, client};
+use crate::client::{Program, both, client, plan_of};
 use crate::contract::{self, DOCUMENT};
 use crate::server::{Options, TestServer, at, ended, staged};
 use crate::submit::restart;
@@ -208,7 +208,7 @@ impl Lab {
             }
             ("POST", "tasks/{id}/approve") => {
                 let task = self.server.waiting("release-1").await;
-                let plan = &task.landed.as_ref().unwrap().terms.plan.0;
+                let plan = plan_of(&task);
                 asked("tasks/1/approve", json!({ "plan": plan }))
             }
             ("POST", "tasks/{id}/reject") => {

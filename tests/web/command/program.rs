@@ -4,10 +4,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use tagship_tests::assert_text_eq;
+use tagship_tests::{assert_text_eq, unindent};
 
 /// One run. Standard output, standard error and exit code are compared whole; `{dir}` in what is
-/// expected is the test's directory.
+/// expected is the test's directory. Texts of several lines are unindented.
 #[must_use]
 pub(crate) struct Test {
     directory: tempfile::TempDir,
@@ -41,18 +41,20 @@ impl Test {
     }
 
     /// Writes a file into the test's directory.
+    #[track_caller]
     pub(crate) fn file(self, name: &str, text: &str) -> Self {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(
-            path,
-            text.replace("{dir}", &self.directory().display().to_string()),
-        )
-        .unwrap();
+        std::fs::write(path, self.told(text)).unwrap();
         self
     }
 
+    fn told(&self, text: &str) -> String {
+        unindent(text).replace("{dir}", &self.directory().display().to_string())
+    }
+
     /// Writes `config.toml` and names it with `--config`.
+    #[track_caller]
     pub(crate) fn config(self, text: &str) -> Self {
         self.file("config.toml", text).with_config()
     }
@@ -103,10 +105,9 @@ impl Test {
     /// Compares its output with the expected one.
     #[track_caller]
     pub(crate) fn compare(&self, said: &Said) {
-        let told = |text: &str| text.replace("{dir}", &self.directory().display().to_string());
         let expected = Said {
-            stdout: told(&self.stdout),
-            stderr: told(&self.stderr),
+            stdout: self.told(&self.stdout),
+            stderr: self.told(&self.stderr),
             status: Some(self.status),
         };
         let what = format!("tagship {:?}", self.arguments);
@@ -115,10 +116,12 @@ impl Test {
     }
 
     /// Runs it and returns its output.
+    #[track_caller]
     pub(crate) fn said(self) -> Said {
         Said::of(&self.output())
     }
 
+    #[track_caller]
     pub(crate) fn output(&self) -> Output {
         let mut child = self
             .command()
@@ -164,8 +167,12 @@ impl Said {
         }
     }
 
+    #[track_caller]
     pub(crate) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self}"))
+        match serde_json::from_str(&self.stdout) {
+            Ok(json) => json,
+            Err(error) => panic!("{error}: {self}"),
+        }
     }
 }
 
