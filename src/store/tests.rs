@@ -12,13 +12,14 @@ use super::memory::{CommitFault, MemoryKv};
 use super::*;
 use crate::domain::approval::Terms;
 use crate::domain::host::{HostState, ReleaseId, TreeDigest};
-use crate::domain::plan::{Placement, Plan, PlannedHost, ResolvedNames, Stage, Submodules};
+use crate::domain::plan::tests::{host, plain_plan};
+use crate::domain::plan::{Plan, Stage};
 use crate::domain::rule::Schedule;
 use crate::domain::task::tests::{of_rule, submission as pushed};
 use crate::domain::task::{
     AGENT_INDEX, Direction, Event, Landed, Outcome, StepRef, StepResult, Submission, Supersede,
 };
-use crate::domain::template::{self, Gate, OnFailure, Step};
+use crate::domain::template::{self, Gate, Step};
 
 fn at_once<T>(future: impl Future<Output = T>) -> T {
     future.now_or_never().unwrap()
@@ -66,47 +67,13 @@ fn plan() -> Plan {
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         steps: vec![Step::plain(name, action)],
     };
-    let host = |name: &str| PlannedHost {
-        name: name.to_owned(),
-        address: "127.0.0.1".to_owned(),
-        port: 22,
-        user: "deploy".to_owned(),
-        identity: "/key".to_owned(),
-        jump: None,
-    };
-    Plan {
-        project: "shop".to_owned(),
-        environment: "production".to_owned(),
-        git_url: "/git".to_owned(),
-        template: "t".to_owned(),
-        template_digest: "d".to_owned(),
-        commit: "c".repeat(40),
-        parameters: BTreeMap::new(),
-        secrets: Vec::new(),
-        hosts: vec![host("web1"), host("web2")],
-        placement: Some(Placement {
-            deploy_to: "/srv/shop".to_owned(),
-            keep_releases: 3,
-            shared: Vec::new(),
-            exclude: Vec::new(),
-            owner: None,
-            source: None,
-            submodules: Submodules::Refuse,
-            shared_missing: crate::domain::plan::SharedMissing::Fail,
-        }),
-        on_failure: OnFailure::Rollback,
-        pause_timeout_s: None,
-        approvals: Vec::new(),
-        self_approval: false,
-        named: ResolvedNames::default(),
-        rebuilt: Vec::new(),
-        targets: BTreeMap::new(),
-        left_out: Vec::new(),
-        stages: vec![
+    plain_plan(
+        vec![host("web1"), host("web2")],
+        vec![
             stage("checkout", &["agent"], template::StepAction::Checkout),
             stage("switch", &["web1", "web2"], template::StepAction::Publish),
         ],
-    }
+    )
 }
 
 fn release(id: u64) -> ReleaseId {

@@ -7,14 +7,60 @@ use serde_json::Value;
 use super::*;
 use crate::domain::template::{Directory, HealthCheck, Probe, Program, ProgramCommand};
 
-fn host(name: &str, jump: Option<PlannedHost>) -> PlannedHost {
+pub(crate) fn host(name: &str) -> PlannedHost {
     PlannedHost {
         name: name.to_owned(),
         address: "127.0.0.1".to_owned(),
         port: 22,
         user: "deploy".to_owned(),
         identity: "/key".to_owned(),
-        jump: jump.map(Box::new),
+        jump: None,
+    }
+}
+
+fn behind(jump: PlannedHost, name: &str) -> PlannedHost {
+    PlannedHost {
+        jump: Some(Box::new(jump)),
+        ..host(name)
+    }
+}
+
+/// With nothing but what must be there.
+pub(crate) fn placement() -> Placement {
+    Placement {
+        deploy_to: "/srv/shop".to_owned(),
+        keep_releases: 3,
+        shared: Vec::new(),
+        exclude: Vec::new(),
+        owner: None,
+        source: None,
+        submodules: Submodules::Refuse,
+        shared_missing: SharedMissing::Fail,
+    }
+}
+
+/// A release to these hosts by these stages.
+pub(crate) fn plain_plan(hosts: Vec<PlannedHost>, stages: Vec<Stage>) -> Plan {
+    Plan {
+        project: "shop".to_owned(),
+        environment: "production".to_owned(),
+        git_url: "/git".to_owned(),
+        template: "t".to_owned(),
+        template_digest: "d".to_owned(),
+        commit: "c".repeat(40),
+        parameters: BTreeMap::new(),
+        secrets: Vec::new(),
+        hosts,
+        placement: Some(placement()),
+        on_failure: OnFailure::Rollback,
+        pause_timeout_s: None,
+        approvals: Vec::new(),
+        self_approval: false,
+        named: ResolvedNames::default(),
+        rebuilt: Vec::new(),
+        targets: BTreeMap::new(),
+        left_out: Vec::new(),
+        stages,
     }
 }
 
@@ -59,7 +105,7 @@ fn plan() -> Plan {
         commit: "2".repeat(40),
         parameters: [("MODE".to_owned(), "full".to_owned())].into(),
         secrets: vec!["TOKEN".to_owned()],
-        hosts: vec![host("web1", Some(host("gate", None))), host("web2", None)],
+        hosts: vec![behind(host("gate"), "web1"), host("web2")],
         placement: Some(Placement {
             deploy_to: "/srv/{HOST}".to_owned(),
             keep_releases: 3,
@@ -291,7 +337,7 @@ fn going_back_to_targets_has_no_commit_and_only_their_hosts() {
 fn rollback_plan_reaches_the_hosts_as_they_are_configured_now() {
     let moved = PlannedHost {
         address: "127.0.0.9".to_owned(),
-        ..host("web1", None)
+        ..host("web1")
     };
     let present = [("web1".to_owned(), moved.clone())].into();
     let back = plan().rollback().unwrap();

@@ -9,7 +9,8 @@ use proptest::prelude::*;
 use super::tests::{at, landed, release, submission};
 use super::*;
 use crate::domain::host::{ReleaseId, TreeDigest};
-use crate::domain::plan::{AGENT, Placement, Plan, PlannedHost, ResolvedNames, Stage, Submodules};
+use crate::domain::plan::tests::{host, plain_plan};
+use crate::domain::plan::{AGENT, Plan, Stage};
 use crate::domain::template::{self, Directory, Gate, OnFailure, Program, ProgramCommand, Step};
 
 pub(super) fn step(name: &str, once: bool, action: template::StepAction) -> Step {
@@ -52,61 +53,27 @@ pub(super) fn plan(hosts: usize, batch: Option<u32>, on_failure: OnFailure, gate
     switch.batch = batch;
     let mut after = stage("after", &names, vec![step("warm", false, run())]);
     after.gate = gate;
+    let stages = vec![
+        stage(
+            "checkout",
+            &[AGENT.to_owned()],
+            vec![step("checkout", false, template::StepAction::Checkout)],
+        ),
+        stage(
+            "stage",
+            &names,
+            vec![
+                step("sync", false, template::StepAction::Sync),
+                step("migrate", true, run()),
+            ],
+        ),
+        switch,
+        after,
+    ];
     Plan {
-        project: "shop".to_owned(),
-        environment: "production".to_owned(),
-        git_url: "/git".to_owned(),
-        template: "t".to_owned(),
-        template_digest: "d".to_owned(),
         commit: "2".repeat(40),
-        parameters: BTreeMap::new(),
-        secrets: Vec::new(),
-        hosts: names
-            .iter()
-            .map(|name| PlannedHost {
-                name: name.clone(),
-                address: "127.0.0.1".to_owned(),
-                port: 22,
-                user: "deploy".to_owned(),
-                identity: "/key".to_owned(),
-                jump: None,
-            })
-            .collect(),
-        placement: Some(Placement {
-            deploy_to: "/srv/shop".to_owned(),
-            keep_releases: 3,
-            shared: Vec::new(),
-            exclude: Vec::new(),
-            owner: None,
-            source: None,
-            submodules: Submodules::Refuse,
-            shared_missing: crate::domain::plan::SharedMissing::Fail,
-        }),
-        pause_timeout_s: None,
         on_failure,
-        approvals: Vec::new(),
-        self_approval: false,
-        named: ResolvedNames::default(),
-        rebuilt: Vec::new(),
-        targets: BTreeMap::new(),
-        left_out: Vec::new(),
-        stages: vec![
-            stage(
-                "checkout",
-                &[AGENT.to_owned()],
-                vec![step("checkout", false, template::StepAction::Checkout)],
-            ),
-            stage(
-                "stage",
-                &names,
-                vec![
-                    step("sync", false, template::StepAction::Sync),
-                    step("migrate", true, run()),
-                ],
-            ),
-            switch,
-            after,
-        ],
+        ..plain_plan(names.iter().map(|name| host(name)).collect(), stages)
     }
 }
 

@@ -1,18 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
-use super::super::Submodules;
+use super::super::tests::{host, placement};
 use super::*;
-
-fn host(name: &str) -> PlannedHost {
-    PlannedHost {
-        name: name.to_owned(),
-        address: "127.0.0.1".to_owned(),
-        port: 22,
-        user: "deploy".to_owned(),
-        identity: "/key".to_owned(),
-        jump: None,
-    }
-}
 
 fn ground() -> ResolvedEnvironment {
     let user = PlannedUser {
@@ -24,16 +13,7 @@ fn ground() -> ResolvedEnvironment {
         project: "shop".to_owned(),
         environment: "production".to_owned(),
         git_url: "/git/shop".to_owned(),
-        placement: Some(Placement {
-            deploy_to: "/srv/shop".to_owned(),
-            keep_releases: 3,
-            shared: Vec::new(),
-            exclude: Vec::new(),
-            owner: None,
-            source: None,
-            submodules: Submodules::Refuse,
-            shared_missing: crate::domain::plan::SharedMissing::Fail,
-        }),
+        placement: Some(placement()),
         on_failure: OnFailure::Rollback,
         pause_timeout_s: None,
         approvals: Vec::new(),
