@@ -48,6 +48,7 @@ pub(crate) fn publishing(steps: &str) -> String {
 }
 
 /// A world with the hook in each repository and a running agent.
+#[must_use]
 pub(crate) struct Stage {
     agent: Option<Agent>,
     pub(crate) api: Api,

@@ -2,6 +2,7 @@
 //! still hold.
 
 use tagship::domain::task::State;
+use tagship_tests::assert_text_eq;
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::faults::Fault;
@@ -125,9 +126,7 @@ fn any_pair_of_crashes_loses_nothing_two() {
 fn the_same_faults_give_the_same_effects() {
     for effect in (0..effects_of_a_release()).step_by(5) {
         let faults = [(effect, Fault::CrashAfter)];
-        assert_eq!(
-            second_release(&faults).faults.trace(0),
-            second_release(&faults).faults.trace(0)
-        );
+        let trace = || second_release(&faults).faults.trace(0);
+        assert_text_eq(&trace(), &trace(), &format!("effect {effect}"));
     }
 }

@@ -47,6 +47,17 @@ pub(crate) const BLOWS: [Fault; 8] = [
     Fault::CrashLate,
 ];
 
+/// So many effects. Before or after each the agent ends, or its answer is lost, or it is repeated.
+pub(crate) fn crashes_and_repetitions(effects: usize) -> impl Iterator<Item = (usize, Fault)> {
+    let faults = [
+        Fault::CrashBefore,
+        Fault::CrashAfter,
+        Fault::CutAfter,
+        Fault::Twice,
+    ];
+    (0..effects).flat_map(move |effect| faults.map(|fault| (effect, fault)))
+}
+
 /// More effects than any scenario has.
 const EFFECTS_MAX: usize = 100_000;
 

@@ -14,7 +14,7 @@ use tagship::store::LiveRelease;
 
 use crate::crash::released;
 use crate::driver::{Sim, object_of};
-use crate::faults::Fault;
+use crate::faults::{Fault, crashes_and_repetitions};
 use crate::host::{Disk, Program};
 use crate::immediate::at_once;
 use crate::invariants::promises_hold;
@@ -113,42 +113,35 @@ fn rollback_to_a_modified_release_survives_any_crash() {
     let first = released(Sim::new(TEMPLATE)).faults.count();
     let effects = second_release(None, Disk::write_into_live).faults.count() - first;
     assert!(effects > 40, "{effects} effects");
-    for effect in 0..effects {
-        for fault in [
-            Fault::CrashBefore,
-            Fault::CrashAfter,
-            Fault::CutAfter,
-            Fault::Twice,
-        ] {
-            let sim = second_release(Some((effect, fault)), Disk::write_into_live);
-            let what = || format!("{effect} {fault:?}\n{}", sim.faults.trace(first));
-            let task = sim.task(2);
-            assert!(
-                matches!(task.state, State::RolledBack { .. }),
-                "{:?}: {}",
-                task.state,
-                what()
-            );
-            let one = sim.task(1).work.unwrap().release;
+    for (effect, fault) in crashes_and_repetitions(effects) {
+        let sim = second_release(Some((effect, fault)), Disk::write_into_live);
+        let what = || format!("{effect} {fault:?}\n{}", sim.faults.trace(first));
+        let task = sim.task(2);
+        assert!(
+            matches!(task.state, State::RolledBack { .. }),
+            "{:?}: {}",
+            task.state,
+            what()
+        );
+        let one = sim.task(1).work.unwrap().release;
+        assert_eq!(
+            leads(&sim),
+            BTreeSet::from([Some(one.clone())]),
+            "{}",
+            what()
+        );
+        given_of(&sim, &one, "release-1", &object_of('1'));
+        let back = switches(&task, Direction::Back);
+        assert_eq!((back.len(), differing(&back)), (3, 3), "{}", what());
+        for (host, live) in live(&sim) {
             assert_eq!(
-                leads(&sim),
-                BTreeSet::from([Some(one.clone())]),
-                "{}",
+                (live.task, live.switched_by),
+                (Some(1), 2),
+                "{host}: {}",
                 what()
             );
-            given_of(&sim, &one, "release-1", &object_of('1'));
-            let back = switches(&task, Direction::Back);
-            assert_eq!((back.len(), differing(&back)), (3, 3), "{}", what());
-            for (host, live) in live(&sim) {
-                assert_eq!(
-                    (live.task, live.switched_by),
-                    (Some(1), 2),
-                    "{host}: {}",
-                    what()
-                );
-            }
-            promises_hold(&sim);
         }
+        promises_hold(&sim);
     }
 }
 

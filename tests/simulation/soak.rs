@@ -17,6 +17,7 @@ use tagship::engine::request::{RollbackTarget, TaskRequest};
 use tagship::store::kv::Row;
 use tagship::store::memory::CommitFault;
 use tagship::store::{Filter, Head};
+use tagship_tests::assert_text_eq;
 use tagship_tests::random::Random;
 
 use crate::advice::advice_is_accepted;
@@ -530,7 +531,7 @@ fn worlds_that_once_broke_a_promise_keep_it() {
 #[test]
 fn the_same_seed_gives_the_same_effects() {
     for seed in 0..200 {
-        assert_eq!(trace(seed), trace(seed), "seed {seed}");
+        assert_text_eq(&trace(seed), &trace(seed), &format!("seed {seed}"));
     }
 }
 

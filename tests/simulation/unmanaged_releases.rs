@@ -10,7 +10,7 @@ use tagship::store::LiveRelease;
 
 use crate::crash::released;
 use crate::driver::{Sim, object_of};
-use crate::faults::Fault;
+use crate::faults::{Fault, crashes_and_repetitions};
 use crate::host::Disk;
 use crate::immediate::at_once;
 use crate::invariants::promises_hold;
@@ -126,28 +126,21 @@ fn rollback_to_other_tools_releases_survives_any_crash() {
     };
     let effects = gone_back(None).0.faults.count() - first;
     assert!(effects > 20, "{effects} effects");
-    for effect in 0..effects {
-        for fault in [
-            Fault::CrashBefore,
-            Fault::CrashAfter,
-            Fault::CutAfter,
-            Fault::Twice,
-        ] {
-            let (sim, back, sealed) = gone_back(Some((effect, fault)));
-            let what = || format!("{effect} {fault:?}\n{}", sim.faults.trace(first));
-            assert_eq!(sim.task(back).state, State::Succeeded, "{}", what());
-            assert_eq!(leads(&sim), each(of_host), "{}", what());
-            let after = sim.disks("production").into_values();
-            let after: Vec<_> = after.map(|disk| built(&disk)).collect();
-            assert_eq!(after, sealed, "nothing is built: {}", what());
-            given_of_others(&sim, back);
-            for (host, live) in live(&sim) {
-                assert_eq!(live.release, named(of_host(&host)), "{}", what());
-                let made = (live.task, live.commit, live.switched_by, live.drift);
-                assert_eq!(made, (None, None, back, None), "{host}: {}", what());
-            }
-            promises_hold(&sim);
+    for (effect, fault) in crashes_and_repetitions(effects) {
+        let (sim, back, sealed) = gone_back(Some((effect, fault)));
+        let what = || format!("{effect} {fault:?}\n{}", sim.faults.trace(first));
+        assert_eq!(sim.task(back).state, State::Succeeded, "{}", what());
+        assert_eq!(leads(&sim), each(of_host), "{}", what());
+        let after = sim.disks("production").into_values();
+        let after: Vec<_> = after.map(|disk| built(&disk)).collect();
+        assert_eq!(after, sealed, "nothing is built: {}", what());
+        given_of_others(&sim, back);
+        for (host, live) in live(&sim) {
+            assert_eq!(live.release, named(of_host(&host)), "{}", what());
+            let made = (live.task, live.commit, live.switched_by, live.drift);
+            assert_eq!(made, (None, None, back, None), "{host}: {}", what());
         }
+        promises_hold(&sim);
     }
 }
 

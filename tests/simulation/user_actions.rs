@@ -77,6 +77,7 @@ impl Sim {
     }
 
     /// A tag exists on the git server, and is proposed for production without the spool.
+    #[track_caller]
     pub(crate) fn push(&self, tag: &str, object: &str, schedule: Schedule) -> u64 {
         self.move_ref(tag, object);
         self.propose(&format!("refs/tags/{tag}"), object, schedule)
@@ -100,6 +101,7 @@ impl Sim {
     }
 
     /// By a rule with `schedule = "ready"` and `supersede = false`.
+    #[track_caller]
     pub(crate) fn push_kept(&self, tag: &str, object: &str) -> u64 {
         self.move_ref(tag, object);
         self.take(Submission {
@@ -111,6 +113,7 @@ impl Sim {
         })
     }
 
+    #[track_caller]
     pub(crate) fn propose(&self, reference: &str, object: &str, schedule: Schedule) -> u64 {
         self.take(Submission {
             reference: reference.to_owned(),
@@ -121,6 +124,7 @@ impl Sim {
     }
 
     /// A tag of a rule that supersedes nothing.
+    #[track_caller]
     pub(crate) fn push_lasting(&self, tag: &str, object: &str, schedule: Schedule) -> u64 {
         self.move_ref(tag, object);
         self.take(Submission {
@@ -133,6 +137,7 @@ impl Sim {
     }
 
     /// Of a rule that may refuse older releases, needs no approval and supersedes nothing.
+    #[track_caller]
     pub(crate) fn propose_older(&self, reference: &str, object: &str, refuse_older: bool) -> u64 {
         self.take(Submission {
             reference: reference.to_owned(),
@@ -144,6 +149,7 @@ impl Sim {
         })
     }
 
+    #[track_caller]
     fn take(&self, submission: Submission) -> u64 {
         let submission = Submission {
             template: "test".to_owned(),
@@ -155,6 +161,7 @@ impl Sim {
     }
 
     /// Alice submits a task of no project under a key, and again until it is answered.
+    #[track_caller]
     pub(crate) fn submit(&self, key: &str, host: &str, schedule: Schedule) -> Proposal {
         let submission = Submission {
             schedule,
@@ -272,6 +279,7 @@ impl Sim {
         Ok(task.id)
     }
 
+    #[track_caller]
     pub(crate) fn task(&self, id: u64) -> Task {
         Task::clone(&self.witness.task(id))
     }

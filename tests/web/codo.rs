@@ -15,14 +15,53 @@ use crate::client::{both, client};
 use crate::server::{Options, TestServer};
 
 const TEMPLATES: &[&str] = &[
-    "id = 40\nname = \"notice\"\n[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
-    "id = 41\nname = \"versioned\"\nparams = [{ name = \"VERSION\", alias = \"版本\", required = true }, { name = \"MODE\", pattern = \"fast|slow\" }]\n\
-     [[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
-    "id = 42\nname = \"two\"\n[[stage]]\nname = \"first\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n\
-     [[stage]]\nname = \"second\"\nhosts = \"{2}\"\nsteps = [{ run = \"true\" }]\n",
-    "id = 44\nname = \"secret\"\nparams = [{ name = \"PASSWORD\", kind = \"secret\" }]\n\
-     [[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
-    "id = 43\nname = \"free\"\nfree_hosts = true\n[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\" }]\n",
+    r#"
+    id = 40
+    name = "notice"
+    [[stage]]
+    name = "all"
+    hosts = "{1}"
+    steps = [{ run = "true" }]
+    "#,
+    r#"
+    id = 41
+    name = "versioned"
+    params = [{ name = "VERSION", alias = "版本", required = true }, { name = "MODE", pattern = "fast|slow" }]
+    [[stage]]
+    name = "all"
+    hosts = "{1}"
+    steps = [{ run = "true" }]
+    "#,
+    r#"
+    id = 42
+    name = "two"
+    [[stage]]
+    name = "first"
+    hosts = "{1}"
+    steps = [{ run = "true" }]
+    [[stage]]
+    name = "second"
+    hosts = "{2}"
+    steps = [{ run = "true" }]
+    "#,
+    r#"
+    id = 44
+    name = "secret"
+    params = [{ name = "PASSWORD", kind = "secret" }]
+    [[stage]]
+    name = "all"
+    hosts = "{1}"
+    steps = [{ run = "true" }]
+    "#,
+    r#"
+    id = 43
+    name = "free"
+    free_hosts = true
+    [[stage]]
+    name = "all"
+    hosts = "{1}"
+    steps = [{ run = "true" }]
+    "#,
 ];
 
 pub(crate) async fn server() -> TestServer {

@@ -7,6 +7,7 @@ use tagship::domain::host::OUTPUT_KEPT_BYTES;
 use tagship::domain::task::{Event, Outcome};
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::Role;
+use tagship_tests::{assert_text_eq, unindent};
 
 use crate::client::{Browser, Program, both};
 use crate::server::{TestServer, at, ended, staged};
@@ -47,15 +48,23 @@ async fn lines_name_host_and_step_where_there_are_several() {
     log("web-1", "stage.sync", 1).write_at(0, b"one\ntwo\nthree");
     assert_eq!(text(&vera, &path).await, "begun\none\ntwo\nthree\n");
     log("web-2", "stage.sync", 2).write_at(0, b"again\n");
-    let all = "web-1 stage.sync| begun\nweb-1 stage.sync| one\nweb-1 stage.sync| two\n\
-               web-2 stage.sync #2| again\nweb-1 stage.sync| three\n";
-    assert_eq!(text(&vera, &path).await, all);
+    let all = unindent(
+        "
+        web-1 stage.sync| begun
+        web-1 stage.sync| one
+        web-1 stage.sync| two
+        web-2 stage.sync #2| again
+        web-1 stage.sync| three
+        ",
+    );
+    assert_text_eq(&text(&vera, &path).await, &all, "all steps");
     assert_eq!(text(&vera, &format!("{path}?host=web-2")).await, "again\n");
     assert_eq!(
         text(&vera, &format!("{path}?host=web-2&step=sync")).await,
         "again\n"
     );
-    assert_eq!(text(&vera, &format!("{path}?step=stage.sync")).await, all);
+    let of_step = text(&vera, &format!("{path}?step=stage.sync")).await;
+    assert_text_eq(&of_step, &all, "one step");
     assert_eq!(text(&vera, &format!("{path}?step=publish")).await, "");
     assert_eq!(vera.get("tasks/99/log").await.0, StatusCode::NOT_FOUND);
     server.end().await;

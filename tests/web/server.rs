@@ -25,6 +25,7 @@ use tagship::store::kv::{Commit, Kv};
 use tagship::store::log::LogBook;
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Became, HookOutcome, SeenPush, Store};
+use tagship_tests::unindent;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -110,7 +111,7 @@ pub struct Options {
     pub grants: &'static str,
     pub clock: Arc<dyn Clock>,
     pub listen: &'static str,
-    /// Texts of templates.
+    /// Texts of templates, which are unindented.
     pub templates: &'static [&'static str],
     /// The store of another server; `None`: an empty one.
     pub kv: Option<Arc<dyn Kv>>,
@@ -162,7 +163,7 @@ impl TestServer {
         std::fs::create_dir(&templates).unwrap();
         std::fs::write(templates.join("restart.toml"), RESTART).unwrap();
         for (number, text) in options.templates.iter().enumerate() {
-            std::fs::write(templates.join(format!("{number}.toml")), text).unwrap();
+            std::fs::write(templates.join(format!("{number}.toml")), unindent(text)).unwrap();
         }
         let kv: Arc<dyn Kv> = options.kv.unwrap_or_else(|| Arc::new(MemoryKv::new()));
         let store = Store::open(kv.clone()).await.unwrap();

@@ -67,7 +67,11 @@ fn values_reach_every_step_and_tag_text_is_never_executed() {
     let stage = settings
         .template_params(
             "steps",
-            "[[params]]\nname = \"MODE\"\ndefault = \"slow ' and\"\n",
+            r#"
+            [[params]]
+            name = "MODE"
+            default = "slow ' and"
+            "#,
         )
         .start();
     fs::create_dir(stage.path("out")).unwrap();

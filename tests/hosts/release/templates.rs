@@ -502,7 +502,11 @@ fn without_local_run_no_step_runs_on_the_agents_machine() {
         .template("codo", TEMPLATE)
         .template(
             "other",
-            "[[stage]]\nname = \"s\"\nsteps = [{ run = \"true\" }]\n",
+            r#"
+            [[stage]]
+            name = "s"
+            steps = [{ run = "true" }]
+            "#,
         )
         .group("pair = [\"web1\", \"web2\"]")
         .environment("qa", "qa-", "--\nschedule = 'ready'\ntemplate = 'other'")

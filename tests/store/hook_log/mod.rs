@@ -27,44 +27,33 @@ use tagship::store::{HookEntry, HookFilter, HookOutcome, Store, StoreError};
 
 const GIT_USER: u32 = 990;
 
-const CONFIG: &str = r#"
-[hosts.a]
-address = "192.0.2.1"
-[groups]
-web = ["a"]
+/// A repository with one project, and one with two.
+fn configuration() -> String {
+    let project = |(name, repository, source, pattern): (&str, &str, &str, &str)| {
+        format!(
+            r#"
 [[projects]]
-name = "shop"
-repository = "alice/shop"
-git_url = "/git/shop.git"
+name = "{name}"
+repository = "alice/{repository}"
+git_url = "/git/{repository}.git"
+{source}
 [projects.environments.production]
 group = "web"
-deploy_to = "/srv/shop"
+deploy_to = "/srv/{name}"
 [[projects.rules]]
-pattern = "release-"
+pattern = "{pattern}"
 environment = "production"
-[[projects]]
-name = "cart"
-repository = "alice/mono"
-git_url = "/git/mono.git"
-source = "cart"
-[projects.environments.production]
-group = "web"
-deploy_to = "/srv/cart"
-[[projects.rules]]
-pattern = "v"
-environment = "production"
-[[projects]]
-name = "till"
-repository = "alice/mono"
-git_url = "/git/mono.git"
-source = "till"
-[projects.environments.production]
-group = "web"
-deploy_to = "/srv/till"
-[[projects.rules]]
-pattern = "till-"
-environment = "production"
-"#;
+"#
+        )
+    };
+    let hosts = "[hosts.a]\naddress = \"192.0.2.1\"\n[groups]\nweb = [\"a\"]\n";
+    let projects = [
+        ("shop", "shop", "", "release-"),
+        ("cart", "mono", "source = \"cart\"", "v"),
+        ("till", "mono", "source = \"till\"", "till-"),
+    ];
+    hosts.to_owned() + &projects.map(project).concat()
+}
 
 /// Files of a spool: records, or invalid content.
 #[derive(Clone, Default)]
@@ -160,7 +149,7 @@ impl Fixture {
             store: at_once(Store::open(kv.clone())).unwrap(),
             kv,
             clock,
-            config: Arc::new(config::parse("c.toml", CONFIG, Path::new("/etc")).unwrap()),
+            config: Arc::new(config::parse("c.toml", &configuration(), Path::new("/etc")).unwrap()),
             files: Files::default(),
             records: 0,
         }
@@ -491,7 +480,7 @@ fn replay_follows_the_current_rules() {
     let mut fixture = Fixture::new();
     fixture.push("alice/shop", "hotfix-1", '0', '1');
     assert_eq!(fixture.outcome().name(), "no-rule");
-    let text = CONFIG.replace("\"release-\"", "\"(release|hotfix)-\"");
+    let text = configuration().replace("\"release-\"", "\"(release|hotfix)-\"");
     fixture.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
     let entry = fixture.replay(1, Role::Approver).unwrap();
     assert_eq!(

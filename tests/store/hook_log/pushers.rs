@@ -8,7 +8,7 @@ use tagship::config;
 use tagship::domain::approval::Role;
 use tagship::domain::rule::Pusher;
 
-use super::{CONFIG, Fixture, GIT_USER, at_once};
+use super::{Fixture, GIT_USER, at_once, configuration};
 
 const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh";
@@ -25,7 +25,7 @@ const BIN: u32 = 2;
 /// alice is `alice.a` for the git server, the system user daemon, and has a key; bob is `root` for
 /// the git server and the system user bin. The second repository is known by its path.
 fn fixture() -> Fixture {
-    let text = CONFIG.replace("alice/mono", "/srv/git/mono.git");
+    let text = configuration().replace("alice/mono", "/srv/git/mono.git");
     let text = format!(
         "{text}[users.alice]\ngitlab = \"alice.a\"\nsystem = \"daemon\"\n\
          ssh_keys = [\"{KEY} alice@example.com\"]\n\
@@ -99,7 +99,7 @@ fn pusher_is_identified_by_name_key_or_system_user() {
 fn replay_maps_the_key_by_the_current_configuration() {
     let mut fixture = fixture();
     push(&mut fixture, "alice/shop", GIT_USER, "uid:1", KEY);
-    let text = format!("{CONFIG}[users.carol]\nssh_keys = [\"{KEY}\"]\n");
+    let text = configuration() + &format!("[users.carol]\nssh_keys = [\"{KEY}\"]\n");
     fixture.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
     let entry = fixture.all().remove(0);
     fixture.withdraw(entry.became[0].outcome.task().unwrap());

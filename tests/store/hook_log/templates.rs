@@ -9,7 +9,7 @@ use tagship::base::clock::{Clock as _, SystemClock};
 use tagship::config;
 use tagship::domain::approval::Role;
 
-use super::{CONFIG, Fixture, at_once};
+use super::{Fixture, at_once, configuration};
 
 /// The shop's rule gives a password and a name to this template; templates lie in `templates/`.
 fn fixture(directory: &Path, template: &str) -> Fixture {
@@ -17,7 +17,7 @@ fn fixture(directory: &Path, template: &str) -> Fixture {
     let rule = format!(
         "pattern = \"release-\"\ntemplate = \"{template}\"\nparams = {{ DB_PASSWORD = \"hunter2\", DB = \"main\" }}"
     );
-    let text = CONFIG.replace("pattern = \"release-\"", &rule);
+    let text = configuration().replace("pattern = \"release-\"", &rule);
     let text = format!("[agent]\ntemplates_dir = \"templates\"\n{text}");
     let mut fixture = Fixture::new();
     fixture.config = Arc::new(config::parse("c.toml", &text, directory).unwrap());

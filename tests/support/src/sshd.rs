@@ -24,6 +24,7 @@ pub struct Settings {
 
 impl Settings {
     /// Listens on 127.0.1.1 to 127.0.1.N as well as on 127.0.0.1; sshd takes 16 addresses.
+    #[track_caller]
     pub fn hosts(mut self, count: u8) -> Self {
         assert!(count <= 15);
         self.hosts = count;
@@ -42,6 +43,7 @@ impl Settings {
         self
     }
 
+    #[track_caller]
     pub fn start(self) -> Sshd {
         Sshd::start(&self)
     }
@@ -57,6 +59,7 @@ pub enum Kind {
 }
 
 /// A running server. Clients may log in with the key at [`Sshd::identity`] as [`Sshd::user`].
+#[must_use]
 pub struct Sshd {
     child: Child,
     directory: tempfile::TempDir,
@@ -70,6 +73,7 @@ impl Sshd {
         Settings::default()
     }
 
+    #[track_caller]
     fn start(settings: &Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();

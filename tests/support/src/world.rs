@@ -213,6 +213,7 @@ impl Project {
 }
 
 /// A directory with repositories, their clones, and a configuration; and the sshd of its hosts.
+#[must_use]
 pub struct World {
     /// What [`World::configure`] writes.
     pub settings: Settings,
@@ -223,7 +224,6 @@ pub struct World {
 
 impl World {
     /// The repository of the project `shop` and its clone, and nothing else.
-    #[must_use]
     #[track_caller]
     pub fn new() -> Self {
         Settings::default().build()

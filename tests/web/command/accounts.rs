@@ -16,10 +16,12 @@ async fn hosts_are_disabled_and_enabled() {
             .stdout("web-2 is disabled: new disk\n"),
     );
     holds(lab.local(&["hosts", "list"]).stdout(&format!(
-        "NAME   ADDRESS       GROUPS  ENABLED\n\
-         web-1  127.0.0.1:22  web     yes\n\
-         web-2  127.0.0.2:22  web     no, since 2026-11-21 16:00:00 CET by {}: new disk\n\
-         web-3  127.0.0.3:22  web     yes\n",
+        "
+        NAME   ADDRESS       GROUPS  ENABLED
+        web-1  127.0.0.1:22  web     yes
+        web-2  127.0.0.2:22  web     no, since 2026-11-21 16:00:00 CET by {}: new disk
+        web-3  127.0.0.3:22  web     yes
+        ",
         me()
     )));
     holds(
@@ -58,8 +60,10 @@ async fn users_and_tokens_are_added_and_removed() {
         .stdout("alice is added as approver\n"),
     );
     holds(lab.local(&["user", "list"]).stdout(
-        "NAME   ROLE      GROUPS   CREATED                  DISPLAY\n\
-         alice  approver  ops, pm  2026-11-21 16:00:00 CET  alice\n",
+        "
+        NAME   ROLE      GROUPS   CREATED                  DISPLAY
+        alice  approver  ops, pm  2026-11-21 16:00:00 CET  alice
+        ",
     ));
     holds(
         lab.local(&["user", "password", "alice", "--password-stdin"])

@@ -23,10 +23,12 @@ async fn tasks_are_listed_newest_first() {
     lab.server.running("release-2").await;
     lab.server.proposed("release-\u{1b}[2J").await;
     holds(lab.local(&["tasks"]).stdout(
-        "ID  STATE     PROJECT  ENVIRONMENT  TAG                COMMIT     BY   CREATED\n\
-         3   proposed  shop     production   release-\\u{1b}[2J  -          bob  2026-11-21 16:01:00 CET\n\
-         2   running   shop     production   release-2          3f2a9c1b2  bob  2026-11-21 16:01:00 CET\n\
-         1   waiting   shop     production   release-1          3f2a9c1b2  bob  2026-11-21 16:00:00 CET\n",
+        r#"
+        ID  STATE     PROJECT  ENVIRONMENT  TAG                COMMIT     BY   CREATED
+        3   proposed  shop     production   release-\u{1b}[2J  -          bob  2026-11-21 16:01:00 CET
+        2   running   shop     production   release-2          3f2a9c1b2  bob  2026-11-21 16:01:00 CET
+        1   waiting   shop     production   release-1          3f2a9c1b2  bob  2026-11-21 16:00:00 CET
+        "#,
     ));
     let ids = |arguments: &[&str]| {
         let said = said(lab.local(arguments));
@@ -57,32 +59,34 @@ async fn waiting_task_shows_its_missing_approvals() {
     let plan = &task.landed.unwrap().terms.plan.0[..12];
     let shown = lab.remote("carol", Role::Approver, &["show", "1"]).await;
     holds(shown.stdout(&format!(
-        "task 1: release-1 of shop to production\n\
-         \x20 state      waiting\n\
-         \x20 submitted  by bob, 2026-11-21 16:00:00 CET\n\
-         \x20 commit     {COMMIT}\n\
-         \x20            \"Round prices at the till, not in the basket\" by carol, 2026-11-20 17:00:00 CET\n\
-         \x20 template   shop-release; runs when approved\n\
-         \x20 plan       {plan}\n\
-         \x20 compared   first release on web-1, web-2, web-3\n\
-         \x20 missing    approval: 1 (has 0)\n\
-         \x20 expires    2026-11-28 16:00:00 CET\n\
-         \n\
-         stages\n\
-         \x20 STAGE     HOST   STEP      STATE    BEGAN  TOOK  RESULT\n\
-         \x20 checkout  agent  checkout  pending\n\
-         \x20 stage     web-1  sync      pending\n\
-         \x20 stage     web-1  run       pending\n\
-         \x20 stage     web-2  sync      pending\n\
-         \x20 stage     web-3  sync      pending\n\
-         \x20 switch    web-1  publish   pending\n\
-         \x20 switch    web-1  run       pending\n\
-         \x20 switch    web-2  publish   pending\n\
-         \x20 switch    web-2  run       pending\n\
-         \x20 switch    web-3  publish   pending\n\
-         \x20 switch    web-3  run       pending\n\
-         \n\
-         next: approve with `tagship approve 1`, or reject with `tagship reject 1 --reason …`\n",
+        r#"
+        task 1: release-1 of shop to production
+          state      waiting
+          submitted  by bob, 2026-11-21 16:00:00 CET
+          commit     {COMMIT}
+                     "Round prices at the till, not in the basket" by carol, 2026-11-20 17:00:00 CET
+          template   shop-release; runs when approved
+          plan       {plan}
+          compared   first release on web-1, web-2, web-3
+          missing    approval: 1 (has 0)
+          expires    2026-11-28 16:00:00 CET
+
+        stages
+          STAGE     HOST   STEP      STATE    BEGAN  TOOK  RESULT
+          checkout  agent  checkout  pending
+          stage     web-1  sync      pending
+          stage     web-1  run       pending
+          stage     web-2  sync      pending
+          stage     web-3  sync      pending
+          switch    web-1  publish   pending
+          switch    web-1  run       pending
+          switch    web-2  publish   pending
+          switch    web-2  run       pending
+          switch    web-3  publish   pending
+          switch    web-3  run       pending
+
+        next: approve with `tagship approve 1`, or reject with `tagship reject 1 --reason …`
+        "#,
     )));
 }
 

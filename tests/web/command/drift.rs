@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tagship::domain::host::{BrokenCurrent, HostState, ReleaseId};
-use tagship_tests::sshd::Sshd;
+use tagship_tests::world::Settings;
 
 use crate::command::lab::{Lab, said};
 use crate::command::program::Test;
@@ -100,9 +100,19 @@ async fn check_looks_itself_where_current_leads() {
     lab.server.succeeded("release-1").await;
     let live = lab.server.store.live("shop", "production").await.unwrap();
     let live = live["web-1"].release.clone();
-    let sshd = Sshd::settings().start();
-    sshd.known_hosts(&[]);
-    let at = sshd.directory().join("shop");
+    let socket = lab.server.socket.display();
+    let world = Settings::default()
+        .agent(&format!("socket = '{socket}'"))
+        .with_sshd()
+        .more("[hosts.web-1]\naddress = '127.0.0.1'")
+        .group("one = ['web-1']")
+        .environment(
+            "production",
+            "release-*",
+            "group = 'one'\ndeploy_to = '{DIR}/shop'",
+        )
+        .build();
+    let at = world.path("shop");
     let current = at.join("current");
     for release in [live.0.as_str(), "other"] {
         std::fs::create_dir_all(at.join("releases").join(release)).unwrap();
@@ -111,31 +121,8 @@ async fn check_looks_itself_where_current_leads() {
         let _ = std::fs::remove_file(&current);
         std::os::unix::fs::symlink(format!("releases/{to}"), &current).unwrap();
     };
-    let (socket, directory) = (lab.server.socket.display(), sshd.directory().display());
-    let (user, port, identity) = (&sshd.user, sshd.port, sshd.identity());
-    let config = format!(
-        r#"
-[agent]
-socket = "{socket}"
-[ssh]
-user = "{user}"
-identity = "{}"
-known_hosts = "{directory}/known_hosts"
-[hosts.web-1]
-address = "127.0.0.1"
-port = {port}
-[groups]
-web = ["web-1"]
-[[projects]]
-name = "shop"
-repository = "/srv/git/shop.git"
-environments.production = {{ group = "web", deploy_to = "{}" }}
-rules = [{{ pattern = "release-*", environment = "production" }}]
-"#,
-        identity.display(),
-        at.display(),
-    );
-    let check = || said(Test::new().config(&config).arguments(["check"])).stdout;
+    let config = world.path("config.toml").display().to_string();
+    let check = || said(Test::new().arguments(["--config", &config, "check"])).stdout;
     let switched = format!("tagship switched it to {live}");
     lead(&live.0);
     let said = check();

@@ -75,7 +75,13 @@ fn missing_configuration_is_named() {
 #[test]
 fn mistyped_configuration_key_is_named_with_its_line() {
     let said = Test::new()
-        .config("[agent]\nlisten = \"127.0.0.1:0\"\nspool = \"/tmp\"\n")
+        .config(
+            r#"
+            [agent]
+            listen = "127.0.0.1:0"
+            spool = "/tmp"
+            "#,
+        )
         .arguments(["tasks"])
         .said();
     assert_eq!(said.status, Some(1));

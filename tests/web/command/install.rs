@@ -7,8 +7,12 @@ use crate::command::program::Test;
 
 /// A world with a second project, whose repository is elsewhere.
 fn shop() -> World {
-    let remote = "[[projects]]\nname = 'remote'\nrepository = 'alice/remote'\n\
-                  git_url = 'https://git.example.com/alice/remote.git'";
+    let remote = "
+        [[projects]]
+        name = 'remote'
+        repository = 'alice/remote'
+        git_url = 'https://git.example.com/alice/remote.git'
+        ";
     Settings::default()
         .environment("qa", "qa-*", "--\nschedule = 'ready'")
         .more(remote)

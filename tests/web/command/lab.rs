@@ -78,23 +78,23 @@ impl Lab {
         let socket = self.server.socket.display();
         let config = format!(
             r#"
-[agent]
-socket = "{socket}"
-time_zone = "Europe/Berlin"
-[ssh]
-user = "deploy"
-connect_timeout = "1s"
-[hosts.web-1]
-address = "127.0.0.1"
-port = 1
-[groups]
-web = ["web-1"]
-[[projects]]
-name = "shop"
-repository = "/srv/git/shop.git"
-environments.production = {{ group = "web", deploy_to = "/srv/shop" }}
-rules = [{{ pattern = "release-*", environment = "production" }}]
-"#
+            [agent]
+            socket = "{socket}"
+            time_zone = "Europe/Berlin"
+            [ssh]
+            user = "deploy"
+            connect_timeout = "1s"
+            [hosts.web-1]
+            address = "127.0.0.1"
+            port = 1
+            [groups]
+            web = ["web-1"]
+            [[projects]]
+            name = "shop"
+            repository = "/srv/git/shop.git"
+            environments.production = {{ group = "web", deploy_to = "/srv/shop" }}
+            rules = [{{ pattern = "release-*", environment = "production" }}]
+            "#
         );
         Test::new().config(&config).arguments(["check"])
     }

@@ -31,10 +31,12 @@ fn deciding_rule_is_named_and_others_give_their_reason() {
     shop()
         .arguments(["qa-7"])
         .stdout(
-            "qa-7 goes to qa of shop by rule 1 (template git-release): queued once it has landed; the newest tag of its push runs\n\
-             \x20 rule 1 \"qa-*\" matches, and decides\n\
-             \x20 rule 2 \"release-\" does not match: the name does not start with \"release-\"\n\
-             \x20 rule 3 \"qa-7\" would match too, but rule 1 comes first\n",
+            r#"
+            qa-7 goes to qa of shop by rule 1 (template git-release): queued once it has landed; the newest tag of its push runs
+              rule 1 "qa-*" matches, and decides
+              rule 2 "release-" does not match: the name does not start with "release-"
+              rule 3 "qa-7" would match too, but rule 1 comes first
+            "#,
         )
         .run();
 }

@@ -78,7 +78,7 @@ fn failed_start_names_the_repair_command() {
         ),
         (
             listen("localhost:8424"),
-            "config.toml:3:10: `localhost:8424` is no address and port (invalid socket address syntax): write \"127.0.0.1:8424\"",
+            "config.toml:2:10: `localhost:8424` is no address and port (invalid socket address syntax): write \"127.0.0.1:8424\"",
         ),
         // Where no directory can be created.
         (

@@ -106,7 +106,12 @@ fn template_check_reports_missing_configuration() {
     let text = "name = \"t\"\n[[stage]]\nname = \"all\"\nhosts = \"{1}\"\nsteps = [{ run = \"true\", user = \"operator\" }]\n";
     let test = Test::new()
         .file("templates/t.toml", text)
-        .config("[agent]\ntemplates_dir = \"templates\"\n")
+        .config(
+            r#"
+            [agent]
+            templates_dir = "templates"
+            "#,
+        )
         .arguments(["templates", "validate", "--json"]);
     let said = test.said();
     assert_eq!(said.status, Some(1), "{said}");

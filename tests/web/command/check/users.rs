@@ -8,8 +8,13 @@ fn with_operator(port: Option<u16>) -> Checked {
     make_key(&world.path("operator_key"), Kind::Ed25519, "");
     world.sshd().authorize(&world.path("operator_key.pub"));
     std::fs::create_dir(world.path("templates")).unwrap();
-    let text = "name = \"restart\"\n[[stage]]\nname = \"all\"\nhosts = \"web\"\n\
-                steps = [{ run = \"true\", user = \"operator\" }]\n";
+    let text = r#"
+        name = "restart"
+        [[stage]]
+        name = "all"
+        hosts = "web"
+        steps = [{ run = "true", user = "operator" }]
+        "#;
     std::fs::write(world.path("templates/restart.toml"), text).unwrap();
     let port = port.map(|port| format!("port = {port}\n"));
     world.settings.tables = format!(
