@@ -83,7 +83,7 @@ impl Sim {
         self.propose(&format!("refs/tags/{tag}"), object, schedule)
     }
 
-    /// `release-N` is pushed onto the object of its digit and approved as task N, and all comes to rest.
+    /// `release-N` is pushed onto the object of its digit and approved as task N, and runs until nothing is left to do.
     #[track_caller]
     pub(crate) fn release(&mut self, number: u32) {
         let object = object_of(char::from_digit(number, 10).unwrap());
@@ -93,7 +93,7 @@ impl Sim {
         self.rest();
     }
 
-    /// The agents look into the spool, and all comes to rest.
+    /// The agents look into the spool, until nothing is left to do.
     #[track_caller]
     pub(crate) fn look(&mut self) {
         self.ring();
