@@ -83,7 +83,7 @@ impl Sim {
         self.propose(&format!("refs/tags/{tag}"), object, schedule)
     }
 
-    /// `release-N` is pushed onto the object of its digit and approved as task N, and runs until nothing is left to do.
+    /// `release-N` is pushed onto the object of its digit, approved as task N, and released.
     #[track_caller]
     pub(crate) fn release(&mut self, number: u32) {
         let object = object_of(char::from_digit(number, 10).unwrap());
