@@ -18,6 +18,7 @@ pub mod effects;
 mod land;
 mod mask;
 mod newest;
+mod push_order;
 mod queues;
 mod retry;
 mod schedule;

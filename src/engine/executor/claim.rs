@@ -7,7 +7,7 @@ use futures::future::FutureExt as _;
 use jiff::{SignedDuration, Timestamp};
 
 use super::active::Active;
-use super::newest::{RETRY_AFTER, begun_newer_sibling};
+use super::push_order::{RETRY_AFTER, begun_newer_sibling};
 use super::{CompletedEffect, Executor, World};
 use crate::domain::host::ReleaseId;
 use crate::domain::task::{Event, Origin, State, StopRequester, Task};

@@ -6,19 +6,15 @@
 //! while another one of it may still supersede it. A record that was read too late for that is
 //! compared with the task of its push that began.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use futures::future::FutureExt as _;
-use jiff::SignedDuration;
 
+use super::push_order::{RETRY_AFTER, heads, newest};
 use super::queues::Siblings;
-use super::{CompletedEffect, Executor, Ids, World};
+use super::{CompletedEffect, Executor, Ids};
 use crate::domain::task::{State, Task};
-use crate::store::StoreError;
 
-/// The pause before a failed git query is retried.
-pub(super) const RETRY_AFTER: SignedDuration = SignedDuration::from_secs(1);
 /// The maximum number of tries; after that only the names of the tags decide.
 const TRIES_MAX: u32 = 20;
 
@@ -141,103 +137,5 @@ impl Siblings {
     fn need_comparison(&self) -> bool {
         let known = self.landed.is_subset(&self.compared);
         !self.compare_requested && !known && self.landing.is_empty() && self.landed.len() > 1
-    }
-}
-
-/// Returns the commits that no other of these reaches.
-async fn heads(world: &World, project: &str, commits: &[String]) -> Result<Vec<String>, String> {
-    let source = world.plan_source.source(project)?;
-    let heads = world.git.heads(&source, commits).await;
-    heads.map_err(|error| error.to_string())
-}
-
-/// Returns the newer task of the same push that has begun already, if any; the inner error is
-/// git's.
-pub(super) async fn begun_newer_sibling(
-    world: &World,
-    task: &Task,
-) -> Result<Result<Option<u64>, String>, StoreError> {
-    if task.work.is_some() || !task.submission.yields_to_newer() {
-        return Ok(Ok(None));
-    }
-    let Some(begun) = world.store.begun_sibling(task).await? else {
-        return Ok(Ok(None));
-    };
-    let commits = [task, &begun].into_iter();
-    let commits: BTreeSet<&str> = commits.filter_map(Task::commit).collect();
-    let commits: Vec<String> = commits.into_iter().map(str::to_owned).collect();
-    let heads = heads(world, &task.submission.project, &commits).await;
-    Ok(heads.map(|heads| newest([task, &begun].into_iter(), &heads).filter(|id| *id != task.id)))
-}
-
-/// Returns the newest of some tasks: of the commits that are no ancestor of another, the tag with
-/// the highest version.
-fn newest<'t>(tasks: impl Iterator<Item = &'t Task>, heads: &[String]) -> Option<u64> {
-    let is_head = |task: &Task| {
-        let commit = task.commit().unwrap_or_default();
-        heads.iter().any(|head| head == commit)
-    };
-    let order = |one: &&Task, other: &&Task| {
-        is_head(one)
-            .cmp(&is_head(other))
-            .then_with(|| by_version(one.tag(), other.tag()))
-            .then_with(|| one.id.cmp(&other.id))
-    };
-    tasks.max_by(order).map(|task| task.id)
-}
-
-/// Compares names part by part: numbers by value, other text by its characters, so that `1.12` is
-/// later than `1.9`.
-fn by_version(one: &str, other: &str) -> Ordering {
-    let (mut one, mut other) = (one, other);
-    loop {
-        if one.is_empty() || other.is_empty() {
-            return one.len().cmp(&other.len());
-        }
-        let ((first, one_rest), (second, other_rest)) = (split(one), split(other));
-        let number = |part: &str| part.starts_with(|letter: char| letter.is_ascii_digit());
-        let order = if number(first) && number(second) {
-            let value = |part: &'_ str| part.trim_start_matches('0').to_owned();
-            let (first, second) = (value(first), value(second));
-            first
-                .len()
-                .cmp(&second.len())
-                .then_with(|| first.cmp(&second))
-        } else {
-            first.cmp(second)
-        };
-        if order.is_ne() {
-            return order;
-        }
-        (one, other) = (one_rest, other_rest);
-    }
-}
-
-/// Splits off the first run of digits, or of non-digits.
-fn split(name: &str) -> (&str, &str) {
-    let is_digit = |letter: char| letter.is_ascii_digit();
-    let digits = name.starts_with(is_digit);
-    let end = name.find(|letter| is_digit(letter) != digits);
-    name.split_at(end.unwrap_or(name.len()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_in_names_of_tags_are_compared_by_value() {
-        let ascending = [
-            "qa-1.2", "qa-1.9", "qa-1.9.1", "qa-1.12", "qa-2", "qa-10", "qa-a", "v1",
-        ];
-        for pair in ascending.windows(2) {
-            assert_eq!(by_version(pair[0], pair[1]), Ordering::Less, "{pair:?}");
-            assert_eq!(by_version(pair[1], pair[0]), Ordering::Greater, "{pair:?}");
-        }
-        assert_eq!(by_version("qa-007", "qa-7"), Ordering::Equal);
-        assert_eq!(
-            by_version("99999999999999999999999", "9"),
-            Ordering::Greater
-        );
     }
 }
