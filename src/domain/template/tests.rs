@@ -313,10 +313,7 @@ fn meaningless_step_is_refused() {
         (r#"{ run = 7 }"#, "text for sh or a list"),
         (r#"{ run = ["a", 7] }"#, "expected a string"),
         (r#"{ run = "a\u0000b" }"#, "NUL"),
-        (
-            r#"{ run = "true", timeout = "0s" }"#,
-            "a time limit of nothing",
-        ),
+        (r#"{ run = "true", timeout = "0s" }"#, "a time limit of 0"),
         (r#"{ run = "true", timeout = "soon" }"#, "is no duration"),
         (
             r#"{ run = "true", in = "release" }"#,

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Polls until `found` returns something; panics after twenty seconds.
+/// Polls until `found` returns something; panics after a minute.
 #[track_caller]
 pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     match look(&mut found) {
@@ -16,7 +16,7 @@ pub fn eventually<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Whether a condition holds within twenty seconds.
+/// Whether a condition holds within a minute.
 pub fn until(mut holds: impl FnMut() -> bool) -> bool {
     look(&mut || holds().then_some(())).is_some()
 }

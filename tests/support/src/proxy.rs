@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
+use crate::eventually::eventually;
+
 /// The direction of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
@@ -60,7 +62,9 @@ impl Proxy {
 
     /// Listens on the given address.
     pub fn start_at(address: SocketAddr, server: SocketAddr, fault: Fault) -> Self {
-        let listener = TcpListener::bind(address).unwrap();
+        // A process that was forked a moment ago still holds the listener of an earlier proxy.
+        let bound = || TcpListener::bind(address).ok();
+        let listener = eventually("the address is free", bound);
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             mood: Mutex::new(Mood::Pass),
