@@ -97,18 +97,15 @@ pub fn append(path: &Path, host: &HostName, key: &HostKey) -> Result<Pinned, Pin
         let path = path.to_owned();
         move |source| PinError::Write { path, source }
     };
-    // The file itself is replaced, so the lock is held on one beside it.
-    let lock_path = beside(path, "lock");
-    let lock = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&lock_path)
-        .map_err(at(&lock_path))?;
+    // The file itself is replaced, so the lock is held on its directory.
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let lock = File::open(directory).map_err(at(directory))?;
     rustix::fs::flock(&lock, FlockOperation::LockExclusive)
         .map_err(std::io::Error::from)
-        .map_err(at(&lock_path))?;
+        .map_err(at(directory))?;
 
     let mut text = read(path).map_err(at(path))?;
     match KnownHosts::parse(&String::from_utf8_lossy(&text)).check(host, key) {
@@ -135,16 +132,12 @@ pub fn append(path: &Path, host: &HostName, key: &HostKey) -> Result<Pinned, Pin
     text.extend_from_slice(key.line(host).as_bytes());
     text.push(b'\n');
 
-    let draft = beside(path, "new");
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(".new");
+    let draft = PathBuf::from(draft);
     replace(path, &draft, &text).map_err(at(&draft))?;
+    lock.sync_all().map_err(at(directory))?;
     Ok(Pinned::Added)
-}
-
-fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".");
-    name.push(suffix);
-    path.with_file_name(name)
 }
 
 fn read(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -167,12 +160,7 @@ fn replace(path: &Path, draft: &Path, text: &[u8]) -> std::io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     file.write_all(text)?;
     file.sync_all()?;
-    std::fs::rename(draft, path)?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    File::open(directory)?.sync_all()
+    std::fs::rename(draft, path)
 }
 
 #[cfg(test)]
