@@ -311,7 +311,10 @@ impl Plan {
                     StepAction::Check(check) if brought && check.runs_on_host() => {
                         return Inodes::Own;
                     }
-                    _ => {}
+                    StepAction::Checkout
+                    | StepAction::Publish
+                    | StepAction::Run(_)
+                    | StepAction::Check(_) => {}
                 }
             }
         }

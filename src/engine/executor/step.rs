@@ -43,7 +43,9 @@ pub(super) fn stopping(plan: &Plan, at: StepRef) -> Stopping {
         Some(StepAction::Publish) => Stopping::WaitForEnd,
         Some(StepAction::Run(_)) => Stopping::KillOnHost,
         Some(StepAction::Check(check)) if check.runs_on_host() => Stopping::KillOnHost,
-        _ => Stopping::Drop,
+        Some(StepAction::Checkout | StepAction::Sync | StepAction::Check(_)) | None => {
+            Stopping::Drop
+        }
     }
 }
 
