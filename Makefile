@@ -27,12 +27,17 @@ TASKS  ?= 20000
 MUTANTS ?=
 # Many tests wait for a host or a clock.
 THREADS := $(shell echo $$((2 * $$(nproc))))
+SUITES  := $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)) \
+	$(patsubst hooks/tests/%.rs,%,$(wildcard hooks/tests/*.rs))
+WORKSPACE = --locked --workspace
+# The unit tests are a second build of the library. They are quick without optimization, too.
+UNIT     = $(WORKSPACE) --lib --config profile.dev.package.tagship.opt-level=0
 
 # The hook is linked statically: one that can't load on an older system would refuse every push.
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE = target/release
 
-.PHONY: build deps deps-demo deps-test test fmt doc bench soak mutants mutants-pure audit demo install clean help
+.PHONY: build deps deps-demo deps-test test test-hosts test-others fmt doc bench soak mutants mutants-pure audit demo install clean help
 
 build: deps
 	$(CARGO) build --release --locked --bin tagship
@@ -53,8 +58,18 @@ deps-test:
 test: deps-test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	RUST_TEST_THREADS=$(THREADS) $(CARGO) test --locked --workspace
+	$(CARGO) test $(UNIT) --no-run
+	$(CARGO) test $(WORKSPACE) --test '*' --no-run
+	RUST_TEST_THREADS=$(THREADS) $(MAKE) -j2 test-hosts test-others
 	$(MAKE) doc
+
+# Tests of hosts mostly wait for hosts, so the other ones run beside them.
+test-hosts:
+	$(CARGO) test $(WORKSPACE) --test hosts
+
+test-others:
+	$(CARGO) test $(UNIT)
+	$(CARGO) test $(WORKSPACE) $(patsubst %,--test %,$(filter-out hosts,$(SUITES)))
 
 fmt:
 	$(CARGO) fmt --all
