@@ -6,7 +6,7 @@ use super::keys::{Config, EnvironmentConfig, Project, ReleaseLayout};
 use crate::domain::document::{self, Document, DocumentProblem, Path, one_line};
 use crate::domain::plan::AGENT;
 use crate::domain::rule::RuleSet;
-use crate::domain::template::is_name;
+use crate::domain::template::name_problem;
 
 mod grants;
 mod users;
@@ -46,14 +46,8 @@ impl ConfigCheck<'_> {
     }
 
     fn name(&mut self, path: &Path, kind: &str, name: &str) {
-        if !is_name(name) {
-            self.refuse(
-                path,
-                format!(
-                    "`{name}` is no name for a {kind}: use up to 64 letters, digits, dots, \
-                     underscores and hyphens, beginning with a letter or digit"
-                ),
-            );
+        if let Some(problem) = name_problem(kind, name) {
+            self.refuse(path, problem);
         }
     }
 

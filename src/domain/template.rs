@@ -53,6 +53,16 @@ pub fn is_name(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
+/// Returns the problem of `name` as the name of a `kind` of thing, if it has one.
+pub(crate) fn name_problem(kind: &str, name: &str) -> Option<String> {
+    (!is_name(name)).then(|| {
+        format!(
+            "`{name}` is no name for a {kind}: use up to 64 letters, digits, dots, underscores \
+             and hyphens, beginning with a letter or digit"
+        )
+    })
+}
+
 /// What a kind of task does: stages, one after another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Template {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{Gate, ProgramCommand, is_name};
+use super::{Gate, ProgramCommand, name_problem};
 use crate::domain::document::{Document, DocumentProblem, Path, duration};
 
 #[derive(Deserialize)]
@@ -91,15 +91,9 @@ impl TemplateReader<'_> {
         self.problems.push(self.document.problem(path, message));
     }
 
-    pub(super) fn name(&mut self, path: &Path, what: &str, name: &str) {
-        if !is_name(name) {
-            self.refuse(
-                path,
-                format!(
-                    "`{name}` is no name for a {what}: use up to 64 letters, digits, dots, \
-                     underscores and hyphens, beginning with a letter or digit"
-                ),
-            );
+    pub(super) fn name(&mut self, path: &Path, kind: &str, name: &str) {
+        if let Some(problem) = name_problem(kind, name) {
+            self.refuse(path, problem);
         }
     }
 }
