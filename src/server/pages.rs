@@ -189,6 +189,11 @@ fn back(call: &Call) -> String {
     }
 }
 
+/// Returns the value of a form field.
+fn field_value(field: &Option<String>) -> &str {
+    field.as_deref().unwrap_or_default()
+}
+
 /// A form with only a CSRF token.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -44,11 +44,6 @@ impl HooksPage {
     }
 }
 
-/// Returns the value of a form field.
-fn held(field: &Option<String>) -> &str {
-    field.as_deref().unwrap_or_default()
-}
-
 pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.needs(Ability::See, "see the hook log")?;

@@ -74,11 +74,6 @@ impl ListPage {
     }
 }
 
-/// Returns the value of a form field.
-fn held(field: &Option<String>) -> &str {
-    field.as_deref().unwrap_or_default()
-}
-
 pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
