@@ -176,11 +176,7 @@ fn title(fault: &Fault) -> &'static str {
 fn back(call: &Call) -> String {
     let mut segments = call.segments();
     match segments.first().map(String::as_str) {
-        Some("tasks") if call.method == hyper::Method::POST => {
-            segments.truncate(2);
-            format!("/{}", segments.join("/"))
-        }
-        Some("hooks") if call.method == hyper::Method::POST => {
+        Some("tasks" | "hooks") if call.method == hyper::Method::POST => {
             segments.truncate(2);
             format!("/{}", segments.join("/"))
         }

@@ -124,10 +124,7 @@ impl State {
     /// Whether nothing more happens unless a person requests it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        !matches!(
-            self,
-            Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued
-        ) && !self.holds_queue()
+        !self.can_be_withdrawn() && !self.holds_queue()
     }
 }
 
