@@ -15,7 +15,7 @@ mod requirement;
 mod steps;
 mod structure;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -408,6 +408,16 @@ impl Template {
             self.digest = digest(&version);
         }
         self
+    }
+
+    /// Returns the numbers of the groups of hosts that its tasks list themselves.
+    #[must_use]
+    pub fn given_groups(&self) -> BTreeSet<u8> {
+        let groups = self.stages.iter().filter_map(|stage| match stage.hosts {
+            StageHosts::Given(number) => Some(number),
+            _ => None,
+        });
+        groups.collect()
     }
 
     /// Whether it releases a commit: its tasks need a project, an environment and a tag.

@@ -17,7 +17,7 @@ use crate::domain::plan::{self, PlanError, ResolvedEnvironment};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{ManualRequest, Origin, Submission, Submitter, Via};
 use crate::domain::template::{
-    AGENT, Hidden, ParamError, Requirement, SUPPLIED_BY_PROJECT, StageHosts, Template, is_name,
+    AGENT, Hidden, ParamError, Requirement, SUPPLIED_BY_PROJECT, Template, is_name,
 };
 
 /// How long a submitted task may wait for approval, after its scheduled time.
@@ -288,14 +288,7 @@ impl<'a> Resolver<'a> {
         target: &SubmissionTarget,
         given: &BTreeMap<u8, Vec<String>>,
     ) {
-        let wanted: BTreeSet<u8> = template
-            .stages
-            .iter()
-            .filter_map(|stage| match stage.hosts {
-                StageHosts::Given(number) => Some(number),
-                _ => None,
-            })
-            .collect();
+        let wanted = template.given_groups();
         for number in wanted.iter().filter(|number| !given.contains_key(number)) {
             let message = format!("is missing: template {} takes it", template.name);
             self.refuse(format!("hosts.{number}"), message);

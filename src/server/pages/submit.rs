@@ -1,6 +1,6 @@
 //! The page to submit a task: choose a template, then fill in its form.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use hyper::StatusCode;
@@ -211,16 +211,8 @@ async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<SubmitFo
     } else {
         Vec::new()
     };
-    let numbers: BTreeSet<u8> = template
-        .stages
-        .iter()
-        .filter_map(|stage| match stage.hosts {
-            StageHosts::Given(number) => Some(number),
-            _ => None,
-        })
-        .collect();
     let mut groups = Vec::new();
-    for number in numbers {
+    for number in template.given_groups() {
         groups.push(host_group(site, who, template, &order, number).await?);
     }
     let token = secret::token().map_err(|error| Fault::Broken(error.to_string()))?;
