@@ -1,5 +1,5 @@
 //! Summarizes many hosts in few lines (pure): with hundreds of them a line for each healthy host is
-//! not read, and a failed one must not be lost among them. Called by `summary`.
+//! not read, and a failed one must not be lost among them. Called by `summary` and `progress`.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
@@ -91,7 +91,7 @@ pub(super) fn rows(stage: &StageView, zone: &Zone) -> Vec<[String; 7]> {
 }
 
 /// Returns the steps without those that another host does for all.
-fn shown_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
+pub(super) fn shown_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
     host.steps
         .iter()
         .filter(|step| step.state != StepState::Elsewhere)

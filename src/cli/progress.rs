@@ -1,11 +1,12 @@
 //! A running task, as a few lines of text: one for each host (pure). [`LineBuffer`] lets a log
 //! share the screen.
 
+use super::host_rollup::shown_steps;
 use super::screen::Size;
 use super::summary::state_line;
 use super::table::{Table, fit, printable};
 use super::times::{Zone, span};
-use crate::api::{HostView, StageView, StepState, StepView, TaskView};
+use crate::api::{StageView, StepState, StepView, TaskView};
 
 /// The longest line, in bytes; longer ones are cut.
 const LINE_BYTES_MAX: usize = 16 * 1024;
@@ -99,7 +100,7 @@ fn standing<'t>(stages: &'t [StageView], host: &'t str) -> Option<HostProgressLi
         .iter()
         .flat_map(|stage| {
             let of_host = stage.hosts.iter().filter(|view| view.name == host);
-            of_host.flat_map(|view| own_steps(view).map(|step| (stage.name.as_str(), step)))
+            of_host.flat_map(|view| shown_steps(view).map(|step| (stage.name.as_str(), step)))
         })
         .collect();
     let done = |step: &StepView| step.state == StepState::Succeeded;
@@ -116,12 +117,6 @@ fn standing<'t>(stages: &'t [StageView], host: &'t str) -> Option<HostProgressLi
         done: steps.iter().filter(|(_, step)| done(step)).count(),
         of: steps.len(),
     })
-}
-
-fn own_steps(host: &HostView) -> impl Iterator<Item = &StepView> {
-    host.steps
-        .iter()
-        .filter(|step| step.state != StepState::Elsewhere)
 }
 
 /// Returns what fits: failed hosts first, then running ones, then the others; in their own order.

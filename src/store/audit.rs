@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::base::secret::sha256_hex;
 use crate::base::user::user_or_number;
+use crate::store::index::json;
 use crate::store::kv::{Commit, CommitError, Kv, KvError, Range, Require};
 
 const ENTRIES: &str = "audit/entry/";
@@ -292,12 +293,6 @@ fn fits(entry: &AuditEntry, stands_under: &[u8], verdict: &ChainReport) -> bool 
 
 fn key(number: u64) -> String {
     format!("{ENTRIES}{number:016x}")
-}
-
-fn json(value: &impl Serialize) -> Vec<u8> {
-    let bytes = serde_json::to_vec(value).unwrap_or_default();
-    assert!(!bytes.is_empty(), "our own types have string keys");
-    bytes
 }
 
 fn read<'de, T: Deserialize<'de>>(what: &str, bytes: &'de [u8]) -> Result<T, KvError> {
