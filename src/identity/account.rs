@@ -299,6 +299,7 @@ impl Accounts {
         let record = self.rewrite(name, writes, |record| {
             record.password = Some(hash.clone());
             record.account.epoch += 1;
+            Ok(())
         });
         record.await.map(|_| ())
     }
@@ -357,11 +358,11 @@ impl Accounts {
         &self,
         name: &str,
         writes: Commit,
-        change: impl Fn(&mut AccountRecord),
+        change: impl Fn(&mut AccountRecord) -> Result<(), AccountError>,
     ) -> Result<AccountRecord, AccountError> {
         for _ in 0..ATTEMPTS_MAX {
             let (mut record, version) = self.record(name).await?;
-            change(&mut record);
+            change(&mut record)?;
             let commit = Commit::new().require(key(name), Require::Version(version));
             let commit = commit.put(key(name), encode(name, &record)?);
             match self.commit(name, commit.and(writes.clone())).await? {

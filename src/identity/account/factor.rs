@@ -67,8 +67,7 @@ impl Accounts {
         let fresh = Secret::from(secret::random_bytes::<20>()?).to_base32();
         let uri = totp(name, &fresh)?.to_url();
         let uri = uri.map_err(|error| damaged(name, &error))?;
-        for _ in 0..ATTEMPTS_MAX {
-            let (mut record, version) = self.record(name).await?;
+        let record = self.rewrite(name, writes, |record| {
             if record.account.second_factor.is_some() {
                 return Err(AccountError::HasFactor(name.to_owned()));
             }
@@ -76,19 +75,13 @@ impl Accounts {
                 secret: fresh.clone(),
                 last_step: 0,
             });
-            let commit = Commit::new().require(key(name), Require::Version(version));
-            let commit = commit.put(key(name), encode(name, &record)?);
-            match self.commit(name, commit.and(writes.clone())).await? {
-                Committed::Done => {
-                    return Ok(Enrolment {
-                        secret: fresh.into(),
-                        uri: uri.into(),
-                    });
-                }
-                Committed::Conflict => {}
-            }
-        }
-        Err(AccountError::Overtaken)
+            Ok(())
+        });
+        record.await?;
+        Ok(Enrolment {
+            secret: fresh.into(),
+            uri: uri.into(),
+        })
     }
 
     /// Activates a second factor: the user proves that the app works. Sessions end.
@@ -101,8 +94,7 @@ impl Accounts {
         code: &str,
         writes: Commit,
     ) -> Result<Account, AccountError> {
-        for _ in 0..ATTEMPTS_MAX {
-            let (mut record, version) = self.record(name).await?;
+        let record = self.rewrite(name, writes, |record| {
             if record.account.second_factor.is_some() {
                 return Err(AccountError::HasFactor(name.to_owned()));
             }
@@ -115,14 +107,9 @@ impl Accounts {
             };
             record.account.second_factor = Some(now);
             record.account.epoch += 1;
-            let commit = Commit::new().require(key(name), Require::Version(version));
-            let commit = commit.put(key(name), encode(name, &record)?);
-            match self.commit(name, commit.and(writes.clone())).await? {
-                Committed::Done => return Ok(record.account),
-                Committed::Conflict => {}
-            }
-        }
-        Err(AccountError::Overtaken)
+            Ok(())
+        });
+        Ok(record.await?.account)
     }
 
     /// Removes the second factor, whether active or only started. Sessions end.
@@ -134,6 +121,7 @@ impl Accounts {
             record.factor = None;
             record.account.second_factor = None;
             record.account.epoch += 1;
+            Ok(())
         });
         record.await.map(|_| ())
     }
