@@ -2,7 +2,7 @@
 //! of commits.
 
 use super::program::{self, STDOUT_BYTES_MAX};
-use super::system::{LOCAL_TIMEOUT, check_object, make_mirror, succeeded};
+use super::system::{LOCAL_TIMEOUT, check_object, make_mirror, query_server, succeeded};
 use super::{GitSource, LandingError, RemoteRef};
 use crate::base::crash;
 
@@ -19,16 +19,9 @@ pub async fn tags(source: &GitSource) -> Result<Vec<RemoteRef>, LandingError> {
     git.args(["ls-remote", "--quiet", "--tags", "--refs", "--"])
         .arg(&source.git_url);
     crash::before("git.tags");
-    let ended = program::run(
-        git,
-        Vec::new(),
-        STDOUT_BYTES_MAX,
-        source.timeouts.ls_remote,
-        &|_| {},
-    )
-    .await;
+    let ended = query_server(source, git).await;
     crash::after("git.tags");
-    let ended = succeeded(source, "ls-remote", source.timeouts.ls_remote, ended)?;
+    let ended = ended?;
     if ended.stdout.len() >= STDOUT_BYTES_MAX {
         return Err(LandingError::TooManyTags {
             project: source.project.clone(),

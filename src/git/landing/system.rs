@@ -9,7 +9,7 @@ use std::time::Duration;
 use git2::{Oid, Repository};
 
 use super::fsck;
-use super::program::{self, Finished, GitFailure, STDOUT_BYTES_MAX};
+use super::program::{self, Finished, GitCommand, GitFailure, STDOUT_BYTES_MAX};
 use super::{FetchRequest, GitProgress, GitSource, LandingError, RemoteFailure, RemoteRef};
 use crate::base::crash;
 use crate::domain::rule::is_reference;
@@ -41,19 +41,22 @@ pub async fn ls_remote(
             git.arg(name).arg(format!("{name}^{{}}"));
         }
         crash::before("git.ls_remote");
-        let ended = program::run(
-            git,
-            Vec::new(),
-            STDOUT_BYTES_MAX,
-            source.timeouts.ls_remote,
-            &|_| {},
-        )
-        .await;
+        let ended = query_server(source, git).await;
         crash::after("git.ls_remote");
-        let ended = succeeded(source, "ls-remote", source.timeouts.ls_remote, ended)?;
+        let ended = ended?;
         found.extend(parse_refs(source, &ended.stdout, some)?);
     }
     Ok(found)
+}
+
+/// Runs an `ls-remote`.
+pub(super) async fn query_server(
+    source: &GitSource,
+    git: GitCommand,
+) -> Result<Finished, LandingError> {
+    let timeout = source.timeouts.ls_remote;
+    let ended = program::run(git, Vec::new(), STDOUT_BYTES_MAX, timeout, &|_| {}).await;
+    succeeded(source, "ls-remote", timeout, ended)
 }
 
 /// Fetches a ref into the mirror, checks that it points to the requested object, and pins it for
