@@ -12,6 +12,7 @@ use super::times::Zone;
 use crate::api::AboutAgent;
 use crate::base::user::user_or_number;
 use crate::config::{self, Config, LocalConfig, Project};
+use crate::domain::document::names_or_none;
 
 /// Names the agent by URL, instead of the Unix socket of the configuration.
 const URL_VARIABLE: &str = "TAGSHIP_URL";
@@ -111,7 +112,7 @@ async fn zone_of(client: &Client) -> Result<TimeZone, ClientError> {
 pub(crate) fn project<'c>(config: &'c Config, name: &str) -> Result<&'c Project, CommandError> {
     config.project(name).ok_or_else(|| CommandError::NoProject {
         name: name.to_owned(),
-        known: listed(config.projects.iter().map(|project| project.name.as_str())),
+        known: names_or_none(config.projects.iter().map(|project| project.name.as_str())),
     })
 }
 
@@ -127,16 +128,6 @@ pub(crate) fn owned_directory(config: &Config) -> Result<(), CommandError> {
             user_or_number(owner),
         ))),
         _ => Ok(()),
-    }
-}
-
-/// Returns `shop, docs`, or `none`.
-pub(crate) fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let names: Vec<&str> = names.collect();
-    if names.is_empty() {
-        "none".to_owned()
-    } else {
-        names.join(", ")
     }
 }
 

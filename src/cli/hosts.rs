@@ -3,11 +3,12 @@
 
 use super::arguments::{Enroll, HostsCommand, OutputForm};
 use super::client::Ask;
-use super::context::{AgentConnection, CliContext, listed};
+use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::screen;
 use super::table::{Table, printable};
 use crate::api::{Because, HostList, Nothing};
+use crate::domain::document::names_or_none;
 use crate::setup::doctor::enroll::{self, Pinned};
 
 /// `tagship hosts …`.
@@ -70,7 +71,7 @@ async fn enroll(around: &CliContext, asked: &Enroll) -> Result<(), CommandError>
     if !config.hosts.contains_key(&asked.name) {
         return Err(CommandError::NoHost {
             name: asked.name.clone(),
-            known: listed(config.hosts.keys().map(String::as_str)),
+            known: names_or_none(config.hosts.keys().map(String::as_str)),
         });
     }
     let offer = enroll::offer(&config, &asked.name).await?;

@@ -247,6 +247,16 @@ pub fn one_line(what: &str, error: &str) -> String {
     format!("{what}: {}", last.strip_prefix("error: ").unwrap_or(last))
 }
 
+/// Returns `shop, docs`, or `none`.
+#[must_use]
+pub fn names_or_none<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    }
+}
+
 /// Returns the name in `known` that `given` was probably meant to be.
 #[must_use]
 pub fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {

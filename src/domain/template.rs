@@ -22,6 +22,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::domain::document::names_or_none;
 pub use arguments::{arguments, split};
 pub use hidden::Hidden;
 pub use params::{Param, ParamError, ParamKind, can_be_tag};
@@ -107,15 +108,10 @@ impl Template {
             if SUPPLIED.contains(&name.as_str()) {
                 errors.push(ParamError::Supplied { name: name.clone() });
             } else if !self.params.iter().any(|param| param.name == *name) {
-                let known: Vec<&str> = self.params.iter().map(|p| p.name.as_str()).collect();
                 errors.push(ParamError::Unknown {
                     template: self.name.clone(),
                     name: name.clone(),
-                    known: if known.is_empty() {
-                        "none".to_owned()
-                    } else {
-                        known.join(", ")
-                    },
+                    known: names_or_none(self.params.iter().map(|param| param.name.as_str())),
                 });
             }
         }

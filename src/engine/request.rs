@@ -19,7 +19,7 @@ pub use self::advice::{May, decide, granted};
 pub use self::ask::ask;
 pub use self::earlier::RollbackGoal;
 pub use self::error::RequestError;
-use self::error::{listed, required_reason};
+use self::error::required_reason;
 pub use self::rollback::{
     PresentHosts, RollbackRequest, RollbackTarget, TagsNeed, leads_back, others, roll_back, target,
     ways_back,
@@ -27,6 +27,7 @@ pub use self::rollback::{
 pub use self::verb::{VERBS, Verb, VerbSpec};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};
+use crate::domain::document::names_or_none;
 use crate::domain::permission::{Ability, Whose};
 use crate::domain::plan::{Plan, PlanDigest};
 use crate::domain::rule::Schedule;
@@ -117,7 +118,7 @@ impl RequestContext<'_> {
             .ok_or_else(|| RequestError::NoHost {
                 id: task.id,
                 host: name.to_owned(),
-                known: listed(hosts.iter().map(|host| host.name.as_str())),
+                known: names_or_none(hosts.iter().map(|host| host.name.as_str())),
             })
     }
 

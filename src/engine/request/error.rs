@@ -56,15 +56,6 @@ pub enum RequestError {
     Store(#[from] StoreError),
 }
 
-/// Joins names, or returns `none`.
-pub(super) fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
-    let names: Vec<&str> = names.collect();
-    if names.is_empty() {
-        return "none".to_owned();
-    }
-    names.join(", ")
-}
-
 /// Returns the reason if it is not empty.
 ///
 /// # Errors
