@@ -66,11 +66,7 @@ pub(super) fn summarize(failed: &[HostFailure]) -> String {
         .collect();
     for (step, on, hosts) in waited {
         let named = hosts[..hosts.len().min(NAMED_MAX)].join(", ");
-        let more = match hosts.len().saturating_sub(NAMED_MAX) {
-            0 => String::new(),
-            1 => " and 1 more host".to_owned(),
-            more => format!(" and {more} more hosts"),
-        };
+        let more = more_hosts(" and", hosts.len().saturating_sub(NAMED_MAX));
         let message = format!("{named}{more} did not continue: {step} did not succeed on {on}");
         summary.push((message, hosts.len()));
     }
@@ -142,10 +138,15 @@ fn join_bounded(messages: &[(&str, usize)]) -> String {
         }
         text.push_str(&message);
     }
-    match left_out {
-        0 => text,
-        1 => format!("{text}; and 1 more host"),
-        more => format!("{text}; and {more} more hosts"),
+    text + &more_hosts("; and", left_out)
+}
+
+/// Returns ` and 8 more hosts`, with this conjunction; nothing for no hosts.
+fn more_hosts(and: &str, count: usize) -> String {
+    match count {
+        0 => String::new(),
+        1 => format!("{and} 1 more host"),
+        more => format!("{and} {more} more hosts"),
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::actions;
 use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::users::{Made, show};
+use super::users::{Made, see_user_or_login, show};
 use super::{Plain, sender, times};
 use crate::api::NewDelegationBody;
 
@@ -46,12 +46,7 @@ pub(in crate::server) async fn factor(
         }
         _ => actions::account::reset(site, call, &who, name, Some(&code)).await?,
     }
-    // The user's own session has ended.
-    answer::see(&if who.actor.name == name {
-        "/login".to_owned()
-    } else {
-        format!("/users/{name}")
-    })
+    see_user_or_login(&who, name)
 }
 
 #[derive(Deserialize)]

@@ -246,12 +246,14 @@ pub(in crate::server) async fn set_password(
     let who = sender(site, call, &fields.csrf).await?;
     let passwords = [fields.present, fields.password];
     change_password(site, call, &who, name, passwords).await?;
-    let own = who.actor.name == name;
-    // The user's own session has ended with the old password.
-    answer::see(&if own {
-        "/login".to_owned()
-    } else {
-        format!("/users/{name}")
+    see_user_or_login(&who, name)
+}
+
+/// Redirects after a change of credentials: the user's own session has ended.
+pub(super) fn see_user_or_login(who: &Who, name: &str) -> HttpResult {
+    answer::see(&match who.actor.name == name {
+        true => "/login".to_owned(),
+        false => format!("/users/{name}"),
     })
 }
 
