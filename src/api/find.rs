@@ -80,7 +80,7 @@ pub struct UnseenTags {
 impl UnseenTags {
     /// Describes the problem without the project, with times formatted by the caller.
     #[must_use]
-    pub fn told(&self, show: impl Fn(Timestamp) -> String) -> String {
+    pub fn describe(&self, show: impl Fn(Timestamp) -> String) -> String {
         let (since, at) = (show(self.since), show(self.at));
         let cause = &self.cause;
         format!(

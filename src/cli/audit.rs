@@ -3,7 +3,7 @@
 
 use super::arguments::{Audit, AuditWhat, OutputForm};
 use super::client::Ask;
-use super::context::{AgentConnection, CliContext, nobody_answers, owned_directory};
+use super::context::{AgentConnection, CliContext, is_no_agent, owned_directory};
 use super::error::CommandError;
 use super::screen;
 use super::table::Table;
@@ -54,7 +54,7 @@ async fn verify(around: &CliContext, form: OutputForm) -> Result<(), CommandErro
         .ask::<ChainReport>(&Ask::get(["audit", "verify"]))
         .await;
     let verdict = match asked.map_err(CommandError::from) {
-        Err(error) if !around.is_elsewhere() && nobody_answers(&error) => of_store(around).await?,
+        Err(error) if !around.is_elsewhere() && is_no_agent(&error) => of_store(around).await?,
         asked => asked?,
     };
     if form.json {

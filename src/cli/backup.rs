@@ -11,7 +11,7 @@ use futures::{Stream, TryStreamExt as _};
 
 use super::arguments::{Backup, Restore};
 use super::client::Ask;
-use super::context::{AgentConnection, CliContext, nobody_answers, owned_directory};
+use super::context::{AgentConnection, CliContext, is_no_agent, owned_directory};
 use super::error::CommandError;
 use super::screen;
 use super::times::Zone;
@@ -44,7 +44,7 @@ pub(crate) async fn backup(around: &CliContext, asked: &Backup) -> Result<(), Co
             let chunks = chunks.map_err(|error| CommandError::Backup(error.to_string()));
             take(chunks, asked).await
         }
-        Err(error) if !around.is_elsewhere() && nobody_answers(&error) => {
+        Err(error) if !around.is_elsewhere() && is_no_agent(&error) => {
             from_store(around, asked).await
         }
         Err(error) => Err(error),

@@ -186,7 +186,7 @@ async fn unseen(around: &CliContext, config: &Config) -> BTreeMap<String, String
     let list = asked::<HookList>(around, config, &ask).await;
     let unseen = list.into_iter().flat_map(|list| list.unseen);
     unseen
-        .map(|unseen| (unseen.project.clone(), unseen.told(|at| zone.show(at))))
+        .map(|unseen| (unseen.project.clone(), unseen.describe(|at| zone.show(at))))
         .collect()
 }
 

@@ -132,6 +132,6 @@ pub(crate) fn owned_directory(config: &Config) -> Result<(), CommandError> {
 }
 
 /// Whether no agent is running, as opposed to one that refuses.
-pub(crate) fn nobody_answers(error: &CommandError) -> bool {
+pub(crate) fn is_no_agent(error: &CommandError) -> bool {
     matches!(error, CommandError::Client(ClientError::NoAgent { .. }))
 }

@@ -47,7 +47,7 @@ enum Teller {
     Drawing(Canvas),
     /// A line for each event that was not printed yet.
     Events {
-        told: usize,
+        printed: usize,
     },
     Silent,
 }
@@ -58,7 +58,7 @@ impl Teller {
             _ if form.json => Self::Silent,
             Some(canvas) => Self::Drawing(canvas),
             None => Self::Events {
-                told: seen.events.len(),
+                printed: seen.events.len(),
             },
         }
     }
@@ -75,9 +75,9 @@ impl Teller {
                 }
                 canvas.draw(&lines)
             }
-            Self::Events { told } => {
-                let news = task.events.get(*told..).unwrap_or_default();
-                *told = task.events.len();
+            Self::Events { printed } => {
+                let news = task.events.get(*printed..).unwrap_or_default();
+                *printed = task.events.len();
                 let lines: String = news
                     .iter()
                     .map(|event| {
@@ -275,23 +275,23 @@ pub(crate) async fn log(around: &CliContext, asked: &LogArgs) -> Result<(), Comm
 async fn follow_log(agent: &AgentConnection, ask: &Ask, id: u64) -> Result<(), CommandError> {
     // A task that does not exist is reported at once.
     agent.client.task(id).await?;
-    let mut told = PrintedLines::default();
+    let mut printed = PrintedLines::default();
     let mut canvas = screen::canvas();
     let mut failed = 0;
     loop {
         let read = match canvas.as_mut() {
-            Some(canvas) => draw_log(agent, ask, id, &mut told, canvas).await,
-            None => print_log(agent, ask, id, &mut told).await,
+            Some(canvas) => draw_log(agent, ask, id, &mut printed, canvas).await,
+            None => print_log(agent, ask, id, &mut printed).await,
         };
         match read {
             Ok(task) if task.at_rest => return Ok(()),
             Ok(_) => failed = 0,
             Err(CommandError::Client(error)) if is_passing(&error) && failed < RECONNECTS_MAX => {
-                failed = if told.has_come { 0 } else { failed + 1 };
+                failed = if printed.has_come { 0 } else { failed + 1 };
             }
             Err(error) => return Err(error),
         }
-        told.begin_again();
+        printed.begin_again();
         tokio::time::sleep(RECONNECT_PAUSE).await;
     }
 }
@@ -301,14 +301,14 @@ async fn print_log(
     agent: &AgentConnection,
     ask: &Ask,
     id: u64,
-    told: &mut PrintedLines,
+    printed: &mut PrintedLines,
 ) -> Result<TaskView, CommandError> {
     let text = agent.client.stream(ask).await?;
     tokio::pin!(text);
     while let Some(bytes) = text.next().await {
-        screen::print(&told.take(&bytes?))?;
+        screen::print(&printed.take(&bytes?))?;
     }
-    screen::print(&told.rest())?;
+    screen::print(&printed.rest())?;
     Ok(agent.client.task(id).await?)
 }
 
@@ -317,7 +317,7 @@ async fn draw_log(
     agent: &AgentConnection,
     ask: &Ask,
     id: u64,
-    told: &mut PrintedLines,
+    printed: &mut PrintedLines,
     canvas: &mut Canvas,
 ) -> Result<TaskView, CommandError> {
     let text = agent.client.stream(ask).await?;
@@ -331,7 +331,7 @@ async fn draw_log(
     loop {
         tokio::select! {
             bytes = text.next() => match bytes {
-                Some(bytes) => canvas.print_above(&told.take(&bytes?), &drawn)?,
+                Some(bytes) => canvas.print_above(&printed.take(&bytes?), &drawn)?,
                 None => break,
             },
             bytes = events.next(), if !events_end => match bytes {
@@ -346,7 +346,7 @@ async fn draw_log(
         }
     }
     let (drawn, task) = drawing(agent, id, canvas).await?;
-    canvas.print_above(&told.rest(), &drawn)?;
+    canvas.print_above(&printed.rest(), &drawn)?;
     Ok(task)
 }
 
@@ -356,7 +356,7 @@ async fn draw_log(
 struct PrintedLines {
     lines: LineBuffer,
     /// How often each line was printed, by step and digest.
-    told: HashMap<u64, HashMap<u64, u32>>,
+    printed: HashMap<u64, HashMap<u64, u32>>,
     /// How many of those this connection has not repeated yet, by step.
     again: HashMap<u64, HashMap<u64, u32>>,
     /// Whether this connection has received anything.
@@ -379,7 +379,7 @@ impl PrintedLines {
 
     fn begin_again(&mut self) {
         self.lines = LineBuffer::default();
-        self.again.clone_from(&self.told);
+        self.again.clone_from(&self.printed);
         self.has_come = false;
     }
 
@@ -400,7 +400,7 @@ impl PrintedLines {
                 Some(times) if *times > 0 => *times -= 1,
                 _ => {
                     *self
-                        .told
+                        .printed
                         .entry(step)
                         .or_default()
                         .entry(digest)
@@ -445,25 +445,25 @@ mod tests {
 
     #[test]
     fn replayed_log_prints_only_new_lines() {
-        let mut told = PrintedLines::default();
+        let mut printed = PrintedLines::default();
         assert_eq!(
-            told.take(b"a| one\nb| one\na| one\nb| tw"),
+            printed.take(b"a| one\nb| one\na| one\nb| tw"),
             "a| one\nb| one\na| one\n"
         );
-        told.begin_again();
+        printed.begin_again();
         // Lines of one step come together now.
-        let again = told.take(b"a| one\na| one\na| one\na| two\nb| one\n");
+        let again = printed.take(b"a| one\na| one\na| one\na| two\nb| one\n");
         assert_eq!(again, "a| one\na| two\n");
-        assert_eq!(told.take(b"b| two"), "");
-        assert_eq!(told.rest(), "b| two\n");
+        assert_eq!(printed.take(b"b| two"), "");
+        assert_eq!(printed.rest(), "b| two\n");
     }
 
     #[test]
     fn replayed_log_with_a_gap_loses_no_line() {
-        let mut told = PrintedLines::default();
-        told.take(b"a| x\na| x\na| x\nb| y\n");
-        told.begin_again();
-        let again = told.take(b"a| x\na| [... 4 bytes are missing here\na| x\na| x\nb| y\n");
+        let mut printed = PrintedLines::default();
+        printed.take(b"a| x\na| x\na| x\nb| y\n");
+        printed.begin_again();
+        let again = printed.take(b"a| x\na| [... 4 bytes are missing here\na| x\na| x\nb| y\n");
         assert_eq!(again, "a| [... 4 bytes are missing here\na| x\na| x\n");
     }
 

@@ -55,8 +55,8 @@ async fn list(around: &CliContext, asked: &HooksList) -> Result<(), CommandError
         return screen::print_json(&serde_json::to_value(&found).unwrap_or_default());
     }
     for unseen in &found.unseen {
-        let told = unseen.told(|at| zone.show(at));
-        screen::note(&printable(&format!("warning: {}: {told}", unseen.project)));
+        let text = unseen.describe(|at| zone.show(at));
+        screen::note(&printable(&format!("warning: {}: {text}", unseen.project)));
     }
     if found.hooks.is_empty() {
         screen::note("no push matches");
@@ -138,21 +138,21 @@ async fn show(around: &CliContext, id: u64, form: OutputForm) -> Result<(), Comm
             format!("record      {}", push.record),
         ]);
     }
-    lines.extend(hook.became.iter().flat_map(told));
+    lines.extend(hook.became.iter().flat_map(report));
     for replay in &hook.replays {
         lines.push(format!(
             "replayed by {}, {}:",
             replay.by,
             zone.show(replay.at)
         ));
-        lines.extend(replay.became.iter().flat_map(told));
+        lines.extend(replay.became.iter().flat_map(report));
     }
     let lines: Vec<String> = lines.iter().map(|line| printable(line)).collect();
     screen::print(&format!("{}\n", lines.join("\n")))
 }
 
 /// Returns the outcome, with the reasons.
-fn told(became: &Became) -> Vec<String> {
+fn report(became: &Became) -> Vec<String> {
     let mut lines = vec![format!("became      {}", outcome(became))];
     match &became.outcome {
         HookOutcome::NoRule { reasons } => {
@@ -183,7 +183,7 @@ async fn replay(around: &CliContext, id: u64, form: OutputForm) -> Result<(), Co
         screen::print_json(&value)?;
     } else {
         for became in became {
-            let lines: Vec<String> = told(became).iter().map(|line| printable(line)).collect();
+            let lines: Vec<String> = report(became).iter().map(|line| printable(line)).collect();
             screen::print(&format!("{}\n", lines.join("\n")))?;
         }
     }

@@ -36,7 +36,7 @@ pub(super) fn lives<R: Display>(before: &BTreeMap<String, Option<R>>) -> String 
         let same = of.entry(release(live)).or_default();
         same.push(host.clone());
     }
-    let told: Vec<String> = match before.len() {
+    let parts: Vec<String> = match before.len() {
         0..=NAMED_MAX => before
             .iter()
             .map(|(host, live)| format!("{host} {}", release(live)))
@@ -46,7 +46,7 @@ pub(super) fn lives<R: Display>(before: &BTreeMap<String, Option<R>>) -> String 
             .map(|(live, names)| format!("{} {live}", hosts(names)))
             .collect(),
     };
-    told.join(", ")
+    parts.join(", ")
 }
 
 /// Returns the rows of a stage: one for each step of each host. If there are many hosts, those with
@@ -160,13 +160,13 @@ mod tests {
     #[test]
     fn many_hosts_share_a_row_except_failed_ones() {
         let zone = Zone::new(jiff::tz::TimeZone::UTC);
-        let told = rows(&stage(200, 117), &zone);
-        let told: Vec<[&str; 4]> = told
+        let shown = rows(&stage(200, 117), &zone);
+        let shown: Vec<[&str; 4]> = shown
             .iter()
             .map(|row| [&row[1], &row[2], &row[3], &row[6]].map(String::as_str))
             .collect();
         assert_eq!(
-            told,
+            shown,
             [
                 ["199 hosts", "sync", "succeeded", ""],
                 ["web117", "sync", "failed", "no room"],

@@ -29,7 +29,7 @@ pub(crate) fn install(around: &CliContext, asked: &InstallArgs) -> Result<(), Co
     let installation = installation(&config, project, &repo, hook)?;
     let spool = prepare_spool(&config)?;
     let report = installation.run()?;
-    screen::print(&told(project, &report))?;
+    screen::print(&report_text(project, &report))?;
     match spool {
         SpoolState::Ready => screen::print(&format!(
             "rules are published in {}\n",
@@ -53,7 +53,7 @@ pub(crate) fn install(around: &CliContext, asked: &InstallArgs) -> Result<(), Co
     }
 }
 
-fn told(project: &Project, report: &Report) -> String {
+fn report_text(project: &Project, report: &Report) -> String {
     let mut text = format!(
         "the hook of {} ({}) is {}, version {}, tried as user {}\n",
         project.name,

@@ -41,7 +41,7 @@ fn field(text: &mut String, name: &str, value: &str) {
 }
 
 /// Adds what people have requested or commented, and the consequences.
-fn told(text: &mut String, task: &TaskView, zone: &Zone) {
+fn remarks(text: &mut String, task: &TaskView, zone: &Zone) {
     for (name, value) in [
         ("executor", task.executor.clone()),
         ("asked", task.approvers.join(", ")),
@@ -90,7 +90,7 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
     if !task.claimed_submitter.is_empty() {
         field(text, "", &format!("as {}", task.claimed_submitter));
     }
-    told(text, task, zone);
+    remarks(text, task, zone);
     hindrances(text, task, zone);
     if task.updated_at != task.created_at {
         field(text, "changed", &zone.show(task.updated_at));

@@ -7,7 +7,7 @@ use super::arguments::{
     AddUser, DelegateArgs, OutputForm, SetUser, TokenCommand, Totp, UserCommand,
 };
 use super::client::Ask;
-use super::context::{AgentConnection, CliContext, nobody_answers, owned_directory};
+use super::context::{AgentConnection, CliContext, is_no_agent, owned_directory};
 use super::error::CommandError;
 use super::screen;
 use super::table::Table;
@@ -202,12 +202,12 @@ async fn add(around: &CliContext, asked: &AddUser) -> Result<(), CommandError> {
         password: password.as_ref().map(|p| p.expose_secret().to_owned()),
     };
     let AgentConnection { client, .. } = around.agent().await?;
-    let told = client.tell(&Ask::post(["users"], &body)).await;
-    match told.map_err(CommandError::from) {
-        Err(error) if !around.is_elsewhere() && nobody_answers(&error) => {
+    let answer = client.tell(&Ask::post(["users"], &body)).await;
+    match answer.map_err(CommandError::from) {
+        Err(error) if !around.is_elsewhere() && is_no_agent(&error) => {
             add_to_store(&around.config()?, body, password).await?;
         }
-        told => told?,
+        answer => answer?,
     }
     screen::print(&format!("{} is added as {}\n", asked.name, asked.role))
 }
@@ -308,7 +308,7 @@ async fn new_token(
         .ask(&Ask::post(["users", user, "tokens"], &body))
         .await;
     let made: MadeToken = match asked.map_err(CommandError::from) {
-        Err(error) if !around.is_elsewhere() && nobody_answers(&error) => {
+        Err(error) if !around.is_elsewhere() && is_no_agent(&error) => {
             let (accounts, ledger) = accounts(&around.config()?).await?;
             let turn = turn(&ledger, "make token", format!("{user}: {}", body.name)).await?;
             let terms = TokenTerms {

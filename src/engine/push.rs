@@ -167,7 +167,7 @@ pub async fn doubt(
     push: &SeenPush,
 ) -> Result<Vec<u64>, StoreError> {
     let (ids, _) = store.active().await?;
-    let mut told = Vec::new();
+    let mut tasks = Vec::new();
     for id in ids {
         let head = store.head(id).await?;
         if head.project != project || head.reference != push.reference {
@@ -188,15 +188,15 @@ pub async fn doubt(
                 .append(&task, vec![Recorded { time: now, event }])
                 .await
             {
-                Ok(_) => told.push(id),
+                Ok(_) => tasks.push(id),
                 Err(StoreError::Changed(_)) => continue,
                 Err(error) => return Err(error),
             }
             break;
         }
     }
-    told.truncate(DOUBTED_MAX);
-    Ok(told)
+    tasks.truncate(DOUBTED_MAX);
+    Ok(tasks)
 }
 
 /// Performs what a push means in one project, and logs it.

@@ -66,7 +66,7 @@ pub struct Reconciler {
 
 /// Why a scan failed.
 #[derive(Debug, thiserror::Error)]
-pub enum LookError {
+pub enum ScanError {
     #[error(transparent)]
     Git(#[from] LandingError),
     #[error(transparent)]
@@ -163,7 +163,7 @@ impl Reconciler {
     ///
     /// # Errors
     /// The error of the first failed scan.
-    pub async fn look_all(&self) -> Result<(), LookError> {
+    pub async fn look_all(&self) -> Result<(), ScanError> {
         for watched in &self.watched {
             self.look(watched).await?;
         }
@@ -178,13 +178,13 @@ impl Reconciler {
         }
     }
 
-    async fn look(&self, watched: &WatchedRepository) -> Result<(), LookError> {
+    async fn look(&self, watched: &WatchedRepository) -> Result<(), ScanError> {
         let pushes = pushes_of(&watched.repository);
         self.scans.hold(&pushes);
         let compared = self.compare(watched).await;
         let cause = match &compared {
             // Another agent's scan, or a push, came between: that is no failed scan.
-            Err(LookError::Store(_)) => None,
+            Err(ScanError::Store(_)) => None,
             Err(error) => Some(error.to_string()),
             Ok(()) => None,
         };
@@ -200,7 +200,7 @@ impl Reconciler {
         Ok(())
     }
 
-    async fn compare(&self, watched: &WatchedRepository) -> Result<(), LookError> {
+    async fn compare(&self, watched: &WatchedRepository) -> Result<(), ScanError> {
         let repository = &watched.repository;
         let now = self.clock.now();
         let mut tags = self.tags(watched).await?;
@@ -225,7 +225,7 @@ impl Reconciler {
         // The hook of every push with a visible tag has written its record before.
         self.scans.another().await;
         if self.scans.has_left_some() {
-            return Err(LookError::Unread(repository.clone()));
+            return Err(ScanError::Unread(repository.clone()));
         }
         let brought = self.store.brought(repository).await?;
         if before.digest == look.digest && brought.is_empty() {
@@ -261,7 +261,7 @@ impl Reconciler {
         tags: &BTreeMap<String, String>,
         known: &BTreeMap<String, KnownTag>,
         brought: &Brought,
-    ) -> Result<BTreeMap<String, Vec<ReportedTag>>, LookError> {
+    ) -> Result<BTreeMap<String, Vec<ReportedTag>>, ScanError> {
         let mut passed = BTreeMap::new();
         if brought.is_empty() {
             return Ok(passed);
@@ -269,13 +269,13 @@ impl Reconciler {
         let names: BTreeSet<&String> = tags.keys().chain(known.keys()).collect();
         for name in names {
             let mut left = Vec::new();
-            for told in brought.of(repository, name) {
-                if tags.get(name) == Some(&told.object) {
+            for report in brought.of(repository, name) {
+                if tags.get(name) == Some(&report.object) {
                     continue;
                 }
                 for project in self.config.projects_of(repository) {
-                    if self.store.was_on(&project.name, name, &told).await? {
-                        left.push(told);
+                    if self.store.was_on(&project.name, name, &report).await? {
+                        left.push(report);
                         break;
                     }
                 }
@@ -291,12 +291,12 @@ impl Reconciler {
     async fn tags(
         &self,
         watched: &WatchedRepository,
-    ) -> Result<BTreeMap<String, String>, LookError> {
+    ) -> Result<BTreeMap<String, String>, ScanError> {
         let tags = self.git.tags(&watched.source).await?;
         let tags = tags.into_iter().filter(|tag| is_reference(&tag.name));
         let tags: BTreeMap<_, _> = tags.map(|tag| (tag.name, tag.object)).collect();
         if tags.len() > TAGS_MAX {
-            return Err(LookError::TooMany(watched.repository.clone()));
+            return Err(ScanError::TooMany(watched.repository.clone()));
         }
         Ok(tags)
     }
@@ -309,7 +309,7 @@ impl Reconciler {
         known: &BTreeMap<String, KnownTag>,
         (brought, passed): (&Brought, &BTreeMap<String, Vec<ReportedTag>>),
         now: Timestamp,
-    ) -> Result<bool, LookError> {
+    ) -> Result<bool, ScanError> {
         let library = self.templates.current().await;
         let names: BTreeSet<&String> = tags.keys().chain(known.keys()).collect();
         let mut settled = true;
@@ -325,12 +325,12 @@ impl Reconciler {
                 _ => {}
             }
             let reports = brought.of(repository, name);
-            let told = reports.iter().rfind(|told| told.object == object);
+            let report = reports.iter().rfind(|report| report.object == object);
             // A report of an object from which the tag was moved since is out of date.
-            let is_brought =
-                told.is_some_and(|told| passed.iter().all(|other| other.version <= told.version));
-            if let Some(told) = told.filter(|_| !is_brought)
-                && !self.forget(std::slice::from_ref(told)).await?
+            let is_brought = report
+                .is_some_and(|report| passed.iter().all(|other| other.version <= report.version));
+            if let Some(report) = report.filter(|_| !is_brought)
+                && !self.forget(std::slice::from_ref(report)).await?
             {
                 settled = false;
                 continue;
@@ -366,7 +366,8 @@ impl Reconciler {
             }
             // A later report outdates the earlier ones, also of a task that lands only afterwards.
             let earlier = |other: &&ReportedTag| {
-                told.is_some_and(|told| other.object != object && other.version <= told.version)
+                report
+                    .is_some_and(|report| other.object != object && other.version <= report.version)
             };
             let outdated = match is_brought {
                 true => reports.iter().filter(earlier).cloned().collect(),
@@ -383,8 +384,8 @@ impl Reconciler {
     }
 
     /// Deletes hook reports of a tag; returns whether no hook has reported it again meanwhile.
-    async fn forget(&self, told: &[ReportedTag]) -> Result<bool, StoreError> {
-        match self.store.forget_passed(told).await {
+    async fn forget(&self, reports: &[ReportedTag]) -> Result<bool, StoreError> {
+        match self.store.forget_passed(reports).await {
             Ok(()) => Ok(true),
             Err(StoreError::HooksChanged) => Ok(false),
             Err(error) => Err(error),

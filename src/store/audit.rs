@@ -193,12 +193,12 @@ impl Ledger {
     /// [`KvError`] if the store cannot be read.
     pub async fn turn(&self, action: AuditAction, now: Timestamp) -> Result<PendingEntry, KvError> {
         let one = self.one.clone().lock_owned().await;
-        let stands = self.kv.get(TIP.as_bytes()).await?;
-        let tip = match &stands {
-            Some(stands) => read::<AuditTip>(TIP, &stands.value)?,
+        let stored = self.kv.get(TIP.as_bytes()).await?;
+        let tip = match &stored {
+            Some(stored) => read::<AuditTip>(TIP, &stored.value)?,
             None => AuditTip::default(),
         };
-        let require = stands.map_or(Require::Absent, |stands| Require::Version(stands.version));
+        let require = stored.map_or(Require::Absent, |stored| Require::Version(stored.version));
         Ok(PendingEntry {
             number: tip.number + 1,
             time: now,
@@ -284,9 +284,9 @@ impl Ledger {
     }
 }
 
-fn fits(entry: &AuditEntry, stands_under: &[u8], verdict: &ChainReport) -> bool {
+fn fits(entry: &AuditEntry, stored_key: &[u8], verdict: &ChainReport) -> bool {
     entry.number == verdict.entries + 1
-        && key(entry.number).as_bytes() == stands_under
+        && key(entry.number).as_bytes() == stored_key
         && entry.before == verdict.digest
         && entry.digest == entry.worked_out()
 }
@@ -343,8 +343,8 @@ mod tests {
     async fn the_first_entry_that_was_tampered_with_is_named() {
         for number in 1..=4 {
             let (kv, ledger) = ledger().await;
-            let stands = kv.get(key(number).as_bytes()).await.unwrap().unwrap();
-            let mut entry: AuditEntry = serde_json::from_slice(&stands.value).unwrap();
+            let stored = kv.get(key(number).as_bytes()).await.unwrap().unwrap();
+            let mut entry: AuditEntry = serde_json::from_slice(&stored.value).unwrap();
             entry.action.by = "bob".to_owned();
             let mut forged = vec![Commit::new().put(key(number), json(&entry))];
             entry.digest = entry.worked_out();

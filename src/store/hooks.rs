@@ -206,7 +206,7 @@ pub struct HookEntryPage {
 #[derive(Clone, Debug)]
 pub struct HookNote {
     entry: HookEntry,
-    stands: HookCondition,
+    condition: HookCondition,
     slot: Slot,
     /// Further writes of the commit.
     more: Commit,
@@ -266,7 +266,7 @@ impl HookNote {
             }
         }
         let key = hook_key(entry.id);
-        let commit = match self.stands {
+        let commit = match self.condition {
             HookCondition::At(require) => Commit::new().require(key.clone(), require),
             HookCondition::NotYet => {
                 let hooked = hooked_key(&entry.file);
@@ -319,7 +319,7 @@ impl Store {
                 became: Vec::new(),
                 replays: Vec::new(),
             },
-            stands: HookCondition::NotYet,
+            condition: HookCondition::NotYet,
             slot: Slot::Record,
             more: Commit::new(),
         })
@@ -346,7 +346,7 @@ impl Store {
         };
         Ok(Some(HookNote {
             entry: read(id, &row.value)?,
-            stands: HookCondition::At(Require::Version(row.version)),
+            condition: HookCondition::At(Require::Version(row.version)),
             slot,
             more: Commit::new(),
         }))

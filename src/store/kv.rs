@@ -302,7 +302,7 @@ impl Commit {
         for (key, require) in &self.require {
             let met = match (version_of(key)?, require) {
                 (None, Require::Absent) => true,
-                (Some(stands), Require::Version(wanted)) => stands == *wanted,
+                (Some(current), Require::Version(wanted)) => current == *wanted,
                 (None, Require::Version(_)) | (Some(_), Require::Absent) => false,
             };
             if !met {

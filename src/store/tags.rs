@@ -180,21 +180,22 @@ impl Store {
         &self,
         project: &str,
         reference: &str,
-        told: &ReportedTag,
+        report: &ReportedTag,
     ) -> Result<bool, StoreError> {
         let filter = Filter {
             project: Some(project.to_owned()),
             tag: reference
                 .strip_prefix(crate::domain::rule::TAGS)
                 .map(str::to_owned),
-            since: Some(told.at),
+            since: Some(report.at),
             ..Filter::default()
         };
         let heads = self.list(&filter, None, LANDED_MAX).await?;
         for head in heads.iter().filter(|head| head.reference == reference) {
             let task = self.task(head.id).await?;
             // By the clock alone, one that landed just before the report counts, too.
-            if task.object() == told.object && self.landed_in(head.id).await? >= Some(told.version)
+            if task.object() == report.object
+                && self.landed_in(head.id).await? >= Some(report.version)
             {
                 return Ok(true);
             }
@@ -358,13 +359,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn forget_passed(&self, told: &[ReportedTag]) -> Result<(), StoreError> {
-        for some in told.chunks(PIECE) {
-            let commit = some.iter().fold(Commit::new(), |commit, told| {
-                let same = Require::Version(told.version);
+    pub async fn forget_passed(&self, reports: &[ReportedTag]) -> Result<(), StoreError> {
+        for some in reports.chunks(PIECE) {
+            let commit = some.iter().fold(Commit::new(), |commit, report| {
+                let same = Require::Version(report.version);
                 commit
-                    .require(told.key.clone(), same)
-                    .delete(told.key.clone())
+                    .require(report.key.clone(), same)
+                    .delete(report.key.clone())
             });
             self.note(commit).await?;
         }
@@ -417,14 +418,14 @@ impl Brought {
         let prefix = brought_key(repository, reference, "");
         let of_tag = self.0.range(prefix.clone()..);
         let of_tag = of_tag.take_while(|(key, _)| key.starts_with(&prefix));
-        let told = of_tag.map(|(key, (at, version))| ReportedTag {
+        let reports = of_tag.map(|(key, (at, version))| ReportedTag {
             object: String::from_utf8_lossy(&key[prefix.len()..]).into_owned(),
             at: *at,
             key: key.clone(),
             version: *version,
         });
-        let mut told: Vec<ReportedTag> = told.collect();
-        told.sort_by_key(|told| told.version);
-        told
+        let mut reports: Vec<ReportedTag> = reports.collect();
+        reports.sort_by_key(|report| report.version);
+        reports
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tagship::base::clock::SystemClock;
 use tagship::config::{self, Config, TemplateCache};
 use tagship::engine::intake::{Intake, Scans, SpoolDirectory};
-use tagship::engine::reconcile::{LookError, Reconciler, WatchedRepository};
+use tagship::engine::reconcile::{Reconciler, ScanError, WatchedRepository};
 use tagship::git::landing::SystemGit;
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Store};
@@ -81,7 +81,7 @@ impl Looking {
         std::fs::write(self.world.repo().path.join("packed-refs"), text).unwrap();
     }
 
-    async fn look(&self) -> Result<(), LookError> {
+    async fn look(&self) -> Result<(), ScanError> {
         let intake = async {
             loop {
                 self.intake.scans.wanted().await;

@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn time_uses_its_own_zone_or_the_default_zone() {
-        for (written, meant) in [
+        for (written, expected) in [
             ("2026-11-21 22:30", "2026-11-21T21:30:00Z"),
             ("2026-11-21T22:30", "2026-11-21T21:30:00Z"),
             (" 2026-07-21T22:30:15 ", "2026-07-21T20:30:15Z"),
@@ -91,7 +91,7 @@ mod tests {
                 "2026-11-21T13:30:00Z",
             ),
         ] {
-            assert_eq!(berlin(written).as_deref(), Some(meant), "{written}");
+            assert_eq!(berlin(written).as_deref(), Some(expected), "{written}");
         }
     }
 

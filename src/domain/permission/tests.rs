@@ -232,7 +232,7 @@ fn highest_role_considers_only_the_users_own_grants() {
 
 #[test]
 fn permission_target_displays_only_its_set_parts() {
-    for (place, told) in [
+    for (place, expected) in [
         (["", "", ""], ""),
         (["shop", "", ""], " in shop"),
         (["shop", "qa", ""], " in shop qa"),
@@ -241,7 +241,7 @@ fn permission_target_displays_only_its_set_parts() {
     ] {
         let [project, environment, template] = place;
         let place = PermissionTarget::new(project, environment, template);
-        assert_eq!(place.to_string(), told);
+        assert_eq!(place.to_string(), expected);
     }
 }
 
@@ -291,8 +291,8 @@ fn refusal_names_the_required_role() {
             target: &place,
         };
         let refused = standing.may(ability, "do it").unwrap_err().to_string();
-        let told = format!("alice has the role none; to do it requires the role {needs}:");
-        assert!(refused.starts_with(&told), "{refused}");
+        let expected = format!("alice has the role none; to do it requires the role {needs}:");
+        assert!(refused.starts_with(&expected), "{refused}");
     }
 }
 
@@ -322,7 +322,7 @@ fn refusal_asks_for_the_lowest_sufficient_role() {
         scopes: &Scope::ALL.into_iter().collect(),
         target: &place,
     };
-    for (whose, told) in [
+    for (whose, expected) in [
         (Whose::Own, "requires the role submitter:"),
         (
             Whose::Others,
@@ -330,7 +330,7 @@ fn refusal_asks_for_the_lowest_sufficient_role() {
         ),
     ] {
         let refused = standing.may_of(whose, "stop this task").unwrap_err();
-        assert!(refused.to_string().contains(told), "{refused}");
+        assert!(refused.to_string().contains(expected), "{refused}");
     }
 }
 

@@ -280,7 +280,7 @@ fn step_ref_is_described_by_host_user_stage_and_direction() {
 #[test]
 fn every_step_is_listed_on_the_hosts_that_run_it() {
     let plan = plan(2, None, OnFailure::Stop, Gate::None);
-    let told: Vec<String> = (plan.all_steps().into_iter())
+    let labels: Vec<String> = (plan.all_steps().into_iter())
         .map(|at| format!("{} {}", plan.host_name(at), plan.log_name(at)))
         .collect();
     let wanted = [
@@ -295,7 +295,7 @@ fn every_step_is_listed_on_the_hosts_that_run_it() {
         "web0 after.warm",
         "web1 after.warm",
     ];
-    assert_eq!(told, wanted);
+    assert_eq!(labels, wanted);
 }
 
 #[test]

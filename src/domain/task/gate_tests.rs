@@ -29,11 +29,11 @@ pub(super) fn with_forced(mut plan: Plan, position: usize) -> Plan {
         ..plan.hosts[0].clone()
     };
     plan.hosts.push(lone);
-    let mut told = step("tell", false, run());
-    told.host = Some("balancer".to_owned());
+    let mut on_balancer = step("tell", false, run());
+    on_balancer.host = Some("balancer".to_owned());
     plan.stages[usize::from(SWITCH)]
         .steps
-        .insert(position, told);
+        .insert(position, on_balancer);
     plan
 }
 

@@ -434,14 +434,14 @@ fn only_an_asked_person_ends_a_program_of_unknown_state() {
 
 #[test]
 fn stop_of_older_version_is_no_persons_confirmation() {
-    let told = r#"{"time":"2026-11-21T15:00:00Z","event":"stop-requested","by":"bob"}"#;
-    let recorded: Recorded = serde_json::from_str(told).unwrap();
+    let json = r#"{"time":"2026-11-21T15:00:00Z","event":"stop-requested","by":"bob"}"#;
+    let recorded: Recorded = serde_json::from_str(json).unwrap();
     let event = Event::StopRequested {
         by: "bob".to_owned(),
         asker: StopRequester::Tagship,
     };
     assert_eq!(recorded.event, event);
-    assert_eq!(serde_json::to_string(&recorded).unwrap(), told);
+    assert_eq!(serde_json::to_string(&recorded).unwrap(), json);
 }
 
 #[test]

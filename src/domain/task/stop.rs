@@ -29,7 +29,7 @@ pub(super) fn stopping(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
 /// Names the steps that may still run.
 fn unconfirmed_stops(work: &TaskWork, plan: &Plan) -> Option<String> {
     let unknown = work.steps.iter().filter(|(_, step)| step.is_unknown());
-    let told: Vec<String> = unknown
+    let failures: Vec<String> = unknown
         .filter_map(|(at, step)| {
             let Some((_, StepResult::Unknown { message })) = &step.end else {
                 return None;
@@ -38,9 +38,9 @@ fn unconfirmed_stops(work: &TaskWork, plan: &Plan) -> Option<String> {
             Some(format!("{}: {name}: {message}", plan.host_name(*at)))
         })
         .collect();
-    (!told.is_empty()).then(|| {
-        let told = join_messages(told.iter().map(String::as_str));
-        format!("{told}; look on the host, then stop the task once more")
+    (!failures.is_empty()).then(|| {
+        let failures = join_messages(failures.iter().map(String::as_str));
+        format!("{failures}; look on the host, then stop the task once more")
     })
 }
 

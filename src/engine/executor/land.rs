@@ -227,10 +227,10 @@ impl Executor {
         let found = refs.get(active.task.submission.reference.as_str());
         // If only the tag's name was given, it lands on the tag's current target.
         let by_name = active.task.object().is_empty();
-        let stands = found.is_some_and(|found| by_name || found.object == active.task.object());
+        let confirmed = found.is_some_and(|found| by_name || found.object == active.task.object());
         let tag = active.task.tag().to_owned();
         if active.task.state == State::Proposed {
-            if let Some(found) = found.filter(|_| stands) {
+            if let Some(found) = found.filter(|_| confirmed) {
                 active.failed_attempts.queries_since = None;
                 active.absent = false;
                 self.queues.update(active);
@@ -254,7 +254,7 @@ impl Executor {
         let in_flight = |since: Timestamp| {
             (SignedDuration::ZERO..patience).contains(&now.duration_since(since))
         };
-        if stands && active.task.doubted.is_some_and(in_flight) {
+        if confirmed && active.task.doubted.is_some_and(in_flight) {
             // The hook reports a deletion or move before the git server performs it.
             let why = format!("tag {tag} still points to the same commit");
             active.failed_attempts.queries_since = None;
@@ -262,7 +262,7 @@ impl Executor {
             return;
         }
         let event = match found {
-            _ if stands => Event::RefConfirmed,
+            _ if confirmed => Event::RefConfirmed,
             None => Event::Withdrawn {
                 by: "tagship".to_owned(),
                 reason: format!("tag {tag} was deleted"),

@@ -96,7 +96,7 @@ pub fn resolve(
     };
     let hosts = resolver.hosts(template);
     let target = SubmissionTarget::of(order, sources, template, &hosts, &mut resolver.problems);
-    let (mut parameters, secrets) = told(order, template);
+    let (mut parameters, secrets) = split_secrets(order, template);
     if target.placed() {
         // The agent sets these itself.
         for name in SUPPLIED_BY_PROJECT {
@@ -384,7 +384,7 @@ fn own_yes(config: &Config, submission: &Submission) -> OwnYes {
 
 /// Splits the parameters into public and secret ones. A parameter is secret if it was given so or
 /// the template declares it secret.
-fn told(
+fn split_secrets(
     order: &SubmissionOrder,
     template: &Template,
 ) -> (BTreeMap<String, String>, BTreeMap<String, Hidden>) {

@@ -293,8 +293,8 @@ mod tests {
         let mut keep = |_, piece: &[u8]| output.extend_from_slice(piece);
         let exit = shell.exec(script, &mut keep, Duration::from_secs(60)).await;
         assert_eq!(exit.unwrap(), Exit::Code(7));
-        let told = String::from_utf8(output).unwrap();
-        assert_eq!(told, "/srv/build|build|build|/|none|");
+        let printed = String::from_utf8(output).unwrap();
+        assert_eq!(printed, "/srv/build|build|build|/|none|");
         let asked = fs::read_to_string(directory.path().join("asked")).unwrap();
         assert_eq!(asked, "-n\n-H\n-u\nbuild\n--\nsh\n-s\n");
     }
@@ -306,8 +306,8 @@ mod tests {
             directory: "/srv/build".into(),
             way,
         };
-        let told = shell(UserSwitch::of_others(&build())).remedy();
-        let (_, line) = told.split_once("AGENT ").unwrap();
+        let remedy = shell(UserSwitch::of_others(&build())).remedy();
+        let (_, line) = remedy.split_once("AGENT ").unwrap();
         let page = fs::read_to_string("docs/templates.md").unwrap();
         assert!(page.contains(&format!("\ntagship {line}\n")), "{line}");
         assert!(

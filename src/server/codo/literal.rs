@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn client_literals_parse() {
-        for (given, meant) in [
+        for (given, expected) in [
             ("{}", dict(&[])),
             ("{1: '192.0.2.101'}", dict(&[("1", text("192.0.2.101"))])),
             (
@@ -454,7 +454,7 @@ mod tests {
                 dict(&[("A", Literal::List(vec![text("x"), inner]))])
             }),
         ] {
-            assert_eq!(Literal::parse(given), Ok(meant), "{given}");
+            assert_eq!(Literal::parse(given), Ok(expected), "{given}");
         }
     }
 

@@ -100,11 +100,11 @@ fn chosen(places: &[LogStep], wanted: &LogQuery) -> Result<(), String> {
 fn named<'n>(names: impl Iterator<Item = &'n str>) -> String {
     let mut seen = BTreeSet::new();
     let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
-    let told = names[..names.len().min(NAMED_MAX)].join(", ");
+    let shown = names[..names.len().min(NAMED_MAX)].join(", ");
     match names.len().saturating_sub(NAMED_MAX) {
-        0 if told.is_empty() => "none".to_owned(),
-        0 => told,
-        more => format!("{told} and {more} more"),
+        0 if shown.is_empty() => "none".to_owned(),
+        0 => shown,
+        more => format!("{shown} and {more} more"),
     }
 }
 
@@ -181,9 +181,9 @@ mod tests {
                 .map(|name| place(&name, "s.s", Direction::Forward))
                 .collect()
         };
-        let told = |size| missing(&crowd(size), Some("nope"), None).unwrap();
-        assert_eq!(told(0), "host nope: it has none");
-        assert!(told(20).ends_with("web18, web19"), "{}", told(20));
-        assert!(told(21).ends_with("web19 and 1 more"), "{}", told(21));
+        let message = |size| missing(&crowd(size), Some("nope"), None).unwrap();
+        assert_eq!(message(0), "host nope: it has none");
+        assert!(message(20).ends_with("web18, web19"), "{}", message(20));
+        assert!(message(21).ends_with("web19 and 1 more"), "{}", message(21));
     }
 }

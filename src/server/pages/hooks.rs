@@ -66,8 +66,8 @@ pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpRe
     let projects = site.web.config.projects.iter();
     let shown_times = times(site);
     let unseen = unseen.iter().map(|unseen| {
-        let told = unseen.told(|at| shown_times.minute(&at));
-        format!("{}: {told}", unseen.project)
+        let problem = unseen.describe(|at| shown_times.minute(&at));
+        format!("{}: {problem}", unseen.project)
     });
     let unseen = unseen.collect();
     let page = HooksPage {

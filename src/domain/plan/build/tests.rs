@@ -257,13 +257,13 @@ fn plan_contains_every_value_except_secrets() {
     );
     // The template classifies values of unknown kind.
     let unclassified = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned().into());
-    let told = Task {
+    let of_given_hosts = Task {
         unclassified: [("TOKEN", "hunter2"), ("SIZE", "small")]
             .map(unclassified)
             .into(),
         ..Task::default()
     };
-    assert_eq!(told.plan(&ground(), &template, "").unwrap(), plan);
+    assert_eq!(of_given_hosts.plan(&ground(), &template, "").unwrap(), plan);
     // A value given as a secret is one, whatever the template says.
     task.secrets
         .insert("SIZE".to_owned(), "huge".to_owned().into());

@@ -113,11 +113,11 @@ async fn load(ctx: &StepContext<'_>, release: &ReleaseId) -> Option<Arc<Manifest
 /// Makes the agent's tree equal to a manifest, once per task, however many hosts wait for it.
 async fn write_tree(ctx: &StepContext<'_>, manifest: &Arc<Manifest>) -> Result<(), StepError> {
     let digest = manifest.digest();
-    let mut stands = ctx.work.tree.lock().await;
-    if stands.as_ref() == Some(&digest) {
+    let mut tree = ctx.work.tree.lock().await;
+    if tree.as_ref() == Some(&digest) {
         return Ok(());
     }
-    *stands = None;
+    *tree = None;
     let plan = &ctx.work.plan;
     let directory = ctx.world.manifests.tree(&plan.project, &plan.environment);
     let mirror = mirror(ctx)?;
@@ -131,7 +131,7 @@ async fn write_tree(ctx: &StepContext<'_>, manifest: &Arc<Manifest>) -> Result<(
         written => written,
     };
     written.map_err(|error| StepError::Failed(error.to_string()))?;
-    *stands = Some(digest);
+    *tree = Some(digest);
     Ok(())
 }
 
