@@ -12,20 +12,20 @@ use crate::api::AuditList;
 use crate::store::audit::{ChainReport, Ledger};
 
 /// `tagship audit …`.
-pub(crate) async fn audit(around: &CliContext, asked: &Audit) -> Result<(), CommandError> {
-    match asked.what {
+pub(crate) async fn audit(around: &CliContext, args: &Audit) -> Result<(), CommandError> {
+    match args.what {
         Some(AuditWhat::Verify { form }) => verify(around, form).await,
-        None => list(around, asked).await,
+        None => list(around, args).await,
     }
 }
 
-async fn list(around: &CliContext, asked: &Audit) -> Result<(), CommandError> {
+async fn list(around: &CliContext, args: &Audit) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = around.agent().await?;
     let ask = Ask::get(["audit"])
-        .with("before", asked.before)
-        .with("limit", Some(asked.limit));
+        .with("before", args.before)
+        .with("limit", Some(args.limit));
     let value = client.json(&ask).await?;
-    if asked.form.json {
+    if args.form.json {
         return screen::print_json(&value);
     }
     let AuditList { entries } = client.read(value)?;
@@ -50,12 +50,12 @@ async fn list(around: &CliContext, asked: &Audit) -> Result<(), CommandError> {
 
 async fn verify(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
     let AgentConnection { client, .. } = around.agent().await?;
-    let asked = client
+    let answer = client
         .ask::<ChainReport>(&Ask::get(["audit", "verify"]))
         .await;
-    let verdict = match asked.map_err(CommandError::from) {
+    let verdict = match answer.map_err(CommandError::from) {
         Err(error) if !around.is_elsewhere() && is_no_agent(&error) => of_store(around).await?,
-        asked => asked?,
+        answer => answer?,
     };
     if form.json {
         screen::print_json(&verdict)?;

@@ -28,31 +28,31 @@ use crate::store::log::LogBook;
 const OUTPUT: &str = "-";
 
 /// `tagship backup`.
-pub(crate) async fn backup(around: &CliContext, asked: &Backup) -> Result<(), CommandError> {
-    let to_output = asked.file.as_os_str() == OUTPUT;
+pub(crate) async fn backup(around: &CliContext, args: &Backup) -> Result<(), CommandError> {
+    let to_output = args.file.as_os_str() == OUTPUT;
     if to_output && io::stdout().is_terminal() {
         return Err(CommandError::BackupOnTerminal);
     }
     let AgentConnection { client, .. } = around.agent().await?;
     let body = TakeBackup {
-        without_logs: asked.without_logs,
+        without_logs: args.without_logs,
     };
     let ask = Ask::post(["backup"], &body);
     let chunks = client.stream(&ask).await;
     match chunks.map_err(CommandError::from) {
         Ok(chunks) => {
             let chunks = chunks.map_err(|error| CommandError::Backup(error.to_string()));
-            take(chunks, asked).await
+            take(chunks, args).await
         }
         Err(error) if !around.is_elsewhere() && is_no_agent(&error) => {
-            from_store(around, asked).await
+            from_store(around, args).await
         }
         Err(error) => Err(error),
     }
 }
 
 /// Reads the store, which no agent holds.
-async fn from_store(around: &CliContext, asked: &Backup) -> Result<(), CommandError> {
+async fn from_store(around: &CliContext, args: &Backup) -> Result<(), CommandError> {
     let config = around.config()?;
     owned_directory(&config)?;
     if !agent::store_directory(&config).exists() {
@@ -64,26 +64,26 @@ async fn from_store(around: &CliContext, asked: &Backup) -> Result<(), CommandEr
     let store = agent::open_store(&config).await;
     let store = store.map_err(|error| CommandError::Backup(format!("{error:#}")))?;
     let logs = LogBook::new(config.agent.data_dir.join("logs"));
-    let which = match asked.without_logs {
+    let which = match args.without_logs {
         true => LogInclusion::LeftOut,
         false => LogInclusion::Included,
     };
     let chunks = backup::stream(store.kv(), logs, which, SystemClock.now());
     let chunks = chunks.map_err(|error| CommandError::Backup(error.to_string()));
-    take(chunks, asked).await
+    take(chunks, args).await
 }
 
 async fn take(
     chunks: impl Stream<Item = Result<Vec<u8>, CommandError>>,
-    asked: &Backup,
+    args: &Backup,
 ) -> Result<(), CommandError> {
-    if asked.file.as_os_str() == OUTPUT {
+    if args.file.as_os_str() == OUTPUT {
         return print(chunks).await;
     }
-    let counts = save(chunks, &asked.file).await?;
+    let counts = save(chunks, &args.file).await?;
     screen::print(&format!(
         "{} holds {} rows of the store and {} logs\n",
-        asked.file.display(),
+        args.file.display(),
         counts.rows,
         counts.logs
     ))
@@ -174,7 +174,7 @@ fn beside(path: &Path) -> Result<Unfinished, CommandError> {
 }
 
 /// `tagship restore`.
-pub(crate) async fn restore(around: &CliContext, asked: &Restore) -> Result<(), CommandError> {
+pub(crate) async fn restore(around: &CliContext, args: &Restore) -> Result<(), CommandError> {
     let config = around.config()?;
     owned_directory(&config)?;
     if config.store.engine == Engine::Memory {
@@ -185,14 +185,14 @@ pub(crate) async fn restore(around: &CliContext, asked: &Restore) -> Result<(), 
     }
     let store = agent::store_directory(&config);
     let done = restore::restore(RestoreRequest {
-        file: &asked.file,
+        file: &args.file,
         data_dir: &config.agent.data_dir,
         store: &store,
-        former: match asked.replace {
+        former: match args.replace {
             true => Former::KeepBeside,
             false => Former::Refuse,
         },
-        next_id: asked.next_id,
+        next_id: args.next_id,
         now: SystemClock.now(),
     })
     .await?;

@@ -22,14 +22,14 @@ use crate::setup::doctor::{
 };
 use crate::setup::install::InstallRequest;
 
-pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), CommandError> {
+pub(crate) async fn check(around: &CliContext, args: &CheckArgs) -> Result<(), CommandError> {
     let config = around.config()?;
-    if let Some(name) = &asked.project {
+    if let Some(name) = &args.project {
         project(&config, name)?;
     }
     beware_of_another_user(&config);
     let scope = CheckScope {
-        project: asked.project.clone(),
+        project: args.project.clone(),
         disabled: disabled(around, &config).await,
         live: lives(around, &config).await,
         accounts: accounts(around, &config).await,
@@ -39,7 +39,7 @@ pub(crate) async fn check(around: &CliContext, asked: &CheckArgs) -> Result<(), 
         hooks: hooks(&config),
     };
     let findings = look(&config, &scope).await;
-    if asked.form.json {
+    if args.form.json {
         screen::print_json(&findings)?;
     } else {
         screen::print(&lines(&findings))?;
@@ -92,7 +92,7 @@ fn beware_of_another_user(config: &Config) {
 
 /// Returns the disabled hosts, if an agent is running.
 async fn disabled(around: &CliContext, config: &Config) -> BTreeMap<String, String> {
-    let Some(list) = asked::<HostList>(around, config, &Ask::get(["hosts"])).await else {
+    let Some(list) = answer::<HostList>(around, config, &Ask::get(["hosts"])).await else {
         return BTreeMap::new();
     };
     let out = list.hosts.into_iter().filter_map(|host| {
@@ -105,13 +105,13 @@ async fn disabled(around: &CliContext, config: &Config) -> BTreeMap<String, Stri
 /// Returns what tagship switched the hosts to, if an agent is running.
 async fn lives(around: &CliContext, config: &Config) -> BTreeMap<String, Vec<KnownLive>> {
     let mut lives: BTreeMap<String, Vec<KnownLive>> = BTreeMap::new();
-    let list = asked::<LiveList>(around, config, &Ask::get(["live"])).await;
+    let list = answer::<LiveList>(around, config, &Ask::get(["live"])).await;
     for place in list.into_iter().flat_map(|list| list.live) {
         let working = Ask::get(["tasks"])
             .with("project", Some(&place.project))
             .with("environment", Some(&place.environment))
             .with("limit", Some(100));
-        let tasks = asked::<TaskList>(around, config, &working).await;
+        let tasks = answer::<TaskList>(around, config, &working).await;
         let states = ["running", "paused", "stopping", "rolling-back"];
         let is_working = |line: &TaskLine| states.contains(&line.head.state.as_str());
         let busy = tasks.is_none_or(|list| list.tasks.iter().any(is_working));
@@ -132,7 +132,7 @@ async fn lives(around: &CliContext, config: &Config) -> BTreeMap<String, Vec<Kno
 
 /// Returns the accounts, if an agent is running and returns them.
 async fn accounts(around: &CliContext, config: &Config) -> Option<KnownAccounts> {
-    let list: UserList = asked(around, config, &Ask::get(["users"])).await?;
+    let list: UserList = answer(around, config, &Ask::get(["users"])).await?;
     let users = list.users.into_iter().filter(|user| !user.disabled);
     Some(users.map(|user| (user.name, user.groups)).collect())
 }
@@ -145,7 +145,7 @@ async fn heard(around: &CliContext, config: &Config) -> BTreeMap<String, Option<
         let ask = Ask::get(["hooks"])
             .with("project", Some(&project.name))
             .with("limit", Some(1));
-        let Some(list) = asked::<HookList>(around, config, &ask).await else {
+        let Some(list) = answer::<HookList>(around, config, &ask).await else {
             return heard;
         };
         let newest = list.hooks.first();
@@ -167,7 +167,7 @@ async fn unknown(around: &CliContext, config: &Config) -> BTreeSet<String> {
     let ask = Ask::get(["live"]);
     let known = match around.is_elsewhere() {
         true => None,
-        false => asked::<LiveList>(around, config, &ask).await,
+        false => answer::<LiveList>(around, config, &ask).await,
     };
     let Some(known) = known.map(|list| list.live) else {
         return BTreeSet::new();
@@ -183,14 +183,14 @@ async fn unknown(around: &CliContext, config: &Config) -> BTreeSet<String> {
 async fn unseen(around: &CliContext, config: &Config) -> BTreeMap<String, String> {
     let zone = Zone::new(config.time_zone());
     let ask = Ask::get(["hooks"]).with("limit", Some(1));
-    let list = asked::<HookList>(around, config, &ask).await;
+    let list = answer::<HookList>(around, config, &ask).await;
     let unseen = list.into_iter().flat_map(|list| list.unseen);
     unseen
         .map(|unseen| (unseen.project.clone(), unseen.describe(|at| zone.show(at))))
         .collect()
 }
 
-async fn asked<T: DeserializeOwned>(around: &CliContext, config: &Config, ask: &Ask) -> Option<T> {
+async fn answer<T: DeserializeOwned>(around: &CliContext, config: &Config, ask: &Ask) -> Option<T> {
     let agent = match around.is_elsewhere() {
         true => around.agent().await,
         false => CliContext::local_agent(config),

@@ -26,13 +26,13 @@ use processes::Processes;
 use walk::DemoWalk;
 
 /// `tagship demo`.
-pub(crate) async fn demo(around: &CliContext, asked: &Demo) -> Result<(), CommandError> {
+pub(crate) async fn demo(around: &CliContext, args: &Demo) -> Result<(), CommandError> {
     let mut signals = Signals::new().map_err(CommandError::Runtime)?;
     processes::check_programs()?;
     let ground = DemoDirectory::claim(preferred_port(around)?)?;
-    let auto = asked.auto || !stdin().is_terminal();
+    let auto = args.auto || !stdin().is_terminal();
     // Dropping it ends all processes that were started, also after an error or a panic.
-    let mut walk = DemoWalk::new(ground, Processes::new()?, asked.hook.clone())?;
+    let mut walk = DemoWalk::new(ground, Processes::new()?, args.hook.clone())?;
     let result = play(&mut walk, auto, &mut signals).await;
     walk.end().await;
     result?;

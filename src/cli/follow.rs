@@ -246,14 +246,14 @@ impl Wakes {
 }
 
 /// `tagship log`.
-pub(crate) async fn log(around: &CliContext, asked: &LogArgs) -> Result<(), CommandError> {
+pub(crate) async fn log(around: &CliContext, args: &LogArgs) -> Result<(), CommandError> {
     let agent = around.agent().await?;
-    let ask = Ask::get(["tasks", &asked.id.to_string(), "log"])
-        .with("host", asked.host.as_ref())
-        .with("step", asked.step.as_ref())
-        .with("follow", asked.follow.then_some(true));
-    if asked.follow {
-        return follow_log(&agent, &ask, asked.id).await;
+    let ask = Ask::get(["tasks", &args.id.to_string(), "log"])
+        .with("host", args.host.as_ref())
+        .with("step", args.step.as_ref())
+        .with("follow", args.follow.then_some(true));
+    if args.follow {
+        return follow_log(&agent, &ask, args.id).await;
     }
     let text = agent.client.stream(&ask).await?;
     tokio::pin!(text);

@@ -16,42 +16,42 @@ const PIECE: u64 = 200;
 const OBJECT_DIGITS: usize = 9;
 
 /// `tagship hooks …`.
-pub(crate) async fn hooks(around: &CliContext, asked: &ListedHooks) -> Result<(), CommandError> {
-    match &asked.what {
-        None => list(around, &asked.list).await,
-        Some(Hooks::List(asked)) => list(around, asked).await,
+pub(crate) async fn hooks(around: &CliContext, args: &ListedHooks) -> Result<(), CommandError> {
+    match &args.what {
+        None => list(around, &args.list).await,
+        Some(Hooks::List(args)) => list(around, args).await,
         Some(Hooks::Show { id, form }) => show(around, *id, *form).await,
         Some(Hooks::Replay { id, form }) => replay(around, *id, *form).await,
     }
 }
 
-async fn list(around: &CliContext, asked: &HooksList) -> Result<(), CommandError> {
+async fn list(around: &CliContext, args: &HooksList) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = around.agent().await?;
     let mut found = HookList {
         hooks: Vec::new(),
-        next: asked.cursor.clone(),
+        next: args.cursor.clone(),
         unseen: Vec::new(),
     };
     loop {
-        let lack = asked.limit - found.hooks.len() as u64;
+        let lack = args.limit - found.hooks.len() as u64;
         let ask = Ask::get(["hooks"])
-            .with("project", asked.project.as_ref())
-            .with("ref", asked.reference.as_ref())
-            .with("pusher", asked.pusher.as_ref())
-            .with("outcome", asked.outcome.as_ref())
-            .with("since", asked.since.as_ref())
-            .with("until", asked.until.as_ref())
+            .with("project", args.project.as_ref())
+            .with("ref", args.reference.as_ref())
+            .with("pusher", args.pusher.as_ref())
+            .with("outcome", args.outcome.as_ref())
+            .with("since", args.since.as_ref())
+            .with("until", args.until.as_ref())
             .with("cursor", found.next.as_ref())
             .with("limit", Some(lack.min(PIECE)));
         let piece: HookList = client.ask(&ask).await?;
         found.hooks.extend(piece.hooks);
         found.next = piece.next;
         found.unseen = piece.unseen;
-        if found.next.is_none() || found.hooks.len() as u64 >= asked.limit {
+        if found.next.is_none() || found.hooks.len() as u64 >= args.limit {
             break;
         }
     }
-    if asked.form.json {
+    if args.form.json {
         return screen::print_json(&serde_json::to_value(&found).unwrap_or_default());
     }
     for unseen in &found.unseen {

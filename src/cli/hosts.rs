@@ -12,10 +12,10 @@ use crate::domain::document::names_or_none;
 use crate::setup::doctor::enroll::{self, Pinned};
 
 /// `tagship hosts …`.
-pub(crate) async fn hosts(around: &CliContext, asked: &HostsCommand) -> Result<(), CommandError> {
-    match asked {
+pub(crate) async fn hosts(around: &CliContext, args: &HostsCommand) -> Result<(), CommandError> {
+    match args {
         HostsCommand::List { form } => list(around, *form).await,
-        HostsCommand::Enroll(asked) => enroll(around, asked).await,
+        HostsCommand::Enroll(args) => enroll(around, args).await,
         HostsCommand::Disable { name, reason } => {
             let AgentConnection { client, .. } = around.agent().await?;
             let body = Because {
@@ -66,20 +66,20 @@ async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError>
 }
 
 /// Shows the key that the host offers and stores it, once the user has confirmed it.
-async fn enroll(around: &CliContext, asked: &Enroll) -> Result<(), CommandError> {
+async fn enroll(around: &CliContext, args: &Enroll) -> Result<(), CommandError> {
     let config = around.config()?;
-    if !config.hosts.contains_key(&asked.name) {
+    if !config.hosts.contains_key(&args.name) {
         return Err(CommandError::NoHost {
-            name: asked.name.clone(),
+            name: args.name.clone(),
             known: names_or_none(config.hosts.keys().map(String::as_str)),
         });
     }
-    let offer = enroll::offer(&config, &asked.name).await?;
+    let offer = enroll::offer(&config, &args.name).await?;
     let fingerprint = offer.fingerprint();
     if offer.is_pinned()? {
         return screen::print(&format!(
             "{} is enrolled already: {fingerprint}\n",
-            asked.name
+            args.name
         ));
     }
     screen::note(&format!(
@@ -87,15 +87,15 @@ async fn enroll(around: &CliContext, asked: &Enroll) -> Result<(), CommandError>
         offer.target(),
         offer.key_type()
     ));
-    match &asked.fingerprint {
+    match &args.fingerprint {
         Some(wanted) if *wanted != fingerprint => {
             return Err(CommandError::Enroll(format!(
                 "{} shows {fingerprint}, not {wanted}; no key was stored. Look at the host's console before you trust it",
-                asked.name
+                args.name
             )));
         }
         Some(_) => {}
-        None if asked.yes => {}
+        None if args.yes => {}
         None if screen::can_ask() => {
             let question = "Is that the fingerprint that the host itself names (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)?";
             if !screen::ask(question)? {
@@ -117,7 +117,7 @@ async fn enroll(around: &CliContext, asked: &Enroll) -> Result<(), CommandError>
     };
     screen::print(&format!(
         "{} {done}: {fingerprint} is in {}\n",
-        asked.name,
+        args.name,
         offer.file().display()
     ))
 }

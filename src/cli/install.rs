@@ -18,14 +18,14 @@ use crate::engine::spool;
 use crate::setup::install::{self, GitServerKind, InstallError, InstallRequest, Report};
 
 /// `tagship install`.
-pub(crate) fn install(around: &CliContext, asked: &InstallArgs) -> Result<(), CommandError> {
+pub(crate) fn install(around: &CliContext, args: &InstallArgs) -> Result<(), CommandError> {
     let config = around.config()?;
-    let project = project(&config, &asked.project)?;
-    let hook = hook_program(asked.hook.as_deref())?;
-    if asked.tar {
-        return tar(&config, asked.repo.as_deref(), &hook);
+    let project = project(&config, &args.project)?;
+    let hook = hook_program(args.hook.as_deref())?;
+    if args.tar {
+        return tar(&config, args.repo.as_deref(), &hook);
     }
-    let repo = repository(project, asked.repo.as_deref())?;
+    let repo = repository(project, args.repo.as_deref())?;
     let installation = installation(&config, project, &repo, hook)?;
     let spool = prepare_spool(&config)?;
     let report = installation.run()?;
@@ -222,8 +222,8 @@ fn give_to(user: u32, spool_dir: &Path) -> Result<(), CommandError> {
 }
 
 /// `tagship uninstall`.
-pub(crate) fn uninstall(around: &CliContext, asked: &Uninstall) -> Result<(), CommandError> {
-    let repo = match (&asked.repo, &asked.project) {
+pub(crate) fn uninstall(around: &CliContext, args: &Uninstall) -> Result<(), CommandError> {
+    let repo = match (&args.repo, &args.project) {
         (Some(repo), _) => repo.clone(),
         (None, Some(name)) => repository(project(&around.config()?, name)?, None)?,
         // clap requires one of them.

@@ -10,13 +10,13 @@ use super::table::{Table, printable};
 use super::times::Zone;
 use crate::api::{LiveHost, LiveList};
 
-pub(crate) async fn live(around: &CliContext, asked: &LiveArgs) -> Result<(), CommandError> {
+pub(crate) async fn live(around: &CliContext, args: &LiveArgs) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = around.agent().await?;
     let ask = Ask::get(["live"])
-        .with("project", asked.project.as_ref())
-        .with("environment", asked.environment.as_ref());
+        .with("project", args.project.as_ref())
+        .with("environment", args.environment.as_ref());
     let value = client.json(&ask).await?;
-    if asked.form.json {
+    if args.form.json {
         return screen::print_json(&value);
     }
     let list: LiveList = client.read(value)?;

@@ -30,10 +30,10 @@ const ROLLBACK: &str = "asked to roll back";
 const DETAILED_MAX: usize = 20;
 
 /// `tagship tasks`.
-pub(crate) async fn tasks(around: &CliContext, asked: &Tasks) -> Result<(), CommandError> {
+pub(crate) async fn tasks(around: &CliContext, args: &Tasks) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = around.agent().await?;
-    let TaskList { tasks, next } = found(&client, asked).await?;
-    if asked.form.json {
+    let TaskList { tasks, next } = found(&client, args).await?;
+    if args.form.json {
         let list = TaskList { tasks, next };
         return screen::print_json(&serde_json::to_value(&list).unwrap_or_default());
     }
@@ -89,33 +89,33 @@ fn listed(tasks: &[TaskLine], zone: &Zone) -> Table {
 }
 
 /// Returns as many tasks as requested; one response of the agent covers a limited number only.
-async fn found(client: &Client, asked: &Tasks) -> Result<TaskList, CommandError> {
+async fn found(client: &Client, args: &Tasks) -> Result<TaskList, CommandError> {
     let mut list = TaskList {
         tasks: Vec::new(),
-        next: asked.cursor.clone(),
+        next: args.cursor.clone(),
     };
-    let mut before = asked.before;
+    let mut before = args.before;
     loop {
-        let lack = asked.limit - list.tasks.len() as u64;
+        let lack = args.limit - list.tasks.len() as u64;
         let ask = Ask::get(["tasks"])
-            .with("id", asked.id)
-            .with("state", asked.state.as_ref())
-            .with("project", asked.project.as_ref())
-            .with("environment", asked.environment.as_ref())
-            .with("template", asked.template.as_ref())
-            .with("submitter", asked.submitter.as_ref())
-            .with("approver", asked.approver.as_ref())
-            .with("tag", asked.tag.as_ref())
-            .with("words", asked.words.as_ref())
-            .with("since", asked.since.as_ref())
-            .with("until", asked.until.as_ref())
+            .with("id", args.id)
+            .with("state", args.state.as_ref())
+            .with("project", args.project.as_ref())
+            .with("environment", args.environment.as_ref())
+            .with("template", args.template.as_ref())
+            .with("submitter", args.submitter.as_ref())
+            .with("approver", args.approver.as_ref())
+            .with("tag", args.tag.as_ref())
+            .with("words", args.words.as_ref())
+            .with("since", args.since.as_ref())
+            .with("until", args.until.as_ref())
             .with("before", before.take())
             .with("cursor", list.next.as_ref())
             .with("limit", Some(lack.min(PIECE)));
         let piece: TaskList = client.ask(&ask).await?;
         list.tasks.extend(piece.tasks);
         list.next = piece.next;
-        if list.next.is_none() || list.tasks.len() as u64 >= asked.limit {
+        if list.next.is_none() || list.tasks.len() as u64 >= args.limit {
             return Ok(list);
         }
     }
@@ -135,10 +135,10 @@ fn or_dash(text: &str) -> String {
 }
 
 /// `tagship show`.
-pub(crate) async fn show(around: &CliContext, asked: &Show) -> Result<(), CommandError> {
+pub(crate) async fn show(around: &CliContext, args: &Show) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = around.agent().await?;
-    let value = client.json(&Ask::task(asked.id)).await?;
-    if asked.form.json {
+    let value = client.json(&Ask::task(args.id)).await?;
+    if args.form.json {
         return screen::print_json(&value);
     }
     let task: TaskView = client.read(value)?;
@@ -172,9 +172,9 @@ fn to_task(id: u64, request: &TaskRequest) -> Ask {
 }
 
 /// `tagship approve`: approves the plan that the agent shows now, and no other.
-pub(crate) async fn approve(around: &CliContext, asked: &ApproveArgs) -> Result<(), CommandError> {
+pub(crate) async fn approve(around: &CliContext, args: &ApproveArgs) -> Result<(), CommandError> {
     let agent = around.agent().await?;
-    let not_before = match &asked.at {
+    let not_before = match &args.at {
         Some(at) => Some(
             at.resolve(&agent.zone, SystemClock.now())
                 .map_err(|error| CommandError::Option {
@@ -184,14 +184,14 @@ pub(crate) async fn approve(around: &CliContext, asked: &ApproveArgs) -> Result<
         ),
         None => None,
     };
-    let task = agent.client.task(asked.id).await?;
+    let task = agent.client.task(args.id).await?;
     let approve = TaskRequest::Approve {
-        plan: seen_plan(&task, asked.plan.as_deref(), &agent)?,
-        comment: asked.comment.clone(),
+        plan: seen_plan(&task, args.plan.as_deref(), &agent)?,
+        comment: args.comment.clone(),
         not_before,
-        emergency: asked.emergency.clone(),
+        emergency: args.emergency.clone(),
     };
-    request(&agent, asked.id, &approve, asked.then).await
+    request(&agent, args.id, &approve, args.then).await
 }
 
 /// Returns the digest to approve: the task's current one, if it matches the requested one.
@@ -227,19 +227,19 @@ fn seen_plan(
 }
 
 /// `tagship reject`.
-pub(crate) async fn reject(around: &CliContext, asked: &Reject) -> Result<(), CommandError> {
-    let reason = asked.reason.clone();
-    let then = at_once(asked.form);
+pub(crate) async fn reject(around: &CliContext, args: &Reject) -> Result<(), CommandError> {
+    let reason = args.reason.clone();
+    let then = at_once(args.form);
     let agent = around.agent().await?;
-    request(&agent, asked.id, &TaskRequest::Reject { reason }, then).await
+    request(&agent, args.id, &TaskRequest::Reject { reason }, then).await
 }
 
 /// `tagship withdraw`.
-pub(crate) async fn withdraw(around: &CliContext, asked: &Withdraw) -> Result<(), CommandError> {
-    let reason = asked.reason.clone();
-    let then = at_once(asked.form);
+pub(crate) async fn withdraw(around: &CliContext, args: &Withdraw) -> Result<(), CommandError> {
+    let reason = args.reason.clone();
+    let then = at_once(args.form);
     let agent = around.agent().await?;
-    request(&agent, asked.id, &TaskRequest::Withdraw { reason }, then).await
+    request(&agent, args.id, &TaskRequest::Withdraw { reason }, then).await
 }
 
 fn at_once(form: OutputForm) -> Then {
@@ -247,65 +247,62 @@ fn at_once(form: OutputForm) -> Then {
 }
 
 /// `tagship stop`.
-pub(crate) async fn stop(around: &CliContext, asked: &Stop) -> Result<(), CommandError> {
-    let host = asked.host.clone();
+pub(crate) async fn stop(around: &CliContext, args: &Stop) -> Result<(), CommandError> {
+    let host = args.host.clone();
     let agent = around.agent().await?;
-    request(&agent, asked.id, &TaskRequest::Stop { host }, asked.then).await
+    request(&agent, args.id, &TaskRequest::Stop { host }, args.then).await
 }
 
 /// `tagship skip`.
-pub(crate) async fn skip(around: &CliContext, asked: &SkipArgs) -> Result<(), CommandError> {
+pub(crate) async fn skip(around: &CliContext, args: &SkipArgs) -> Result<(), CommandError> {
     let skip = TaskRequest::Skip {
-        host: asked.host.clone(),
-        reason: asked.reason.clone(),
+        host: args.host.clone(),
+        reason: args.reason.clone(),
     };
-    request(&around.agent().await?, asked.id, &skip, asked.then).await
+    request(&around.agent().await?, args.id, &skip, args.then).await
 }
 
 /// `tagship retry`.
-pub(crate) async fn retry(around: &CliContext, asked: &TaskArgs) -> Result<(), CommandError> {
+pub(crate) async fn retry(around: &CliContext, args: &TaskArgs) -> Result<(), CommandError> {
     let agent = around.agent().await?;
-    request(&agent, asked.id, &TaskRequest::Retry, asked.then).await
+    request(&agent, args.id, &TaskRequest::Retry, args.then).await
 }
 
 /// `tagship resume`.
-pub(crate) async fn resume(around: &CliContext, asked: &Resume) -> Result<(), CommandError> {
+pub(crate) async fn resume(around: &CliContext, args: &Resume) -> Result<(), CommandError> {
     let agent = around.agent().await?;
-    let host = asked.host.clone();
+    let host = args.host.clone();
     let resume = TaskRequest::Resume { host };
-    let Some(reason) = asked.override_freeze.clone() else {
-        return request(&agent, asked.id, &resume, asked.then).await;
+    let Some(reason) = args.override_freeze.clone() else {
+        return request(&agent, args.id, &resume, args.then).await;
     };
     let exempt = TaskRequest::OverrideFreeze { reason };
-    let task: TaskView = agent.client.ask(&to_task(asked.id, &exempt)).await?;
+    let task: TaskView = agent.client.ask(&to_task(args.id, &exempt)).await?;
     // A task that waits only for the end of the freeze continues by itself.
     let ask = if task.may.contains(&May::Resume) {
-        to_task(asked.id, &resume)
+        to_task(args.id, &resume)
     } else {
-        Ask::task(asked.id)
+        Ask::task(args.id)
     };
-    said(&agent, &ask, &exempt.accepted(), asked.then, Goal::Success).await
+    said(&agent, &ask, &exempt.accepted(), args.then, Goal::Success).await
 }
 
 /// `tagship rollback`.
-pub(crate) async fn rollback(
-    around: &CliContext,
-    asked: &RollbackArgs,
-) -> Result<(), CommandError> {
+pub(crate) async fn rollback(around: &CliContext, args: &RollbackArgs) -> Result<(), CommandError> {
     let body = api::RollbackBody {
-        task: asked.id,
-        project: asked.project.clone(),
-        environment: asked.environment.clone(),
-        to: asked.to.clone(),
-        override_freeze: asked.override_freeze.clone(),
-        emergency: asked.emergency.clone(),
+        task: args.id,
+        project: args.project.clone(),
+        environment: args.environment.clone(),
+        to: args.to.clone(),
+        override_freeze: args.override_freeze.clone(),
+        emergency: args.emergency.clone(),
     };
     let ask = Ask::post(["rollback"], &body);
     said(
         &around.agent().await?,
         &ask,
         ROLLBACK,
-        asked.then,
+        args.then,
         Goal::Success,
     )
     .await

@@ -33,10 +33,10 @@ struct RuleLine<'a> {
 }
 
 /// Runs it. A tag that no rule matches is a valid result, not a failure.
-pub(crate) fn test(around: &CliContext, asked: &RulesTest) -> Result<(), CommandError> {
+pub(crate) fn test(around: &CliContext, args: &RulesTest) -> Result<(), CommandError> {
     let config = around.config()?;
-    let project = project(&config, &asked.project)?;
-    let reference = asked.reference.as_str();
+    let project = project(&config, &args.project)?;
+    let reference = args.reference.as_str();
     if reference.starts_with("refs/") && !reference.starts_with(TAGS) {
         return Err(CommandError::Option {
             option: "REF",
@@ -53,7 +53,7 @@ pub(crate) fn test(around: &CliContext, asked: &RulesTest) -> Result<(), Command
         decides: decides.map(|line| line.number),
         rules: explained.iter().map(line).collect(),
     };
-    if asked.form.json {
+    if args.form.json {
         return screen::print_json(&answer);
     }
     screen::print(&words(&answer, decides))

@@ -21,31 +21,31 @@ use crate::engine::submit::SubmissionOrder;
 const INPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// `tagship submit`.
-pub(crate) async fn submit(around: &CliContext, asked: &Submit) -> Result<(), CommandError> {
+pub(crate) async fn submit(around: &CliContext, args: &Submit) -> Result<(), CommandError> {
     let agent = around.agent().await?;
-    let body = match &asked.json {
+    let body = match &args.json {
         Some(file) => from_file(file)?,
         None => {
-            let mut order = earlier(&agent, asked).await?;
-            fill(&mut order, asked, &agent)?;
+            let mut order = earlier(&agent, args).await?;
+            fill(&mut order, args, &agent)?;
             serde_json::to_value(&order).unwrap_or_default()
         }
     };
     let ask = Ask::post(["tasks"], &body);
-    if asked.id && !asked.wait {
+    if args.id && !args.wait {
         let task: TaskView = agent.client.ask(&ask).await?;
         return screen::print(&format!("{}\n", task.id));
     }
     let then = Then {
-        wait: asked.wait,
+        wait: args.wait,
         form: OutputForm { json: false },
     };
     said(&agent, &ask, "submitted", then, Goal::Success).await
 }
 
 /// Returns the order of the task to repeat; else an empty one.
-async fn earlier(agent: &AgentConnection, asked: &Submit) -> Result<SubmissionOrder, CommandError> {
-    let Some(id) = asked.repeat else {
+async fn earlier(agent: &AgentConnection, args: &Submit) -> Result<SubmissionOrder, CommandError> {
+    let Some(id) = args.repeat else {
         return Ok(SubmissionOrder::default());
     };
     let ask = Ask::get(["tasks", &id.to_string(), "order"]);
@@ -53,12 +53,7 @@ async fn earlier(agent: &AgentConnection, asked: &Submit) -> Result<SubmissionOr
     let missing: Vec<&str> = secrets
         .iter()
         .map(String::as_str)
-        .filter(|name| {
-            !asked
-                .secrets
-                .iter()
-                .any(|given| secret_name(given) == *name)
-        })
+        .filter(|name| !args.secrets.iter().any(|given| secret_name(given) == *name))
         .collect();
     if !missing.is_empty() {
         screen::note(&format!(
@@ -71,37 +66,37 @@ async fn earlier(agent: &AgentConnection, asked: &Submit) -> Result<SubmissionOr
 
 fn fill(
     order: &mut SubmissionOrder,
-    asked: &Submit,
+    args: &Submit,
     agent: &AgentConnection,
 ) -> Result<(), CommandError> {
     for (field, given) in [
-        (&mut order.template, &asked.template),
-        (&mut order.title, &asked.title),
-        (&mut order.details, &asked.details),
-        (&mut order.project, &asked.project),
-        (&mut order.environment, &asked.environment),
-        (&mut order.tag, &asked.tag),
+        (&mut order.template, &args.template),
+        (&mut order.title, &args.title),
+        (&mut order.details, &args.details),
+        (&mut order.project, &args.project),
+        (&mut order.environment, &args.environment),
+        (&mut order.tag, &args.tag),
     ] {
         if let Some(given) = given {
             field.clone_from(given);
         }
     }
-    if asked.ready {
+    if args.ready {
         order.schedule = "ready".to_owned();
     }
-    if !asked.approvers.is_empty() {
-        order.approvers.clone_from(&asked.approvers);
+    if !args.approvers.is_empty() {
+        order.approvers.clone_from(&args.approvers);
     }
-    order.idempotency_key.clone_from(&asked.key);
-    if let Some(at) = &asked.at {
+    order.idempotency_key.clone_from(&args.key);
+    if let Some(at) = &args.at {
         let at = at.resolve(&agent.zone, SystemClock.now());
         order.run_at = at.map_err(|error| wrong("--at", error))?.to_string();
     }
-    for given in &asked.params {
+    for given in &args.params {
         let (name, value) = pair("--param", given, "NAME=VALUE")?;
         order.params.insert(name.to_owned(), value.to_owned());
     }
-    for given in &asked.hosts {
+    for given in &args.hosts {
         let (number, hosts) = pair("--hosts", given, "1=web1,web2")?;
         let number = number
             .parse()
@@ -110,7 +105,7 @@ fn fill(
         let hosts = hosts.filter(|host| !host.is_empty());
         order.hosts.insert(number, hosts.collect());
     }
-    for given in &asked.secrets {
+    for given in &args.secrets {
         let name = secret_name(given).to_owned();
         order.params.remove(&name);
         order.secrets.insert(name, secret(given)?);

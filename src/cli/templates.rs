@@ -18,9 +18,9 @@ use crate::domain::template::{Gate, ParamKind};
 /// `tagship templates …`.
 pub(crate) async fn templates(
     around: &CliContext,
-    asked: &TemplatesCommand,
+    args: &TemplatesCommand,
 ) -> Result<(), CommandError> {
-    match asked {
+    match args {
         TemplatesCommand::List { form } => list(around, *form).await,
         TemplatesCommand::Show { name, form } => show(around, name, *form).await,
         TemplatesCommand::Validate { file, form } => validate(around, file.as_deref(), *form),

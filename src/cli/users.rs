@@ -25,11 +25,11 @@ use crate::identity::account::{Accounts, NewAccount, Qr, TokenTerms};
 use crate::store::audit::{AuditAction, Ledger, PendingEntry};
 
 /// `tagship user …`.
-pub(crate) async fn user(around: &CliContext, asked: &UserCommand) -> Result<(), CommandError> {
-    match asked {
+pub(crate) async fn user(around: &CliContext, args: &UserCommand) -> Result<(), CommandError> {
+    match args {
         UserCommand::Add(user) => add(around, user).await,
         UserCommand::List { form } => list(around, *form).await,
-        UserCommand::Set(asked) => set(around, asked).await,
+        UserCommand::Set(args) => set(around, args).await,
         UserCommand::Remove { name } => {
             let AgentConnection { client, .. } = around.agent().await?;
             client.tell(&Ask::delete(["users", name])).await?;
@@ -52,8 +52,8 @@ pub(crate) async fn user(around: &CliContext, asked: &UserCommand) -> Result<(),
                 "the password of {name} is set; sessions have ended\n"
             ))
         }
-        UserCommand::Totp(asked) => totp(around, asked).await,
-        UserCommand::Delegate(asked) => delegate(around, asked).await,
+        UserCommand::Totp(args) => totp(around, args).await,
+        UserCommand::Delegate(args) => delegate(around, args).await,
         UserCommand::Delegations { form } => delegations(around, *form).await,
         UserCommand::Undelegate { from, id } => {
             let AgentConnection { client, .. } = around.agent().await?;
@@ -87,16 +87,16 @@ async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError>
 }
 
 /// `tagship user set`.
-async fn set(around: &CliContext, asked: &SetUser) -> Result<(), CommandError> {
-    let groups = asked.groups.iter().map(|group| group_name(group));
+async fn set(around: &CliContext, args: &SetUser) -> Result<(), CommandError> {
+    let groups = args.groups.iter().map(|group| group_name(group));
     let body = ChangeUser {
-        display: asked.display.clone(),
-        role: asked.role,
-        groups: (asked.no_groups || !asked.groups.is_empty()).then(|| groups.collect()),
-        disabled: (asked.disable || asked.enable).then_some(asked.disable),
+        display: args.display.clone(),
+        role: args.role,
+        groups: (args.no_groups || !args.groups.is_empty()).then(|| groups.collect()),
+        disabled: (args.disable || args.enable).then_some(args.disable),
     };
     let AgentConnection { client, .. } = around.agent().await?;
-    let ask = Ask::post(["users", &asked.name], &body);
+    let ask = Ask::post(["users", &args.name], &body);
     let user: UserView = client.ask(&ask).await?;
     let groups = match user.groups.as_slice() {
         [] => "in no group".to_owned(),
@@ -110,20 +110,20 @@ async fn set(around: &CliContext, asked: &SetUser) -> Result<(), CommandError> {
 }
 
 /// `tagship user totp`.
-async fn totp(around: &CliContext, asked: &Totp) -> Result<(), CommandError> {
+async fn totp(around: &CliContext, args: &Totp) -> Result<(), CommandError> {
     let AgentConnection { client, .. } = around.agent().await?;
-    let name = asked.name.as_str();
+    let name = args.name.as_str();
     let ask = |what, body| Ask::post(["users", name, "totp", what], &body);
-    if asked.reset {
+    if args.reset {
         let body = ResetFactor {
-            code: asked.code.clone(),
+            code: args.code.clone(),
         };
         client.tell(&ask("reset", serde_json::json!(body))).await?;
         return screen::print(&format!(
             "the second factor of {name} is removed; sessions have ended\n"
         ));
     }
-    if let Some(code) = &asked.code {
+    if let Some(code) = &args.code {
         let body = CodeBody { code: code.clone() };
         client
             .tell(&ask("confirm", serde_json::json!(body)))
@@ -141,18 +141,18 @@ async fn totp(around: &CliContext, asked: &Totp) -> Result<(), CommandError> {
 }
 
 /// `tagship user delegate`.
-async fn delegate(around: &CliContext, asked: &DelegateArgs) -> Result<(), CommandError> {
+async fn delegate(around: &CliContext, args: &DelegateArgs) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = around.agent().await?;
-    let until = asked.until.resolve(&zone, SystemClock.now());
+    let until = args.until.resolve(&zone, SystemClock.now());
     let body = NewDelegationBody {
-        to: asked.to.clone(),
+        to: args.to.clone(),
         until: until.map_err(|error| CommandError::Option {
             option: "--until",
             reason: error.to_string(),
         })?,
-        project: asked.project.clone(),
+        project: args.project.clone(),
     };
-    let ask = Ask::post(["users", &asked.from, "delegations"], &body);
+    let ask = Ask::post(["users", &args.from, "delegations"], &body);
     let made: DelegationView = client.ask(&ask).await?;
     let place = match &made.project {
         Some(project) => format!(" in {project}"),
@@ -189,16 +189,16 @@ async fn delegations(around: &CliContext, form: OutputForm) -> Result<(), Comman
     screen::print(&table.render(screen::width()))
 }
 
-async fn add(around: &CliContext, asked: &AddUser) -> Result<(), CommandError> {
-    let password = match asked.password_stdin {
+async fn add(around: &CliContext, args: &AddUser) -> Result<(), CommandError> {
+    let password = match args.password_stdin {
         true => Some(screen::read_password()?),
         false => None,
     };
     let body = NewUserBody {
-        name: asked.name.clone(),
-        display: asked.display.clone().unwrap_or_default(),
-        role: asked.role,
-        groups: asked.groups.iter().map(|group| group_name(group)).collect(),
+        name: args.name.clone(),
+        display: args.display.clone().unwrap_or_default(),
+        role: args.role,
+        groups: args.groups.iter().map(|group| group_name(group)).collect(),
         password: password.as_ref().map(|p| p.expose_secret().to_owned()),
     };
     let AgentConnection { client, .. } = around.agent().await?;
@@ -209,7 +209,7 @@ async fn add(around: &CliContext, asked: &AddUser) -> Result<(), CommandError> {
         }
         answer => answer?,
     }
-    screen::print(&format!("{} is added as {}\n", asked.name, asked.role))
+    screen::print(&format!("{} is added as {}\n", args.name, args.role))
 }
 
 /// Removes the `@` that groups have in approvals.
@@ -262,8 +262,8 @@ fn refused(error: crate::identity::account::AccountError) -> CommandError {
 }
 
 /// `tagship token …`.
-pub(crate) async fn token(around: &CliContext, asked: &TokenCommand) -> Result<(), CommandError> {
-    match asked {
+pub(crate) async fn token(around: &CliContext, args: &TokenCommand) -> Result<(), CommandError> {
+    match args {
         TokenCommand::New {
             user,
             expires,
@@ -304,10 +304,10 @@ async fn new_token(
 ) -> Result<(), CommandError> {
     let expires = body.expires;
     let AgentConnection { client, zone } = around.agent().await?;
-    let asked = client
+    let answer = client
         .ask(&Ask::post(["users", user, "tokens"], &body))
         .await;
-    let made: MadeToken = match asked.map_err(CommandError::from) {
+    let made: MadeToken = match answer.map_err(CommandError::from) {
         Err(error) if !around.is_elsewhere() && is_no_agent(&error) => {
             let (accounts, ledger) = accounts(&around.config()?).await?;
             let turn = turn(&ledger, "make token", format!("{user}: {}", body.name)).await?;
@@ -325,7 +325,7 @@ async fn new_token(
                 token: made.secret.expose_secret().to_owned(),
             }
         }
-        asked => asked?,
+        answer => answer?,
     };
     let until = match expires {
         Some(expires) => format!("valid until {}", zone.show(expires)),

@@ -107,29 +107,30 @@ impl Who {
     pub(super) async fn turn(
         &self,
         site: &Site,
-        deed: AuditedAction,
+        audited: AuditedAction,
     ) -> Result<PendingEntry, Fault> {
         let now = site.web.clock.now();
-        let turn = site.ledger.turn(self.action(deed, "done".to_owned()), now);
+        let action = self.action(audited, "done".to_owned());
+        let turn = site.ledger.turn(action, now);
         turn.await.map_err(|error| Fault::Broken(error.to_string()))
     }
 
     /// Records that the action was refused.
-    pub(super) async fn refused(&self, site: &Site, deed: AuditedAction, why: &str) {
-        let action = self.action(deed, format!("refused: {why}"));
+    pub(super) async fn refused(&self, site: &Site, audited: AuditedAction, why: &str) {
+        let action = self.action(audited, format!("refused: {why}"));
         let noted = site.ledger.note(action, site.web.clock.now()).await;
         if let Err(error) = noted {
             tracing::warn!(%error, actor = %self.actor.name, "a refusal is missing in the audit");
         }
     }
 
-    fn action(&self, deed: AuditedAction, result: String) -> AuditAction {
+    fn action(&self, audited: AuditedAction, result: String) -> AuditAction {
         AuditAction {
             by: self.actor.name.clone(),
             from: self.from.clone(),
-            what: deed.what.to_owned(),
-            task: deed.task,
-            on: deed.on,
+            what: audited.what.to_owned(),
+            task: audited.task,
+            on: audited.on,
             result,
         }
     }

@@ -87,7 +87,7 @@ async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, CodoRe
         .bytes_up_to(BODY_BYTES_MAX, site.web.limits.body)
         .await?;
     let submitted = match CodoTaskRequest::read(&body) {
-        Ok(asked) => submit(site, &who, &asked, &spent).await,
+        Ok(request) => submit(site, &who, &request, &spent).await,
         Err(refusal) => Err(refusal),
     };
     let id = submitted.inspect_err(|refusal| {
@@ -146,11 +146,11 @@ fn spent_for(id: u64) -> CodoRefusal {
 async fn order(
     site: &Site,
     sources: &submit::ResolveSources<'_>,
-    asked: &CodoTaskRequest,
+    request: &CodoTaskRequest,
 ) -> Result<SubmissionOrder, CodoRefusal> {
     let web = &site.web;
-    let template = sources.template(&asked.template).ok_or_else(|| {
-        let shown: String = asked.template.escape_debug().take(64).collect();
+    let template = sources.template(&request.template).ok_or_else(|| {
+        let shown: String = request.template.escape_debug().take(64).collect();
         CodoRefusal::no_template(format!(
             "temp_id: no template has the number or name `{shown}`"
         ))
@@ -162,7 +162,7 @@ async fn order(
         accounts: &accounts,
         now: sources.now,
     };
-    sources.order(asked)
+    sources.order(request)
 }
 
 /// Whether JSON pasted into a page is a task in CODO's format.
@@ -185,7 +185,7 @@ pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<Submiss
         now: site.web.clock.now(),
     };
     let order = match CodoTaskRequest::read(text.as_bytes()) {
-        Ok(asked) => order(site, &sources, &asked).await,
+        Ok(request) => order(site, &sources, &request).await,
         Err(refusal) => Err(refusal),
     };
     order.map_err(|refusal| {
@@ -199,7 +199,7 @@ pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<Submiss
 async fn submit(
     site: &Arc<Site>,
     who: &Who,
-    asked: &CodoTaskRequest,
+    request: &CodoTaskRequest,
     unspent: &Unspent,
 ) -> Result<u64, CodoRefusal> {
     let web = &site.web;
@@ -213,15 +213,15 @@ async fn submit(
         disabled: &disabled,
         now,
     };
-    let mut order = order(site, &sources, asked).await?;
+    let mut order = order(site, &sources, request).await?;
     order.idempotency_key = Some(unspent.idempotency_key());
     let asker = SubmittingUser {
         name: &who.actor.name,
         in_place: &|place| who.at(place),
         via: Via::Codo,
     };
-    let deed = AuditedAction::on("submit", audited(&order));
-    let turn = who.turn(site, deed.clone()).await?;
+    let action = AuditedAction::on("submit", audited(&order));
+    let turn = who.turn(site, action.clone()).await?;
     let also = |id| turn.making(id);
     let submitted = submit::submit(&web.store, &sources, &order, &asker, now, &also).await;
     drop(turn);
@@ -231,7 +231,7 @@ async fn submit(
         Ok(Submitted::Before(id)) | Err(SubmitError::OtherContent { id, .. }) => Err(spent_for(id)),
         Err(SubmitError::Problems(problems)) => Err(order::refused(&problems)),
         Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {
-            who.refused(site, deed, &error.to_string()).await;
+            who.refused(site, action, &error.to_string()).await;
             Err(CodoRefusal::forbidden(error.to_string()))
         }
         Err(SubmitError::Store(error)) => Err(Fault::from(error).into()),

@@ -27,11 +27,11 @@ fn ends(task: &Task, why: &Pause, plan: &Plan) -> Option<Timestamp> {
     let end = task
         .updated
         .checked_add(SignedDuration::from_secs(patience_s));
-    let asked = task
+    let is_asked = task
         .work
         .as_ref()
         .is_some_and(|work| work.person_asked != PersonAsked::No);
-    let waits = !matches!(why, Pause::Time { .. }) && !asked;
+    let waits = !matches!(why, Pause::Time { .. }) && !is_asked;
     end.ok().filter(|_| waits)
 }
 

@@ -70,9 +70,9 @@ async fn check_environment(
         let deploy_to = placement.path_on(host);
         async move {
             let op = Op::Inspect { deploy_to };
-            let asked = hosts.perform(host, &op, &Silent);
+            let reply = hosts.perform(host, &op, &Silent);
             let given_up = world.clock.pause(TIMEOUT);
-            let Either::Left((Ok(Reply::Inspected(state)), _)) = select(asked, given_up).await
+            let Either::Left((Ok(Reply::Inspected(state)), _)) = select(reply, given_up).await
             else {
                 return Ok(());
             };

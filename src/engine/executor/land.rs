@@ -153,9 +153,9 @@ impl Executor {
             self.wake_at(next);
             return;
         }
-        let asked = std::mem::take(&mut repository.waiting);
-        repository.queried.clone_from(&asked);
-        let refs: BTreeSet<String> = asked
+        let queried = std::mem::take(&mut repository.waiting);
+        repository.queried.clone_from(&queried);
+        let refs: BTreeSet<String> = queried
             .iter()
             .filter_map(|id| self.tasks.get(id))
             .map(|active| active.task.submission.reference.clone())
@@ -175,7 +175,7 @@ impl Executor {
                 };
                 CompletedEffect::RefsRead(SeenRefs {
                     project,
-                    queried: asked,
+                    queried,
                     refs,
                 })
             }
@@ -186,7 +186,7 @@ impl Executor {
     pub(super) fn refs_read(&mut self, seen: SeenRefs) {
         let SeenRefs {
             project,
-            queried: asked,
+            queried,
             refs,
         } = seen;
         if let Some(repository) = self.lander.repositories.get_mut(&project) {
@@ -198,7 +198,7 @@ impl Executor {
                     .iter()
                     .map(|found| (found.name.as_str(), found))
                     .collect();
-                for id in asked {
+                for id in queried {
                     self.check_ref(id, &refs);
                 }
             }
@@ -208,7 +208,7 @@ impl Executor {
                 } else {
                     FailedQuery::Permanent
                 };
-                for id in asked {
+                for id in queried {
                     self.retry_landing(id, &error.to_string(), failed);
                 }
             }

@@ -85,7 +85,7 @@ fn of_task(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> 
         not_before: None,
         emergency,
     };
-    let asked = [
+    let requests = [
         (May::Approve, approve(None)),
         (May::Emergency, approve(Some(reason()))),
         (May::Reject, TaskRequest::Reject { reason: reason() }),
@@ -98,7 +98,7 @@ fn of_task(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> 
         (May::Retry, TaskRequest::Retry),
         (May::Resume, TaskRequest::Resume { host: None }),
     ];
-    asked
+    requests
         .into_iter()
         .filter(|(_, request)| attempt(task, actor, request, moment).is_ok())
         .map(|(may, _)| may)

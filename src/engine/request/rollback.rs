@@ -78,33 +78,33 @@ pub struct PresentHosts<'a> {
 /// [`RequestError::NoWayBack`] names what is missing; nothing was made then.
 pub async fn roll_back(
     store: &Store,
-    asked: &RollbackRequest<'_>,
+    request: &RollbackRequest<'_>,
     actor: &Actor,
     now: Timestamp,
     also: ForTask<'_>,
 ) -> Result<Task, RequestError> {
     actor.may(Ability::Run, "roll back")?;
-    let despite = match asked.override_freeze {
+    let despite = match request.override_freeze {
         Some(reason) => {
             actor.may(Ability::Manage, OVERRIDE)?;
             Some(required_reason(reason, OVERRIDE)?)
         }
         None => None,
     };
-    let emergency = match asked.emergency {
+    let emergency = match request.emergency {
         Some(reason) => {
             actor.may(Ability::Manage, EMERGENCY)?;
             Some(required_reason(reason, EMERGENCY)?)
         }
         None => None,
     };
-    let mut back = way_back(store, asked.back).await?;
-    if asked.seen.is_some_and(|seen| *seen != back.plan.targets) {
+    let mut back = way_back(store, request.back).await?;
+    if request.seen.is_some_and(|seen| *seen != back.plan.targets) {
         return Err(RequestError::NoWayBack(
             "something else would go live than what was shown; look at it again".to_owned(),
         ));
     }
-    back.plan = on_present(back.plan, &back.given, asked.hosts)?;
+    back.plan = on_present(back.plan, &back.given, request.hosts)?;
     back.plan.approvals = vec![anyone()];
     back.plan.self_approval = true;
     back.plan.rebuilt = rebuilt(&back);
@@ -113,13 +113,13 @@ pub async fn roll_back(
         actor,
         counts: emergency.is_some() || actor.counts == ApprovalWeight::Yes,
         emergency,
-        tags: asked.tags,
+        tags: request.tags,
     };
     let WayBack { goal, earlier, .. } = &back;
     let mut events = going_back(earlier, goal, landed, asker, now);
     let submission = &earlier.submission;
     let (project, environment) = (&submission.project, &submission.environment);
-    let frozen = asked.calendar.frozen(project, environment, now);
+    let frozen = request.calendar.frozen(project, environment, now);
     if let Some((reason, frozen)) = despite.zip(frozen) {
         events.push(Event::FreezeOverridden {
             by: actor.name.clone(),

@@ -357,13 +357,13 @@ impl<'a> Resolver<'a> {
         } else {
             String::new()
         };
-        let asked = plan::TaskInputs {
+        let inputs = plan::TaskInputs {
             parameters: &submission.parameters,
             secrets: &submission.secrets,
             unclassified: &submission.unclassified,
             hosts: &config.given_hosts(&submission.hosts, disabled),
         };
-        match plan::build(&ground, template, &commit, &asked) {
+        match plan::build(&ground, template, &commit, &inputs) {
             Ok(plan) => plan.approvals,
             Err(error) => {
                 self.refuse(field_of(&error), error.to_string());

@@ -553,7 +553,7 @@ fn secret_is_kept_for_the_run_and_never_shown() {
     assert_eq!(submission.secrets["PASSWORD"].expose(), "hunter2!");
     assert!(!format!("{submission:?}").contains("hunter2!"));
     assert!(!format!("{:?}", SubmissionOrder::read(&order)).contains("hunter2!"));
-    let asked = crate::domain::plan::TaskInputs {
+    let inputs = crate::domain::plan::TaskInputs {
         parameters: &submission.parameters,
         secrets: &submission.secrets,
         unclassified: &submission.unclassified,
@@ -561,7 +561,7 @@ fn secret_is_kept_for_the_run_and_never_shown() {
     };
     let template = world.library.find("restart").unwrap();
     let ground = world.config.resolve_without_project(&[]);
-    let plan = crate::domain::plan::build(&ground, template, "", &asked).unwrap();
+    let plan = crate::domain::plan::build(&ground, template, "", &inputs).unwrap();
     assert_eq!(plan.secrets, ["PASSWORD"]);
     assert!(
         !String::from_utf8(plan.canonical())

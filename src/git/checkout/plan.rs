@@ -99,21 +99,21 @@ impl Context {
         let prefix = self.prefix();
         let full = |path: &[u8]| [prefix.as_slice(), path].concat();
         let directory = |path: &[u8]| [prefix.as_slice(), path, b"/"].concat();
-        let asked_as = |found: &WalkedPath| match found.kind {
+        let path_of = |found: &WalkedPath| match found.kind {
             FoundKind::Submodule => directory(&found.path),
             FoundKind::File(_) | FoundKind::Link => full(&found.path),
         };
-        let asked = walked.found.iter().map(asked_as);
+        let names = walked.found.iter().map(path_of);
         let directories = walked.directories.iter().map(|path| directory(path));
         let above = ancestors(&prefix).map(|path| [path, b"/"].concat());
-        let paths: Vec<Vec<u8>> = asked.chain(directories).chain(above).collect();
+        let paths: Vec<Vec<u8>> = names.chain(directories).chain(above).collect();
         let answer = attributes::read_attributes(&self.request, &files, paths).await?;
 
         let left_out = |path: &[u8]| {
             let mut above = ancestors(path).map(|a| [a, b"/"].concat());
             answer.ignored.contains(path) || above.any(|a| answer.ignored.contains(&a))
         };
-        walked.found.retain(|found| !left_out(&asked_as(found)));
+        walked.found.retain(|found| !left_out(&path_of(found)));
         let blobs: HashMap<Vec<u8>, Oid> = walked
             .found
             .iter()

@@ -209,9 +209,9 @@ fn not_a_name(source: &GitSource, what: &str) -> LandingError {
 fn parse_refs(
     source: &GitSource,
     output: &[u8],
-    asked: &[String],
+    names: &[String],
 ) -> Result<Vec<RemoteRef>, LandingError> {
-    let asked: HashSet<&[u8]> = asked.iter().map(String::as_bytes).collect();
+    let names: HashSet<&[u8]> = names.iter().map(String::as_bytes).collect();
     let mut refs: Vec<RemoteRef> = Vec::new();
     let mut at: HashMap<String, usize> = HashMap::new();
     for line in output.split(|byte| *byte == b'\n') {
@@ -221,7 +221,7 @@ fn parse_refs(
         let object = String::from_utf8_lossy(&line[..tab]).into_owned();
         let full = &line[tab + 1..];
         let name = full.strip_suffix(b"^{}").unwrap_or(full);
-        if !asked.contains(name) {
+        if !names.contains(name) {
             continue;
         }
         check_object(source, &object)?;
@@ -463,8 +463,8 @@ mod tests {
         let output = format!(
             "{a}\trefs/tags/v1\n{b}\trefs/tags/v1^{{}}\n{c}\trefs/x/refs/tags/v1\n{c}\trefs/tags/v2\n"
         );
-        let asked = ["refs/tags/v1".to_owned(), "refs/tags/v3".to_owned()];
-        let refs = parse_refs(&source(), output.as_bytes(), &asked).unwrap();
+        let names = ["refs/tags/v1".to_owned(), "refs/tags/v3".to_owned()];
+        let refs = parse_refs(&source(), output.as_bytes(), &names).unwrap();
         let expected = RemoteRef {
             name: "refs/tags/v1".to_owned(),
             object: a,

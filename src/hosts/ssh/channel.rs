@@ -202,9 +202,9 @@ impl Open {
     /// answer and that has no effect. A packet that is being sent serves as well.
     pub(super) fn probe(&self) {
         if let Ok(mut channel) = self.channel.try_lock() {
-            let asked = channel.cancel_tcpip_forward(true, "keepalive", 0);
+            let request = channel.cancel_tcpip_forward(true, "keepalive", 0);
             // As above: a probe that was not sent would count as unanswered.
-            let _ = unconstrained(asked).now_or_never();
+            let _ = unconstrained(request).now_or_never();
         }
     }
 }

@@ -59,8 +59,8 @@ pub(in crate::server) async fn reset(
         let address = authentication::address(site, call);
         let verified = accounts.verify_code(name, code.unwrap_or(""), address);
         if let Err(error) = verified.await {
-            let deed = AuditedAction::on("reset second factor", name);
-            who.refused(site, deed, &error.to_string()).await;
+            let action = AuditedAction::on("reset second factor", name);
+            who.refused(site, action, &error.to_string()).await;
             return Err(match error {
                 LoginError::WrongCode | LoginError::UsedCode => Fault::Forbidden(
                     "resetting your own second factor requires one of its codes; if you lost it, ask an admin to reset it"

@@ -95,11 +95,11 @@ pub(in crate::server) async fn replay_as(
     let id = parse_id(id)?;
     let web = &site.web;
     let library = (&*web.config, &web.templates);
-    let deed = |on: String| AuditedAction::on("replay push", on);
+    let action = |on: String| AuditedAction::on("replay push", on);
     let entry = format!("entry {id} of the hook log");
     let replay = match PushReplay::of(&web.store, library, id, &who.actor).await {
         Err(error @ ReplayError::Right(_)) => {
-            who.refused(site, deed(entry), &error.to_string()).await;
+            who.refused(site, action(entry), &error.to_string()).await;
             return Err(error.into());
         }
         replay => replay?,
@@ -107,7 +107,7 @@ pub(in crate::server) async fn replay_as(
     let now = web.clock.now();
     for project in replay.projects() {
         let on = format!("{entry}, project {}", project.name);
-        let turn = who.turn(site, deed(on)).await?;
+        let turn = who.turn(site, action(on)).await?;
         replay.decide(project, now, &turn.also()).await?;
     }
     Ok(web.store.hook(id).await?)

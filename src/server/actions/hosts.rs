@@ -89,12 +89,12 @@ pub(in crate::server) async fn set_disabled(
         Some(disabled) => ("disable host", format!(": {}", disabled.reason)),
         None => ("enable host", String::new()),
     };
-    let deed = AuditedAction {
+    let action = AuditedAction {
         what,
         task: None,
         on: format!("{name}{said}"),
     };
-    let turn = who.turn(site, deed).await?;
+    let turn = who.turn(site, action).await?;
     store
         .set_host_disabled(name, disabled.as_ref(), turn.also())
         .await?;
@@ -110,7 +110,7 @@ pub(in crate::server) async fn live(
 ) -> Result<Vec<LiveView>, Fault> {
     let config = &site.web.config;
     let wanted =
-        |asked: &Option<String>, name: &str| asked.as_deref().is_none_or(|asked| asked == name);
+        |only: &Option<String>, name: &str| only.as_deref().is_none_or(|only| only == name);
     let mut views = Vec::new();
     for project in &config.projects {
         for (name, environment) in &project.environments {

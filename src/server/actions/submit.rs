@@ -64,14 +64,14 @@ pub(in crate::server) async fn take(
         in_place: &|place| who.at(place),
         via,
     };
-    let deed = AuditedAction::on("submit", audited(order));
-    let turn = who.turn(site, deed.clone()).await?;
+    let action = AuditedAction::on("submit", audited(order));
+    let turn = who.turn(site, action.clone()).await?;
     let also = |id| turn.making(id);
     let submitted = submit::submit(store, &sources, order, &asker, now, &also).await;
     drop(turn);
     let submitted = match submitted {
         Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {
-            who.refused(site, deed, &error.to_string()).await;
+            who.refused(site, action, &error.to_string()).await;
             return Err(error.into());
         }
         submitted => submitted?,

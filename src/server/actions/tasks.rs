@@ -272,21 +272,21 @@ pub(in crate::server) async fn ask(
     }
     let now = site.web.clock.now();
     let calendar = site.web.config.calendar();
-    let deed = AuditedAction {
+    let action = AuditedAction {
         what: name(request),
         task: Some(id),
         on: remark.to_owned(),
     };
-    let turn = who.turn(site, deed.clone()).await?;
+    let turn = who.turn(site, action.clone()).await?;
     let also = turn.also();
-    let asked = request::ask(&site.web.store, id, &actor, request, &calendar, now, &also).await;
+    let outcome = request::ask(&site.web.store, id, &actor, request, &calendar, now, &also).await;
     drop(turn);
-    let task = match asked {
+    let task = match outcome {
         Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
-            who.refused(site, deed, &error.to_string()).await;
+            who.refused(site, action, &error.to_string()).await;
             return Err(error.into());
         }
-        asked => asked?,
+        outcome => outcome?,
     };
     tracing::info!(task = id, actor = %actor.name, request = name(request), "a request was accepted");
     Ok(task)
@@ -325,11 +325,11 @@ pub(in crate::server) fn way_to(
 pub(in crate::server) async fn go_back(
     site: &Site,
     who: &Who,
-    asked: RollbackBody,
+    body: RollbackBody,
     seen: Option<&BTreeMap<String, ReleaseId>>,
 ) -> Result<Task, Fault> {
-    let (back, place) = match (asked.task, asked.project, asked.environment) {
-        (Some(id), None, None) if asked.to.is_none() => {
+    let (back, place) = match (body.task, body.project, body.environment) {
+        (Some(id), None, None) if body.to.is_none() => {
             let place = site.web.store.head(id).await?.place();
             who.needs_to_see(id, &place)?;
             (RollbackTarget::ToTask(id), place)
@@ -339,7 +339,7 @@ pub(in crate::server) async fn go_back(
             if !who.sees(&place) {
                 return Err(nothing_live(&project, &environment));
             }
-            (way_to(project, environment, asked.to), place)
+            (way_to(project, environment, body.to), place)
         }
         _ => {
             return Err(Fault::Invalid(
@@ -348,10 +348,10 @@ pub(in crate::server) async fn go_back(
         }
     };
     let now = site.web.clock.now();
-    let deed = audited_rollback(
+    let action = audited_rollback(
         &back,
-        asked.override_freeze.as_deref(),
-        asked.emergency.as_deref(),
+        body.override_freeze.as_deref(),
+        body.emergency.as_deref(),
     );
     let actor = who.at(&place);
     let calendar = site.web.config.calendar();
@@ -360,8 +360,8 @@ pub(in crate::server) async fn go_back(
     let rollback = request::RollbackRequest {
         back: &back,
         seen,
-        override_freeze: asked.override_freeze.as_deref(),
-        emergency: asked.emergency.as_deref(),
+        override_freeze: body.override_freeze.as_deref(),
+        emergency: body.emergency.as_deref(),
         tags: tags_need(site, &place),
         calendar: &calendar,
         hosts: request::PresentHosts {
@@ -369,13 +369,13 @@ pub(in crate::server) async fn go_back(
             disabled: &disabled,
         },
     };
-    let turn = who.turn(site, deed.clone()).await?;
+    let turn = who.turn(site, action.clone()).await?;
     let also = |id| turn.making(id);
     let done = request::roll_back(&site.web.store, &rollback, &actor, now, &also).await;
     drop(turn);
     let task = match done {
         Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
-            who.refused(site, deed, &error.to_string()).await;
+            who.refused(site, action, &error.to_string()).await;
             return Err(error.into());
         }
         done => done?,

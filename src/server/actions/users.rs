@@ -58,20 +58,20 @@ pub(in crate::server) async fn change_user(
     site: &Site,
     who: &Who,
     name: &str,
-    asked: ChangeUser,
+    body: ChangeUser,
 ) -> Result<Account, Fault> {
     who.needs(Ability::Manage, "change users")?;
-    if asked.disabled == Some(true) {
+    if body.disabled == Some(true) {
         not_oneself(who, name, "disable")?;
     }
     let mut changed: Vec<String> = Vec::new();
-    changed.extend(asked.role.map(|role| format!("role {role}")));
-    changed.extend(asked.groups.as_ref().map(|groups| match groups.as_slice() {
+    changed.extend(body.role.map(|role| format!("role {role}")));
+    changed.extend(body.groups.as_ref().map(|groups| match groups.as_slice() {
         [] => "no groups".to_owned(),
         groups => format!("groups {}", groups.join(" ")),
     }));
-    changed.extend(asked.display.as_ref().map(|_| "display name".to_owned()));
-    changed.extend(asked.disabled.map(|disabled| match disabled {
+    changed.extend(body.display.as_ref().map(|_| "display name".to_owned()));
+    changed.extend(body.disabled.map(|disabled| match disabled {
         true => "disabled".to_owned(),
         false => "enabled".to_owned(),
     }));
@@ -81,10 +81,10 @@ pub(in crate::server) async fn change_user(
         ));
     }
     let change = account::AccountChange {
-        display: asked.display,
-        role: asked.role,
-        groups: asked.groups.map(|groups| groups.into_iter().collect()),
-        status: asked.disabled.map(|disabled| match disabled {
+        display: body.display,
+        role: body.role,
+        groups: body.groups.map(|groups| groups.into_iter().collect()),
+        status: body.disabled.map(|disabled| match disabled {
             true => Status::Disabled,
             false => Status::Active,
         }),
@@ -140,8 +140,8 @@ pub(in crate::server) async fn change_password(
         let present = present.into();
         let verified = accounts.verify_password(name, &present, address);
         if let Err(error) = verified.await {
-            let deed = AuditedAction::on("set password", name);
-            who.refused(site, deed, &error.to_string()).await;
+            let action = AuditedAction::on("set password", name);
+            who.refused(site, action, &error.to_string()).await;
             return Err(match error {
                 LoginError::Denied => Fault::Forbidden(
                     "the current password is missing or wrong; enter it again".to_owned(),
@@ -164,24 +164,24 @@ pub(in crate::server) async fn make_token(
     site: &Site,
     who: &Who,
     name: &str,
-    asked: NewTokenBody,
+    body: NewTokenBody,
 ) -> Result<account::NewToken, Fault> {
-    let scopes: Scopes = match asked.scopes {
+    let scopes: Scopes = match body.scopes {
         Some(scopes) => scopes.into_iter().collect(),
         None => who.actor.scopes.clone(),
     };
     let terms = TokenTerms {
-        label: label(&asked.name).to_owned(),
-        expires: asked.expires,
+        label: label(&body.name).to_owned(),
+        expires: body.expires,
         scopes,
     };
     let on = format!("{name}: {} ({})", terms.label, terms.scopes);
-    let deed = AuditedAction::on("make token", on);
+    let action = AuditedAction::on("make token", on);
     if let Err(fault) = may_make(who, name, &terms.scopes) {
-        who.refused(site, deed, &fault.to_string()).await;
+        who.refused(site, action, &fault.to_string()).await;
         return Err(fault);
     }
-    let turn = who.turn(site, deed).await?;
+    let turn = who.turn(site, action).await?;
     let made = site.web.accounts.new_token(name, terms, turn.also());
     let made = made.await?;
     tracing::info!(
@@ -218,12 +218,12 @@ pub(in crate::server) async fn revoke_token(
     name: &str,
     id: &str,
 ) -> Result<(), Fault> {
-    let deed = AuditedAction::on("revoke token", format!("{name}: {id}"));
+    let action = AuditedAction::on("revoke token", format!("{name}: {id}"));
     if let Err(fault) = who.needs_to_be(name, "revoke another user's token") {
-        who.refused(site, deed, &fault.to_string()).await;
+        who.refused(site, action, &fault.to_string()).await;
         return Err(fault);
     }
-    let turn = who.turn(site, deed).await?;
+    let turn = who.turn(site, action).await?;
     site.web.accounts.revoke(name, id, turn.also()).await?;
     tracing::info!(user = name, token = id, actor = %who.actor.name, "a token was revoked");
     Ok(())

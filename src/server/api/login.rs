@@ -61,8 +61,8 @@ enum Refused {
 }
 
 pub(super) async fn log_in(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let asked: Option<LoginBody> = call.loose_json(site.web.limits.body).await?;
-    match verified(site, call, &asked.unwrap_or_default()).await? {
+    let body: Option<LoginBody> = call.loose_json(site.web.limits.body).await?;
+    match verified(site, call, &body.unwrap_or_default()).await? {
         Ok(account) => {
             LoginEndpoint::Codo
                 .came_in(site, &account, authentication::address(site, call))
@@ -76,11 +76,11 @@ pub(super) async fn log_in(site: &Arc<Site>, call: &mut Call) -> HttpResult {
 async fn verified(
     site: &Arc<Site>,
     call: &Call,
-    asked: &LoginBody,
+    body: &LoginBody,
 ) -> Result<Result<Account, Refused>, super::super::fault::Fault> {
-    let name = Text::given(asked.username.as_ref());
+    let name = Text::given(body.username.as_ref());
     let name = name.trim().to_lowercase();
-    let password = Text::given(asked.password.as_ref());
+    let password = Text::given(body.password.as_ref());
     if name.is_empty() || password.is_empty() {
         return Ok(Err(Refused::Empty));
     }
@@ -105,7 +105,7 @@ async fn verified(
         Ok(Login::CodeNeeded(account)) => account,
         Err(error) => return refused(error).await,
     };
-    let code = asked.dynamic.as_ref().map(Text::code).unwrap_or_default();
+    let code = body.dynamic.as_ref().map(Text::code).unwrap_or_default();
     if code.is_empty() {
         LoginEndpoint::Codo.half_way(site, &account, address).await;
         return Ok(Err(Refused::CodeNeeded));

@@ -41,8 +41,8 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
 pub(super) async fn rollback(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
-    let asked: RollbackBody = call.json(site.web.limits.body).await?;
-    let task = go_back(site, &who, asked, None).await?;
+    let body: RollbackBody = call.json(site.web.limits.body).await?;
+    let task = go_back(site, &who, body, None).await?;
     let view = sight(site, task.id).await?.view(site, &who);
     answer::json(StatusCode::CREATED, &view)
 }

@@ -38,8 +38,8 @@ pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> HttpResult {
 pub(super) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
-    let asked: ChangeUser = call.json(site.web.limits.body).await?;
-    let account = change_user(site, &who, name, asked).await?;
+    let body: ChangeUser = call.json(site.web.limits.body).await?;
+    let account = change_user(site, &who, name, body).await?;
     answer::json(StatusCode::OK, &user_view(&account))
 }
 
@@ -72,8 +72,8 @@ pub(super) async fn tokens(site: &Arc<Site>, call: &mut Call, name: &str) -> Htt
 pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
-    let asked: NewTokenBody = call.json(site.web.limits.body).await?;
-    let made = make_token(site, &who, name, asked).await?;
+    let body: NewTokenBody = call.json(site.web.limits.body).await?;
+    let made = make_token(site, &who, name, body).await?;
     let made = MadeToken {
         id: made.token.id,
         token: made.secret.expose_secret().to_owned(),

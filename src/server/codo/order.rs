@@ -28,24 +28,24 @@ pub(super) struct CodoSources<'a> {
 impl CodoSources<'_> {
     /// # Errors
     /// The first problem found in the request.
-    pub(super) fn order(&self, asked: &CodoTaskRequest) -> Result<SubmissionOrder, CodoRefusal> {
-        self.check_groups(asked)?;
-        self.check_addresses(asked)?;
-        self.check_required(asked)?;
-        let run_at = asked.run_at(&self.config.time_zone(), self.now)?;
+    pub(super) fn order(&self, request: &CodoTaskRequest) -> Result<SubmissionOrder, CodoRefusal> {
+        self.check_groups(request)?;
+        self.check_addresses(request)?;
+        self.check_required(request)?;
+        let run_at = request.run_at(&self.config.time_zone(), self.now)?;
         let mut order = SubmissionOrder {
-            template: asked.template.clone(),
-            hosts: asked.hosts.iter().cloned().collect(),
-            schedule: asked.schedule.clone(),
+            template: request.template.clone(),
+            hosts: request.hosts.iter().cloned().collect(),
+            schedule: request.schedule.clone(),
             run_at: run_at.map(|at| at.to_string()).unwrap_or_default(),
-            title: asked.name.clone(),
-            details: asked.details.clone(),
-            executor: asked.executor.clone(),
-            submitter: asked.submitter.clone(),
+            title: request.name.clone(),
+            details: request.details.clone(),
+            executor: request.executor.clone(),
+            submitter: request.submitter.clone(),
             ..SubmissionOrder::default()
         };
-        self.give_args(asked, &mut order);
-        self.ask_people(asked, &mut order);
+        self.give_args(request, &mut order);
+        self.ask_people(request, &mut order);
         Ok(order)
     }
 
@@ -60,10 +60,10 @@ impl CodoSources<'_> {
             .collect()
     }
 
-    fn check_groups(&self, asked: &CodoTaskRequest) -> Result<(), CodoRefusal> {
+    fn check_groups(&self, request: &CodoTaskRequest) -> Result<(), CodoRefusal> {
         let wanted = self.wanted();
         let name = &self.template.name;
-        for (group, addresses) in &asked.hosts {
+        for (group, addresses) in &request.hosts {
             if addresses.is_empty() {
                 return Err(CodoRefusal::no_host(format!(
                     "hosts: group {group} is empty"
@@ -80,13 +80,13 @@ impl CodoSources<'_> {
             // They may name the environment, which is checked later.
             return Ok(());
         }
-        if asked.hosts.is_empty() {
+        if request.hosts.is_empty() {
             return Err(CodoRefusal::no_host(format!(
                 "hosts: template {name} requires {}",
                 in_words(&wanted)
             )));
         }
-        let given: BTreeSet<u8> = asked.hosts.iter().map(|(group, _)| *group).collect();
+        let given: BTreeSet<u8> = request.hosts.iter().map(|(group, _)| *group).collect();
         if given != wanted {
             return Err(CodoRefusal::other_groups(format!(
                 "hosts: template {name} requires {}, the task has {}",
@@ -98,9 +98,9 @@ impl CodoSources<'_> {
     }
 
     /// Checks that each is an address, of a configured host unless the template allows others.
-    fn check_addresses(&self, asked: &CodoTaskRequest) -> Result<(), CodoRefusal> {
+    fn check_addresses(&self, request: &CodoTaskRequest) -> Result<(), CodoRefusal> {
         let is_known = |address: &str| !self.config.hosts_at(address).is_empty();
-        for (group, addresses) in &asked.hosts {
+        for (group, addresses) in &request.hosts {
             for address in addresses.iter().filter(|one| !is_known(one)) {
                 let shown: String = address.escape_debug().take(64).collect();
                 let is_address = address.parse::<IpAddr>().is_ok()
@@ -121,8 +121,8 @@ impl CodoSources<'_> {
         Ok(())
     }
 
-    fn check_required(&self, asked: &CodoTaskRequest) -> Result<(), CodoRefusal> {
-        let given = |param: &Param| asked.args.iter().any(|(name, _)| *name == param.name);
+    fn check_required(&self, request: &CodoTaskRequest) -> Result<(), CodoRefusal> {
+        let given = |param: &Param| request.args.iter().any(|(name, _)| *name == param.name);
         let params = self.template.params.iter();
         let missing: Vec<&str> = params
             .filter(|param| param.required && param.default.is_none() && !given(param))
@@ -138,10 +138,10 @@ impl CodoSources<'_> {
     }
 
     /// Arguments that the template does not declare reach no program; they are only displayed.
-    fn give_args(&self, asked: &CodoTaskRequest, order: &mut SubmissionOrder) {
+    fn give_args(&self, request: &CodoTaskRequest, order: &mut SubmissionOrder) {
         let releases = self.template.releases();
         let mut others = Vec::new();
-        for (name, value) in &asked.args {
+        for (name, value) in &request.args {
             let param = self.template.params.iter().find(|p| p.name == *name);
             let text = value.to_string();
             if releases && name == "TAG" {
@@ -167,9 +167,9 @@ impl CodoSources<'_> {
     }
 
     /// Finds accounts by name or by display name.
-    fn ask_people(&self, asked: &CodoTaskRequest, order: &mut SubmissionOrder) {
+    fn ask_people(&self, request: &CodoTaskRequest, order: &mut SubmissionOrder) {
         let mut unknown = Vec::new();
-        for name in asked.associated.iter().flat_map(|(_, names)| names) {
+        for name in request.associated.iter().flat_map(|(_, names)| names) {
             let is = |account: &&Account| account.name == *name || account.display == *name;
             match self.accounts.iter().find(is) {
                 Some(account) if order.approvers.contains(&account.name) => {}

@@ -242,34 +242,34 @@ mod tests {
 
     #[test]
     fn omitted_fields_have_defaults() {
-        let asked = read(&json!({ "temp_id": 32, "executor": null })).unwrap();
-        assert_eq!(asked.template, "32");
-        assert_eq!(asked.schedule, "new");
-        assert_eq!((asked.executor.as_str(), asked.details.as_str()), ("", ""));
-        assert!(asked.args.is_empty() && asked.hosts.is_empty() && asked.associated.is_empty());
-        assert_eq!(asked.run_at(&berlin(), now()), Ok(None));
+        let sent = read(&json!({ "temp_id": 32, "executor": null })).unwrap();
+        assert_eq!(sent.template, "32");
+        assert_eq!(sent.schedule, "new");
+        assert_eq!((sent.executor.as_str(), sent.details.as_str()), ("", ""));
+        assert!(sent.args.is_empty() && sent.hosts.is_empty() && sent.associated.is_empty());
+        assert_eq!(sent.run_at(&berlin(), now()), Ok(None));
     }
 
     #[test]
     fn dicts_in_text_are_read() {
-        let asked = read(&json!({
+        let sent = read(&json!({
             "args": "{'TAG': 'v1', \"N\": 1}",
             "hosts": "{1: '192.0.2.1, 192.0.2.2', '2': ''}",
             "associated_user": "{'group-1': ['alice', 'bob'], 'pm': 'carol'}",
         }))
         .unwrap();
-        assert_eq!(asked.args.len(), 2);
+        assert_eq!(sent.args.len(), 2);
         let both = vec!["192.0.2.1".to_owned(), "192.0.2.2".to_owned()];
-        assert_eq!(asked.hosts, [(1, both), (2, Vec::new())]);
-        let names: Vec<&String> = asked.associated.iter().flat_map(|(_, n)| n).collect();
+        assert_eq!(sent.hosts, [(1, both), (2, Vec::new())]);
+        let names: Vec<&String> = sent.associated.iter().flat_map(|(_, n)| n).collect();
         assert_eq!(names, ["alice", "bob", "carol"]);
     }
 
     #[test]
     fn time_uses_the_agents_zone_and_past_means_now() {
         let at = |exec_time: &str| {
-            let asked = read(&json!({ "exec_time": exec_time, "schedule": "ready" })).unwrap();
-            asked.run_at(&berlin(), now()).map_err(|_| "refused")
+            let sent = read(&json!({ "exec_time": exec_time, "schedule": "ready" })).unwrap();
+            sent.run_at(&berlin(), now()).map_err(|_| "refused")
         };
         let time = |text: &str| Ok(Some(text.parse::<Timestamp>().unwrap()));
         assert_eq!(at("2026-11-21 13:00:01"), time("2026-11-21T12:00:01Z"));

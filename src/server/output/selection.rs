@@ -109,8 +109,8 @@ fn named<'n>(names: impl Iterator<Item = &'n str>) -> String {
 }
 
 /// Whether a log step, `STAGE.STEP`, matches the requested name.
-pub(super) fn is_called(entry: &str, asked: &str) -> bool {
-    entry == asked || entry.rsplit('.').next() == Some(asked)
+pub(super) fn is_called(entry: &str, requested: &str) -> bool {
+    entry == requested || entry.rsplit('.').next() == Some(requested)
 }
 
 /// Reads files on a thread that may block.

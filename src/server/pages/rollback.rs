@@ -213,7 +213,7 @@ struct RollbackForm {
 pub(in crate::server) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let form: RollbackForm = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &form.csrf).await?;
-    let asked = RollbackBody {
+    let body = RollbackBody {
         task: form.task,
         project: form.project,
         environment: form.environment,
@@ -227,6 +227,6 @@ pub(in crate::server) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> H
             Fault::Invalid("`seen` is not what the page sends; load the page again".to_owned())
         })?),
     };
-    let task = go_back(site, &who, asked, seen.as_ref()).await?;
+    let task = go_back(site, &who, body, seen.as_ref()).await?;
     answer::see(&format!("/tasks/{}", task.id))
 }

@@ -95,12 +95,12 @@ struct AccountChangeForm {
 pub(in crate::server) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let fields: AccountChangeForm = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
-    let asked = ChangeUser {
+    let change = ChangeUser {
         role: Some(fields.role),
         groups: Some(groups(&fields.groups)),
         ..ChangeUser::default()
     };
-    change_user(site, &who, name, asked).await?;
+    change_user(site, &who, name, change).await?;
     answer::see(&format!("/users/{name}"))
 }
 
@@ -113,11 +113,11 @@ pub(in crate::server) async fn switch(
 ) -> HttpResult {
     let Plain { csrf } = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &csrf).await?;
-    let asked = ChangeUser {
+    let change = ChangeUser {
         disabled: Some(what == "disable"),
         ..ChangeUser::default()
     };
-    change_user(site, &who, name, asked).await?;
+    change_user(site, &who, name, change).await?;
     answer::see(&format!("/users/{name}"))
 }
 
@@ -297,12 +297,12 @@ pub(in crate::server) async fn new_token(
 ) -> HttpResult {
     let fields: NewTokenForm = call.form(site.web.limits.body).await?;
     let who = sender(site, call, &fields.csrf).await?;
-    let asked = api::NewTokenBody {
+    let body = api::NewTokenBody {
         expires: times(site).parse(&fields.expires)?,
         scopes: Some(fields.scopes()),
         name: fields.label,
     };
-    let made = make_token(site, &who, name, asked).await?;
+    let made = make_token(site, &who, name, body).await?;
     let secret = made.secret.expose_secret().to_owned();
     show(site, &who, name, Made::Token(secret)).await
 }

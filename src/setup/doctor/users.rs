@@ -117,7 +117,7 @@ fn requirements<'a>(
     projects.flat_map(|project| {
         project.environments.iter().flat_map(|(name, environment)| {
             let approvals = environment.approvals.iter();
-            approvals.map(|asked| (project.name.as_str(), name.as_str(), asked))
+            approvals.map(|approval| (project.name.as_str(), name.as_str(), approval))
         })
     })
 }

@@ -79,8 +79,8 @@ pub enum RestoreError {
         .dir.display()
     )]
     NotEmpty { dir: PathBuf },
-    #[error("--next-id {asked} is already in use: the next free one is {least}")]
-    NextId { asked: u64, least: u64 },
+    #[error("--next-id {requested} is already in use: the next free one is {least}")]
+    NextId { requested: u64, least: u64 },
     #[error("cannot {doing} {}: {source}; look at the disk", .path.display())]
     Io {
         doing: &'static str,
@@ -335,12 +335,12 @@ async fn settle(
     let bound = evidence::next_id(wanted.data_dir, last, header.created_at, wanted.now);
     let next_id = match wanted.next_id {
         None => bound,
-        Some(asked) => {
+        Some(requested) => {
             let least = evidence::seen(wanted.data_dir).max(last) + 1;
-            if asked < least {
-                return Err(RestoreError::NextId { asked, least });
+            if requested < least {
+                return Err(RestoreError::NextId { requested, least });
             }
-            asked
+            requested
         }
     };
     let restored = Restored {

@@ -81,13 +81,13 @@ impl Task {
         template: &Template,
         commit: &str,
     ) -> Result<Plan, PlanError> {
-        let asked = TaskInputs {
+        let inputs = TaskInputs {
             parameters: &self.parameters,
             secrets: &self.secrets,
             unclassified: &self.unclassified,
             hosts: &self.hosts,
         };
-        build(ground, template, commit, &asked)
+        build(ground, template, commit, &inputs)
     }
 }
 

@@ -149,13 +149,13 @@ async fn freeze(
     commit: &str,
 ) -> Result<(Terms, Waits), LandingOutcome> {
     let submission = &task.submission;
-    let asked = plan::TaskInputs {
+    let task_inputs = plan::TaskInputs {
         parameters: &submission.parameters,
         secrets: &submission.secrets,
         unclassified: &submission.unclassified,
         hosts: &inputs.given_hosts,
     };
-    let plan = plan::build(&inputs.environment, &inputs.template, commit, &asked)
+    let plan = plan::build(&inputs.environment, &inputs.template, commit, &task_inputs)
         .map_err(|error| LandingOutcome::Never(error.to_string()))?;
     let now = world.clock.now();
     world.store.put_template(&inputs.version, now).await?;

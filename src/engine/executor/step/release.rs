@@ -212,10 +212,10 @@ pub(super) async fn sync(ctx: &StepContext<'_>) -> Result<StepResult, StepError>
 
 /// Returns how to treat an existing release. A rollback's target was live once, so it is accepted.
 fn existing(ctx: &StepContext<'_>) -> Existing {
-    let asked = matches!(ctx.work.task.submission.origin, Origin::Rollback { .. });
+    let for_rollback = matches!(ctx.work.task.submission.origin, Origin::Rollback { .. });
     match ctx.work.at.way {
         Direction::Forward if !ctx.work.plan.targets.is_empty() => Existing::Found,
-        Direction::Forward if !asked => Existing::Equal,
+        Direction::Forward if !for_rollback => Existing::Equal,
         _ => Existing::AsItIs,
     }
 }
