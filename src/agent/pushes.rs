@@ -56,7 +56,7 @@ impl SpoolPushes {
         loop {
             since = self
                 .scans
-                .heard(push)
+                .last_record(push)
                 .map_or(since, |last_push| last_push.max(since));
             let left = time - self.clock.now().duration_since(since);
             if !left.is_positive() || left > time {

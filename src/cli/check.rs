@@ -33,7 +33,7 @@ pub(crate) async fn check(around: &CliContext, args: &CheckArgs) -> Result<(), C
         disabled: disabled(around, &config).await,
         live: lives(around, &config).await,
         accounts: accounts(around, &config).await,
-        last_pushes: heard(around, &config).await,
+        last_pushes: last_pushes(around, &config).await,
         unknown: unknown(around, &config).await,
         unlisted: unseen(around, &config).await,
         hooks: hooks(&config),
@@ -138,15 +138,15 @@ async fn accounts(around: &CliContext, config: &Config) -> Option<KnownAccounts>
 }
 
 /// Returns when the agent last received a push to each project, if it is running and says so.
-async fn heard(around: &CliContext, config: &Config) -> BTreeMap<String, Option<String>> {
+async fn last_pushes(around: &CliContext, config: &Config) -> BTreeMap<String, Option<String>> {
     let zone = Zone::new(config.time_zone());
-    let mut heard = BTreeMap::new();
+    let mut last_pushes = BTreeMap::new();
     for project in &config.projects {
         let ask = Ask::get(["hooks"])
             .with("project", Some(&project.name))
             .with("limit", Some(1));
         let Some(list) = answer::<HookList>(around, config, &ask).await else {
-            return heard;
+            return last_pushes;
         };
         let newest = list.hooks.first();
         let words = newest.map(|entry| {
@@ -157,9 +157,9 @@ async fn heard(around: &CliContext, config: &Config) -> BTreeMap<String, Option<
             );
             format!("{} ({tag})", zone.show(entry.at))
         });
-        heard.insert(project.name.clone(), words);
+        last_pushes.insert(project.name.clone(), words);
     }
-    heard
+    last_pushes
 }
 
 /// Returns the projects that an agent on this machine lacks; what a remote one omits may be hidden.

@@ -167,9 +167,9 @@ async fn follow(
     let events = agent.client.stream(&events_of(id)).await?;
     tokio::pin!(events);
     let mut wakes = Wakes::default();
-    let mut heard = wakes.next(&mut events, None).await;
+    let mut wake = wakes.next(&mut events, None).await;
     loop {
-        if heard == Heard::End {
+        if wake == Wake::End {
             return Ok(Followed::StreamEnded);
         }
         let task = agent.client.task(id).await?;
@@ -177,8 +177,8 @@ async fn follow(
         if task.at_rest {
             return Ok(Followed::ToEnd(WaitEnd::AtRest(Box::new(task))));
         }
-        heard = wakes.next(&mut events, patience.of(&task)).await;
-        if heard == Heard::Nothing {
+        wake = wakes.next(&mut events, patience.of(&task)).await;
+        if wake == Wake::Nothing {
             return Ok(Followed::ToEnd(WaitEnd::ForPeople(Box::new(task))));
         }
     }
@@ -199,7 +199,7 @@ struct Wakes {
 
 /// What arrived over a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Heard {
+enum Wake {
     Change,
     End,
     /// Nothing before the timeout.
@@ -211,21 +211,21 @@ impl Wakes {
         &mut self,
         events: &mut (impl Stream<Item = Result<Vec<u8>, ClientError>> + Unpin),
         until: Option<tokio::time::Instant>,
-    ) -> Heard {
+    ) -> Wake {
         let change = async {
             loop {
                 match events.next().await {
-                    Some(Ok(bytes)) if self.in_piece(&bytes) => return Heard::Change,
+                    Some(Ok(bytes)) if self.in_piece(&bytes) => return Wake::Change,
                     Some(Ok(_)) => {}
-                    Some(Err(_)) | None => return Heard::End,
+                    Some(Err(_)) | None => return Wake::End,
                 }
             }
         };
         match until {
             None => change.await,
             Some(until) => {
-                let heard = tokio::time::timeout_at(until, change).await;
-                heard.unwrap_or(Heard::Nothing)
+                let wake = tokio::time::timeout_at(until, change).await;
+                wake.unwrap_or(Wake::Nothing)
             }
         }
     }

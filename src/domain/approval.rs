@@ -316,7 +316,7 @@ pub fn approve(
     let may_stand_in = *request.plan == terms.plan
         && actor.counts == ApprovalWeight::Yes
         && actor.scopes.has(Ability::Approve.scope());
-    let steads = actor
+    let others = actor
         .mandates
         .iter()
         .filter(|mandate| may_stand_in && mandate.is_valid(request.at))
@@ -325,7 +325,7 @@ pub fn approve(
             of: Some(&mandate.of),
             groups: &mandate.groups,
         });
-    capacities.extend(steads.filter(|stead| check_capacity(terms, approvals, *stead).is_ok()));
+    capacities.extend(others.filter(|other| check_capacity(terms, approvals, *other).is_ok()));
     let helps = |capacity: &&Capacity<'_>| {
         unmet(terms, approvals)
             .iter()

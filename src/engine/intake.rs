@@ -240,7 +240,7 @@ impl Intake {
             Ok(received) => {
                 let push = self.seen(&received);
                 if let Some(name) = &push.push {
-                    self.scans.hear(name, self.clock.now());
+                    self.scans.note_record(name, self.clock.now());
                 }
                 while !self.decide(&file, &push, templates).await? {}
                 // A file that stays is read again, and its decision is found in the hook log.

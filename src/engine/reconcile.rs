@@ -155,8 +155,8 @@ impl Reconciler {
         if watched.every.is_some() || !watched.is_local() {
             return Some(watched.every.unwrap_or(USUAL));
         }
-        let heard = self.store.hook_heard(&watched.repository).await;
-        heard.is_ok_and(|heard| heard.is_none()).then_some(USUAL)
+        let last_report = self.store.hook_report_at(&watched.repository).await;
+        last_report.is_ok_and(|at| at.is_none()).then_some(USUAL)
     }
 
     /// Scans every repository once.

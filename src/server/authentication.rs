@@ -360,9 +360,9 @@ pub(super) async fn of_auth_key(site: &Arc<Site>, call: &Call) -> Result<Who, Fa
 }
 
 async fn of_token(site: &Arc<Site>, token: &SecretString, from: String) -> Result<Who, Fault> {
-    let spoken = site.web.accounts.authenticate(token).await?;
-    let from = format!("{from}, token {}", spoken.token);
-    of_account(site, spoken.account, spoken.scopes, from, Proof::Own).await
+    let owner = site.web.accounts.authenticate(token).await?;
+    let from = format!("{from}, token {}", owner.token);
+    of_account(site, owner.account, owner.scopes, from, Proof::Own).await
 }
 
 /// Whether a user of this machine is admitted over the Unix socket.

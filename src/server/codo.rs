@@ -180,7 +180,7 @@ pub(super) async fn pasted(site: &Site, who: &Who, text: &str) -> Result<Submiss
     let sources = submit::ResolveSources {
         config: &site.web.config,
         library: &library,
-        sight: &UserVisibility { site, who },
+        viewer: &UserVisibility { site, who },
         disabled: &[],
         now: site.web.clock.now(),
     };
@@ -209,7 +209,7 @@ async fn submit(
     let sources = submit::ResolveSources {
         config: &web.config,
         library: &library,
-        sight: &UserVisibility { site, who },
+        viewer: &UserVisibility { site, who },
         disabled: &disabled,
         now,
     };

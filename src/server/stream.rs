@@ -17,7 +17,7 @@ use warp::reply::{Reply as _, Response};
 use warp::sse::Event;
 
 use super::Site;
-use super::actions::tasks::{TaskDetail, parse_id, sight_for};
+use super::actions::tasks::{TaskDetail, detail_for, parse_id};
 use super::answer::HttpResult;
 use super::authentication::{Who, who};
 use super::call::Call;
@@ -169,11 +169,11 @@ pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRes
     let again = call.header(HeaderName::from_static("last-event-id"));
     let seen = again.and_then(|id| id.parse().ok()).or(seen);
     who.reads()?;
-    let sight = sight_for(site, &who, parse_id(id)?).await?;
+    let detail = detail_for(site, &who, parse_id(id)?).await?;
     open(site, who, move |site, line, who| async move {
         match parts {
-            true => tell_task(site, line, who, sight, seen).await,
-            false => tell_changes(site, line, sight.task.id).await,
+            true => tell_task(site, line, who, detail, seen).await,
+            false => tell_changes(site, line, detail.task.id).await,
         }
     })
 }
@@ -207,10 +207,10 @@ async fn tell_task(
     site: Arc<Site>,
     mut line: OpenStream,
     who: Who,
-    mut sight: TaskDetail,
+    mut detail: TaskDetail,
     mut seen: Option<u64>,
 ) -> Result<Infallible, Over> {
-    let id = sight.task.id;
+    let id = detail.task.id;
     line.send(Event::default().comment("").retry(COME_BACK))
         .await?;
     let mut changes = StoreChanges::of(&site).await?;
@@ -223,11 +223,11 @@ async fn tell_task(
     reader.only_the_end(LOG_END_BYTES).await?;
     let mut replace = true;
     loop {
-        sight.refresh(&site).await?;
-        if seen != Some(sight.task.events) {
-            let event = task_event(&site, &who, &sight).await?;
+        detail.refresh(&site).await?;
+        if seen != Some(detail.task.events) {
+            let event = task_event(&site, &who, &detail).await?;
             line.send(event).await?;
-            seen = Some(sight.task.events);
+            seen = Some(detail.task.events);
         }
         logged.borrow_and_update();
         while let Some(text) = reader.next().await? {
@@ -246,7 +246,7 @@ async fn tell_task(
             }
         };
         line.until(&site, std::pin::pin!(wake)).await??;
-        match sight.task.state.is_settled() {
+        match detail.task.state.is_settled() {
             // No one waits for what is printed after the end.
             true => tokio::time::sleep(site.web.limits.together).await,
             false => together(&site, &mut changes, id).await?,
@@ -254,15 +254,15 @@ async fn tell_task(
     }
 }
 
-async fn task_event(site: &Site, who: &Who, sight: &TaskDetail) -> Result<Event, Over> {
-    let page = TaskPage::of(site, who, sight).await?;
+async fn task_event(site: &Site, who: &Who, detail: &TaskDetail) -> Result<Event, Over> {
+    let page = TaskPage::of(site, who, detail).await?;
     let data = TaskData {
-        state: sight.task.state.name(),
+        state: detail.task.state.name(),
         title: page.title(),
         parts: page.parts()?,
     };
     let event = data_event("task", &data)?;
-    Ok(event.id(sight.task.events.to_string()))
+    Ok(event.id(detail.task.events.to_string()))
 }
 
 fn data_event(name: &str, data: &impl Serialize) -> Result<Event, Over> {

@@ -224,7 +224,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`].
-    pub async fn hook_heard(&self, repository: &str) -> Result<Option<Timestamp>, StoreError> {
+    pub async fn hook_report_at(&self, repository: &str) -> Result<Option<Timestamp>, StoreError> {
         let entry = self.kv.get(of(HEARD, repository).as_bytes()).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }

@@ -426,13 +426,13 @@ mod tests {
             submitter: format!("{number}{}", "\u{1}".repeat(10_000)),
         };
         active.outbox.extend((0..20).map(joined));
-        let mut heard = Vec::new();
+        let mut read = Vec::new();
         while !active.outbox.is_empty() {
             let events = active.take_outbox(40, Timestamp::UNIX_EPOCH);
             let bytes: usize = events.iter().map(event_bytes).sum();
             assert!(!events.is_empty() && bytes <= APPEND_BYTES_MAX, "{bytes}");
-            heard.extend(events.into_iter().map(|recorded| recorded.event));
+            read.extend(events.into_iter().map(|recorded| recorded.event));
         }
-        assert_eq!(heard, (0..20).map(joined).collect::<Vec<_>>());
+        assert_eq!(read, (0..20).map(joined).collect::<Vec<_>>());
     }
 }

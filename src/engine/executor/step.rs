@@ -70,7 +70,7 @@ pub(super) async fn perform(world: World, work: StepInputs) -> StepResult {
             secrets.clone().mask_output(last),
             work.at,
             work.attempt,
-            work.tells.clone(),
+            work.event_sender.clone(),
         )),
         world: &world,
         work: &work,

@@ -31,7 +31,7 @@ impl Executor {
             .clone();
         let (handle, registration) = AbortHandle::new_pair();
         active.inflight.insert(at, handle);
-        let (tells, events) = mpsc::unbounded_channel();
+        let (event_sender, events) = mpsc::unbounded_channel();
         let lift = active.fence_raises.get(plan.host_name(at)).copied();
         let work = step::StepInputs {
             task: active.task.clone(),
@@ -43,7 +43,7 @@ impl Executor {
             attempt,
             begun,
             tree: active.tree.clone(),
-            tells,
+            event_sender,
         };
         let effect = Abortable::new(step::perform(world, work), registration);
         self.effects.push(

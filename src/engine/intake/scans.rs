@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 /// this, in milliseconds.
 const BURST_MS: i64 = 1_000;
 /// For how many pushes the time of the last record is remembered.
-const HEARD_MAX: usize = 1_000;
+const PUSHES_MAX: usize = 1_000;
 
 /// The scans of one intake.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ pub struct Scans {
     /// A scan ended, or a push was released: wakes the waiting futures.
     changed: Notify,
     wanted: Notify,
-    heard: Mutex<BTreeMap<String, Timestamp>>,
+    records: Mutex<BTreeMap<String, Timestamp>>,
     held: Mutex<BTreeSet<String>>,
     bursts: Mutex<BTreeMap<String, Burst>>,
 }
@@ -63,21 +63,21 @@ impl Scans {
     }
 
     /// Notes that a record of this push was taken in.
-    pub(super) fn hear(&self, push: &str, now: Timestamp) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if heard.len() >= HEARD_MAX
-            && let Some(oldest) = heard.iter().min_by_key(|(_, at)| **at)
+    pub(super) fn note_record(&self, push: &str, now: Timestamp) {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        if records.len() >= PUSHES_MAX
+            && let Some(oldest) = records.iter().min_by_key(|(_, at)| **at)
         {
             let oldest = oldest.0.clone();
-            heard.remove(&oldest);
+            records.remove(&oldest);
         }
-        heard.insert(push.to_owned(), now);
+        records.insert(push.to_owned(), now);
     }
 
     /// Returns when a record of this push was last taken in, if that is remembered.
-    pub fn heard(&self, push: &str) -> Option<Timestamp> {
-        let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
-        heard.get(push).copied()
+    pub fn last_record(&self, push: &str) -> Option<Timestamp> {
+        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        records.get(push).copied()
     }
 
     /// Holds pushes whose names begin with this prefix: more of their tags are to come.

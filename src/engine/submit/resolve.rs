@@ -26,13 +26,13 @@ const EXPIRES_S: u64 = 7 * 24 * 3600;
 /// Whether the user may see tasks of this template in any scope. Then the user may name it, even if
 /// it is not on the user's list.
 #[must_use]
-pub fn is_usable(config: &Config, sight: &dyn Visibility, template: &str) -> bool {
+pub fn is_usable(config: &Config, viewer: &dyn Visibility, template: &str) -> bool {
     let mut projects = config.projects.iter();
-    sight.place(&PermissionTarget::new("", "", template))
+    viewer.place(&PermissionTarget::new("", "", template))
         || projects.any(|project| {
             let mut environments = project.environments.keys();
             environments
-                .any(|name| sight.place(&PermissionTarget::new(&project.name, name, template)))
+                .any(|name| viewer.place(&PermissionTarget::new(&project.name, name, template)))
         })
 }
 
@@ -41,7 +41,7 @@ impl<'a> ResolveSources<'a> {
     #[must_use]
     pub fn template(&self, name: &str) -> Option<&'a Template> {
         let found = self.library.find(name);
-        found.filter(|template| is_usable(self.config, self.sight, &template.name))
+        found.filter(|template| is_usable(self.config, self.viewer, &template.name))
     }
 }
 
@@ -225,7 +225,7 @@ impl<'a> Resolver<'a> {
         if found.is_none() {
             let names = sources.library.templates().map(|one| one.name.as_str());
             let known: Vec<&str> = names
-                .filter(|name| sources.sight.lists(sources.library, name))
+                .filter(|name| sources.viewer.lists(sources.library, name))
                 .collect();
             let hint = hint(wanted, &known, || match known.is_empty() {
                 true => "you may see none".to_owned(),
@@ -321,7 +321,8 @@ impl<'a> Resolver<'a> {
         if target.environment.is_empty() || super::target::all(given) == own {
             return;
         }
-        let own = own.into_iter().filter(|name| self.sources.sight.host(name));
+        let viewer = self.sources.viewer;
+        let own = own.into_iter().filter(|name| viewer.host(name));
         let those = match own.collect::<Vec<_>>().as_slice() {
             [] => "name none".to_owned(),
             own => format!("those are {}", own.join(", ")),
@@ -444,7 +445,7 @@ fn host_name(
         [one] => return Ok(one.clone()),
         [] => {}
         several => {
-            let seen = several.iter().filter(|name| sources.sight.host(name));
+            let seen = several.iter().filter(|name| sources.viewer.host(name));
             let seen: Vec<&str> = seen.map(String::as_str).collect();
             let which = match seen.as_slice() {
                 [] => "say which by its name".to_owned(),
@@ -473,7 +474,7 @@ fn host_name(
         };
     }
     let names = config.hosts.keys().map(String::as_str);
-    let known: Vec<&str> = names.filter(|name| sources.sight.host(name)).collect();
+    let known: Vec<&str> = names.filter(|name| sources.viewer.host(name)).collect();
     Err(match nearest(given, &known) {
         Some(nearest) => {
             format!("`{shown}` is no host of the configuration: did you mean `{nearest}`?")

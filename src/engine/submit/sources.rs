@@ -19,7 +19,7 @@ pub trait Visibility: Sync {
 pub struct ResolveSources<'a> {
     pub config: &'a Config,
     pub library: &'a Templates,
-    pub sight: &'a dyn Visibility,
+    pub viewer: &'a dyn Visibility,
     /// Hosts that are disabled.
     pub disabled: &'a [String],
     pub now: Timestamp,

@@ -32,7 +32,7 @@ impl SubmissionTarget {
         let mut search = Search {
             order,
             config: sources.config,
-            sight: sources.sight,
+            viewer: sources.viewer,
             template: &template.name,
             problems,
         };
@@ -113,7 +113,7 @@ fn takes_environment(template: &Template) -> bool {
 struct Search<'a> {
     order: &'a SubmissionOrder,
     config: &'a Config,
-    sight: &'a dyn Visibility,
+    viewer: &'a dyn Visibility,
     /// The template's name.
     template: &'a str,
     problems: &'a mut Vec<FieldProblem>,
@@ -134,7 +134,7 @@ impl<'a> Search<'a> {
         let names = project.environments.keys().map(String::as_str);
         let seen = |name: &&str| {
             let place = PermissionTarget::new(&project.name, name, template);
-            self.sight.place(&place)
+            self.viewer.place(&place)
         };
         names.filter(seen).collect()
     }

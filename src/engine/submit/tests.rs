@@ -105,7 +105,7 @@ impl World {
 
     fn sources(&self) -> ResolveSources<'_> {
         ResolveSources {
-            sight: &Everything,
+            viewer: &Everything,
             config: &self.config,
             library: &self.library,
             disabled: &[],

@@ -107,7 +107,7 @@ impl std::fmt::Display for LinkEnd {
 /// When the peer last sent something, and the means to cut the stream.
 pub(super) struct Liveness {
     began: Instant,
-    heard_ms: AtomicU64,
+    received_ms: AtomicU64,
     cut: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -117,7 +117,7 @@ impl Liveness {
     fn new() -> Self {
         Self {
             began: Instant::now(),
-            heard_ms: AtomicU64::new(0),
+            received_ms: AtomicU64::new(0),
             cut: AtomicBool::new(false),
             reader: AtomicWaker::new(),
             writer: AtomicWaker::new(),
@@ -126,7 +126,7 @@ impl Liveness {
 
     fn beat(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.heard_ms.store(now, Ordering::Relaxed);
+        self.received_ms.store(now, Ordering::Relaxed);
     }
 
     /// The time since the connection was opened.
@@ -135,8 +135,8 @@ impl Liveness {
     }
 
     pub(super) fn silent_for(&self) -> Duration {
-        let heard = Duration::from_millis(self.heard_ms.load(Ordering::Relaxed));
-        self.began.elapsed().saturating_sub(heard)
+        let received = Duration::from_millis(self.received_ms.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(received)
     }
 
     fn cut(&self) {

@@ -91,19 +91,19 @@ fn list_roundtrips_every_byte_except_nul() {
 
 fn read(pieces: &[&[u8]]) -> (Vec<Said>, Result<bool, Nonsense>) {
     let mut answer = AnswerReader::default();
-    let mut heard = Vec::new();
+    let mut parts = Vec::new();
     for piece in pieces {
-        if let Err(error) = answer.feed(piece, &mut |said| heard.push(said)) {
-            return (heard, Err(error));
+        if let Err(error) = answer.feed(piece, &mut |said| parts.push(said)) {
+            return (parts, Err(error));
         }
     }
-    (heard, Ok(answer.is_done()))
+    (parts, Ok(answer.is_done()))
 }
 
 /// Data that arrived in several pieces, joined.
-fn joined(heard: Vec<Said>) -> Vec<Said> {
+fn joined(parts: Vec<Said>) -> Vec<Said> {
     let mut joined: Vec<Said> = Vec::new();
-    for said in heard {
+    for said in parts {
         match (joined.last_mut(), said) {
             (
                 Some(Said::Data { offset, bytes }),
@@ -129,13 +129,13 @@ fn login_output_before_the_marker_is_skipped() {
     ];
     for noise in noise {
         let answer = [noise, b"\n@tagship-answer-1\nsealed\ndone\n"].concat();
-        let (heard, end) = read(&[&answer]);
+        let (parts, end) = read(&[&answer]);
         assert_eq!(end, Ok(true));
         let sealed = Said::Line {
             word: "sealed".into(),
             value: String::new(),
         };
-        assert_eq!(heard, [sealed], "{noise:?}");
+        assert_eq!(parts, [sealed], "{noise:?}");
     }
 }
 
@@ -207,8 +207,8 @@ fn truncated_script_starts_nothing() {
 fn answer_of_any_length_uses_bounded_memory() {
     let mut lines = AnswerLines::default();
     let line = |lines: &mut AnswerLines| lines.hear("release".into(), "r".repeat(4096), 1);
-    let heard = (0..LINES_BYTES_MAX).take_while(|_| line(&mut lines).is_ok());
-    assert!(heard.count() < LINES_BYTES_MAX / 4096 + 1);
+    let parts = (0..LINES_BYTES_MAX).take_while(|_| line(&mut lines).is_ok());
+    assert!(parts.count() < LINES_BYTES_MAX / 4096 + 1);
 }
 
 #[test]

@@ -151,11 +151,11 @@ impl Accounts {
             if record.account.status != Status::Active || !in_force {
                 return Err(LoginError::Denied);
             }
-            let judged = match &record.factor {
+            let result = match &record.factor {
                 Some(factor) => factor.check(name, code, self.clock.now())?,
                 None => CodeCheck::Wrong,
             };
-            let step = match judged {
+            let step = match result {
                 CodeCheck::Right(step) => step,
                 CodeCheck::Used => return Err(LoginError::UsedCode),
                 CodeCheck::Wrong => return Err(LoginError::WrongCode),

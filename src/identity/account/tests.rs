@@ -215,8 +215,8 @@ async fn disabled_account_cannot_log_in() {
         world.log_in("alice", "correct horse").await,
         Err(LoginError::Denied)
     ));
-    let spoken = world.accounts.authenticate(&token.secret).await;
-    assert!(matches!(spoken, Err(LoginError::Denied)));
+    let found = world.accounts.authenticate(&token.secret).await;
+    assert!(matches!(found, Err(LoginError::Denied)));
     let back = world.set("alice", status(Status::Active)).await;
     assert_eq!(
         back.epoch,
@@ -251,8 +251,8 @@ async fn guessing_is_limited_and_even_the_right_password_waits() {
 async fn token_authenticates_its_account_until_revoked() {
     let (world, alice) = World::with_alice().await;
     let NewToken { secret, token } = world.token("alice").await;
-    let spoken = world.accounts.authenticate(&secret).await.unwrap();
-    assert_eq!((spoken.account, &spoken.token), (alice, &token.id));
+    let found = world.accounts.authenticate(&secret).await.unwrap();
+    assert_eq!((found.account, &found.token), (alice, &token.id));
     assert_eq!(
         world.accounts.tokens("alice").await.unwrap(),
         std::slice::from_ref(&token)
@@ -285,8 +285,8 @@ async fn a_token_ends_with_its_time() {
     world.clock.advance(Duration::from_secs(59));
     world.accounts.authenticate(&token.secret).await.unwrap();
     world.clock.advance(Duration::from_secs(1));
-    let spoken = world.accounts.authenticate(&token.secret).await;
-    assert!(matches!(spoken, Err(LoginError::Denied)));
+    let found = world.accounts.authenticate(&token.secret).await;
+    assert!(matches!(found, Err(LoginError::Denied)));
 }
 
 #[tokio::test]
@@ -332,8 +332,8 @@ async fn recreated_account_inherits_nothing() {
     let successor = world.add("alice").await;
     assert_ne!(successor.uid, alice.uid);
     for token in tokens {
-        let spoken = world.accounts.authenticate(&token.secret).await;
-        assert!(matches!(spoken, Err(LoginError::Denied)));
+        let found = world.accounts.authenticate(&token.secret).await;
+        assert!(matches!(found, Err(LoginError::Denied)));
     }
     let gone = world.accounts.remove("bob", Commit::new()).await;
     assert!(matches!(gone, Err(AccountError::NoSuchAccount(_))));
@@ -439,8 +439,8 @@ async fn token_keeps_its_scopes_and_needs_a_future_end() {
         .new_token("alice", read.clone(), Commit::new());
     let made = made.await.unwrap();
     assert_eq!(made.token.scopes, read.scopes);
-    let spoken = world.accounts.authenticate(&made.secret).await.unwrap();
-    assert_eq!(spoken.scopes, read.scopes);
+    let found = world.accounts.authenticate(&made.secret).await.unwrap();
+    assert_eq!(found.scopes, read.scopes);
     let none = world
         .accounts
         .new_token("alice", with(&[]), Commit::new())
@@ -462,6 +462,6 @@ async fn token_without_stored_scopes_has_all_scopes() {
         let commit = Commit::new().put(row.key, value.to_string());
         world.kv.commit(commit).await.unwrap();
     }
-    let spoken = world.accounts.authenticate(&made.secret).await.unwrap();
-    assert_eq!(spoken.scopes, crate::domain::permission::Scopes::default());
+    let found = world.accounts.authenticate(&made.secret).await.unwrap();
+    assert_eq!(found.scopes, crate::domain::permission::Scopes::default());
 }

@@ -55,7 +55,7 @@ pub(in crate::server) async fn take(
     let sources = ResolveSources {
         config: &site.web.config,
         library: &library,
-        sight: &UserVisibility { site, who },
+        viewer: &UserVisibility { site, who },
         disabled: &disabled,
         now,
     };

@@ -162,7 +162,7 @@ impl TaskDetail {
             task = task.apply(event).map_err(StoreError::from)?;
         }
         if task.landed != self.task.landed {
-            *self = sight(site, task.id).await?;
+            *self = detail_of(site, task.id).await?;
             return Ok(true);
         }
         self.newer = store.ran_since(&task).await?;
@@ -208,19 +208,19 @@ async fn live_now(store: &Store, task: &Task) -> Result<BTreeMap<String, LiveRel
         .await
 }
 
-/// As [`sight`], for a user: a task that they may not see does not exist.
-pub(in crate::server) async fn sight_for(
+/// As [`detail_of`], for a user: a task that they may not see does not exist.
+pub(in crate::server) async fn detail_for(
     site: &Site,
     who: &Who,
     id: u64,
 ) -> Result<TaskDetail, Fault> {
-    let sight = sight(site, id).await?;
-    who.needs_to_see(id, &sight.task.target())?;
-    Ok(sight)
+    let detail = detail_of(site, id).await?;
+    who.needs_to_see(id, &detail.task.target())?;
+    Ok(detail)
 }
 
 /// Reads everything that is shown of a task.
-pub(in crate::server) async fn sight(site: &Site, id: u64) -> Result<TaskDetail, Fault> {
+pub(in crate::server) async fn detail_of(site: &Site, id: u64) -> Result<TaskDetail, Fault> {
     let store = &site.web.store;
     let events = store.events(id).await?;
     let task = Task::fold(id, &events).map_err(StoreError::from)?;

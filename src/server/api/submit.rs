@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::Site;
 use super::super::actions::submit::{order_again, take};
-use super::super::actions::tasks::{parse_id, sight};
+use super::super::actions::tasks::{detail_of, parse_id};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::who;
 use super::super::call::Call;
@@ -47,7 +47,7 @@ pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> HttpResult {
         Submitted::New(_) => StatusCode::CREATED,
         Submitted::Before(_) => StatusCode::OK,
     };
-    let view = sight(site, submitted.id()).await?.view(site, &who);
+    let view = detail_of(site, submitted.id()).await?.view(site, &who);
     answer::json(status, &view)
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use super::super::Site;
-use super::super::actions::tasks::{ask, go_back, lines, parse_id, sight, sight_for};
+use super::super::actions::tasks::{ask, detail_for, detail_of, go_back, lines, parse_id};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::who;
 use super::super::call::{Call, misread};
@@ -22,8 +22,8 @@ pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
 pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who(site, call).await?;
     who.reads()?;
-    let view = sight_for(site, &who, parse_id(id)?).await?.view(site, &who);
-    answer::json(StatusCode::OK, &view)
+    let detail = detail_for(site, &who, parse_id(id)?).await?;
+    answer::json(StatusCode::OK, &detail.view(site, &who))
 }
 
 pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &str) -> HttpResult {
@@ -34,7 +34,7 @@ pub(super) async fn request(site: &Arc<Site>, call: &mut Call, id: &str, what: &
     let body = call.json(site.web.limits.body).await?;
     let request = TaskRequest::parse(verb, body).map_err(misread)?;
     let task = ask(site, &who, id, &request).await?;
-    let view = sight(site, task.id).await?.view(site, &who);
+    let view = detail_of(site, task.id).await?.view(site, &who);
     answer::json(StatusCode::OK, &view)
 }
 
@@ -43,6 +43,6 @@ pub(super) async fn rollback(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     who.called(call)?;
     let body: RollbackBody = call.json(site.web.limits.body).await?;
     let task = go_back(site, &who, body, None).await?;
-    let view = sight(site, task.id).await?.view(site, &who);
+    let view = detail_of(site, task.id).await?.view(site, &who);
     answer::json(StatusCode::CREATED, &view)
 }

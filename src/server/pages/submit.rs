@@ -185,9 +185,9 @@ fn offers(site: &Site, who: &Who, library: &Templates, template: &Template) -> b
 
 /// Returns the template of this name or number, if the user may see its tasks in some target.
 fn usable<'l>(site: &Site, who: &Who, library: &'l Templates, name: &str) -> Option<&'l Template> {
-    let eyes = UserVisibility { site, who };
+    let visibility = UserVisibility { site, who };
     let found = library.find(name)?;
-    crate::engine::submit::is_usable(&site.web.config, &eyes, &found.name).then_some(found)
+    crate::engine::submit::is_usable(&site.web.config, &visibility, &found.name).then_some(found)
 }
 
 /// Returns the names of a template's stages on a kind of hosts.

@@ -9,7 +9,7 @@ use askama::Template;
 
 use self::planned::{Planned, planned};
 use super::super::Site;
-use super::super::actions::tasks::{TaskDetail, parse_id, sight_for};
+use super::super::actions::tasks::{TaskDetail, detail_for, parse_id};
 use super::super::answer::HttpResult;
 use super::super::authentication::{Who, who};
 use super::super::call::Call;
@@ -98,10 +98,10 @@ impl TaskPage {
     pub(in crate::server) async fn of(
         site: &Site,
         who: &Who,
-        sight: &TaskDetail,
+        detail: &TaskDetail,
     ) -> Result<Self, Fault> {
-        let view = sight.view(site, who);
-        let actor = who.at(&sight.task.target());
+        let view = detail.view(site, who);
+        let actor = who.at(&detail.task.target());
         let times = times(site);
         let live = site
             .web
@@ -111,14 +111,14 @@ impl TaskPage {
         let live: Vec<(String, LiveRelease)> = live.into_iter().collect();
         Ok(Self {
             statement: text::statement(&view, &live, &times),
-            refusal: refusal(site, &actor, sight, &view),
+            refusal: refusal(site, &actor, detail, &view),
             changed: changed(&view, &live, &times),
             way_back: api::way_back(&view, |at| times.minute(&at)),
             changes_nothing: api::changes_nothing(&view),
             comparisons: compared(&view),
-            events: sight.task.events,
-            planned: sight.plan.as_deref().map(planned).unwrap_or_default(),
-            parameters: parameters(&view, sight.plan.as_deref()),
+            events: detail.task.events,
+            planned: detail.plan.as_deref().map(planned).unwrap_or_default(),
+            parameters: parameters(&view, detail.plan.as_deref()),
             again: actor.may(Ability::Submit, "submit a task").is_ok(),
             back: view.may.contains(&May::RollbackBefore),
             csrf: who.csrf_token(),
@@ -369,12 +369,12 @@ struct Cell {
 
 /// Returns why the reader may not take an action that they would expect: approve a waiting task,
 /// retry a failed one. Empty if they may.
-fn refusal(site: &Site, actor: &Actor, sight: &TaskDetail, view: &TaskView) -> String {
+fn refusal(site: &Site, actor: &Actor, detail: &TaskDetail, view: &TaskView) -> String {
     let ended = matches!(
         view.state.as_str(),
         "failed" | "stopped" | "rolled-back" | "rollback-failed"
     );
-    if let Some(newer) = sight.newer.filter(|_| ended) {
+    if let Some(newer) = detail.newer.filter(|_| ended) {
         return format!("task {newer} has run there since: this task can no longer be retried");
     }
     let Some(plan) = view.plan.clone().filter(|_| view.state == "waiting") else {
@@ -393,7 +393,7 @@ fn refusal(site: &Site, actor: &Actor, sight: &TaskDetail, view: &TaskView) -> S
         newer: None,
         ways: WaysBack::default(),
     };
-    match request::decide(&sight.task, actor, &approve, &moment) {
+    match request::decide(&detail.task, actor, &approve, &moment) {
         Err(RequestError::Refused(refusal)) => refusal.to_string(),
         _ => String::new(),
     }
@@ -465,8 +465,8 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call, id: &str)
     let who = who(site, call).await?;
     who.reads()?;
     let id = parse_id(id)?;
-    let sight = sight_for(site, &who, id).await?;
-    let t = TaskPage::of(site, &who, &sight).await?;
+    let detail = detail_for(site, &who, id).await?;
+    let t = TaskPage::of(site, &who, &detail).await?;
     let page = FullTaskPage {
         frame: Frame::of(site, &who).await?,
         t: &t,

@@ -49,14 +49,14 @@ pub(super) enum ProbeError {
 pub(super) async fn answer(connection: &Connection, script: &str) -> Result<String, ProbeError> {
     let mut answer = probe::ProbeAnswer::default();
     let too_much = Notify::new();
-    let mut hear = |stream, bytes: &[u8]| {
+    let mut receive = |stream, bytes: &[u8]| {
         if stream == Stream::Stdout && answer.read(bytes).is_err() {
             too_much.notify_one();
         }
     };
     let sent = Notify::new();
     let ended = tokio::select! {
-        ended = connection.script(script.as_bytes(), &mut hear, &sent, TIMEOUT) => Some(ended),
+        ended = connection.script(script.as_bytes(), &mut receive, &sent, TIMEOUT) => Some(ended),
         () = too_much.notified() => None,
     };
     match ended {
@@ -72,7 +72,7 @@ pub(super) async fn inspect(connection: &Connection, deploy_to: &str) -> Option<
     let script = publish::inspect(deploy_to).ok()?;
     let (mut answer, mut lines) = (AnswerReader::default(), AnswerLines::default());
     let mut refused = false;
-    let mut hear = |stream, bytes: &[u8]| {
+    let mut receive = |stream, bytes: &[u8]| {
         if stream == Stream::Stdout {
             let mut answers = |answers| refused |= lines.hear_said(answers, 0).is_err();
             let invalid = answer.feed(bytes, &mut answers).is_err();
@@ -80,7 +80,7 @@ pub(super) async fn inspect(connection: &Connection, deploy_to: &str) -> Option<
         }
     };
     let ended = connection
-        .script(&script, &mut hear, &Notify::new(), TIMEOUT)
+        .script(&script, &mut receive, &Notify::new(), TIMEOUT)
         .await;
     let whole = ended.is_ok() && answer.is_done() && !refused;
     whole.then(|| publish::read_standing(&lines).ok())?

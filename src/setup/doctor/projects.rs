@@ -108,7 +108,7 @@ fn last_push(project: &Project, scope: &CheckScope) -> Option<CheckFinding> {
         return Some(CheckFinding::fail(&subject, what, remedy));
     }
     Some(match scope.last_pushes.get(&project.name)? {
-        Some(heard) => CheckFinding::ok(&subject, format!("its hook last reported a push {heard}")),
+        Some(at) => CheckFinding::ok(&subject, format!("its hook last reported a push {at}")),
         None => CheckFinding::warn(
             &subject,
             "its hook has reported no push to the agent",

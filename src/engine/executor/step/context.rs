@@ -35,7 +35,7 @@ pub(in crate::engine::executor) struct StepInputs {
     pub(in crate::engine::executor) begun: IntentRecorded,
     pub(in crate::engine::executor) tree: Arc<Mutex<Option<TreeDigest>>>,
     /// Receives the step's events before its result.
-    pub(in crate::engine::executor) tells: mpsc::UnboundedSender<Event>,
+    pub(in crate::engine::executor) event_sender: mpsc::UnboundedSender<Event>,
 }
 
 /// Why a step did not succeed.
