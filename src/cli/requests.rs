@@ -156,7 +156,7 @@ async fn request(
         TaskRequest::Stop { host: None } => Goal::Stopped,
         _ => Goal::Success,
     };
-    said(
+    act(
         agent,
         &to_task(id, request),
         &request.accepted(),
@@ -284,7 +284,7 @@ pub(crate) async fn resume(around: &CliContext, args: &Resume) -> Result<(), Com
     } else {
         Ask::task(args.id)
     };
-    said(&agent, &ask, &exempt.accepted(), args.then, Goal::Success).await
+    act(&agent, &ask, &exempt.accepted(), args.then, Goal::Success).await
 }
 
 /// `tagship rollback`.
@@ -298,7 +298,7 @@ pub(crate) async fn rollback(around: &CliContext, args: &RollbackArgs) -> Result
         emergency: args.emergency.clone(),
     };
     let ask = Ask::post(["rollback"], &body);
-    said(
+    act(
         &around.agent().await?,
         &ask,
         ROLLBACK,
@@ -309,7 +309,7 @@ pub(crate) async fn rollback(around: &CliContext, args: &RollbackArgs) -> Result
 }
 
 /// Sends the request, prints the outcome, and follows the task if requested.
-pub(super) async fn said(
+pub(super) async fn act(
     agent: &AgentConnection,
     ask: &Ask,
     done: &str,

@@ -10,7 +10,7 @@ use super::client::Ask;
 use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::follow::Goal;
-use super::requests::said;
+use super::requests::act;
 use super::screen;
 use crate::api::{OrderView, TaskView};
 use crate::base::clock::{Clock as _, SystemClock};
@@ -40,7 +40,7 @@ pub(crate) async fn submit(around: &CliContext, args: &Submit) -> Result<(), Com
         wait: args.wait,
         form: OutputForm { json: false },
     };
-    said(&agent, &ask, "submitted", then, Goal::Success).await
+    act(&agent, &ask, "submitted", then, Goal::Success).await
 }
 
 /// Returns the order of the task to repeat; else an empty one.

@@ -64,10 +64,10 @@ pub fn meaning(
                 reasons: explained
                     .iter()
                     .take(REASONS_MAX)
-                    .map(|said| {
+                    .map(|test| {
                         let words = format!(
                             "rule {} ({}): {}",
-                            said.number, said.rule.pattern, said.verdict
+                            test.number, test.rule.pattern, test.verdict
                         );
                         words.chars().take(REASON_LENGTH_MAX).collect()
                     })

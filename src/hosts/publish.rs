@@ -175,17 +175,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn lines(said: &[(&str, &str)]) -> AnswerLines {
+    fn lines(pairs: &[(&str, &str)]) -> AnswerLines {
         let mut lines = AnswerLines::default();
-        for (word, value) in said {
-            lines.hear((*word).into(), (*value).into(), 1).unwrap();
+        for (word, value) in pairs {
+            lines.add((*word).into(), (*value).into(), 1).unwrap();
         }
         lines
     }
 
     #[test]
     fn refused_switch_names_the_live_release() {
-        let occupied = |said: &[(&str, &str)]| read_published(&lines(said));
+        let occupied = |pairs: &[(&str, &str)]| read_published(&lines(pairs));
         let live = ReleaseId("r3".into());
         assert_eq!(
             occupied(&[("occupied", "r3")]).unwrap(),
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn switch_names_the_previous_release() {
-        let published = |said: &[(&str, &str)]| read_published(&lines(said));
+        let published = |pairs: &[(&str, &str)]| read_published(&lines(pairs));
         let was = |text: &str| match published(&[("was", text)]).unwrap() {
             Reply::Published { was, .. } => was.map(|release| release.0),
             other => panic!("{other:?}"),
@@ -227,14 +227,14 @@ mod tests {
 
     #[test]
     fn differing_file_names_are_limited_and_sanitized() {
-        let mut said = vec![("was", "r2"), ("differ", "9"), ("differing", "a\u{1b}[2Jb")];
-        let Reply::Published { differs, .. } = read_published(&lines(&said)).unwrap() else {
+        let mut pairs = vec![("was", "r2"), ("differ", "9"), ("differing", "a\u{1b}[2Jb")];
+        let Reply::Published { differs, .. } = read_published(&lines(&pairs)).unwrap() else {
             panic!();
         };
         let names = vec!["a?[2Jb".to_owned()];
         assert_eq!(differs, Some(Differs { files: 9, names }));
-        said.extend([("differing", "c"); DIFFERING_NAMES_MAX]);
-        assert!(read_published(&lines(&said)).is_err());
+        pairs.extend([("differing", "c"); DIFFERING_NAMES_MAX]);
+        assert!(read_published(&lines(&pairs)).is_err());
     }
 
     #[test]
@@ -257,8 +257,8 @@ mod tests {
             ("x/shop/releases/r1", "~/shop", false),
         ] {
             assert_eq!(is_own(path, deploy_to), own, "{path} of {deploy_to}");
-            let said = lines(&[("left", path), ("because", "Permission denied")]);
-            assert_eq!(read_pruned(&said, deploy_to).is_ok(), own, "{path}");
+            let pairs = lines(&[("left", path), ("because", "Permission denied")]);
+            assert_eq!(read_pruned(&pairs, deploy_to).is_ok(), own, "{path}");
         }
     }
 

@@ -204,8 +204,8 @@ impl SshHosts {
     ) -> Result<AnswerLines, NoReply> {
         let shell = self.shell(host).await?;
         let mut lines = AnswerLines::default();
-        let mut hear = |said| lines.hear_said(said, ours);
-        exchange::ask(&shell, script, timeout, &mut hear).await?;
+        let mut receive = |item| lines.add_item(item, ours);
+        exchange::ask(&shell, script, timeout, &mut receive).await?;
         Ok(lines)
     }
 }

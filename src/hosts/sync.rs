@@ -275,7 +275,7 @@ mod tests {
     fn unknown_prepare_line_is_refused() {
         let lines = |word: &str, value: &str| {
             let mut lines = AnswerLines::default();
-            lines.hear(word.into(), value.into(), 1).unwrap();
+            lines.add(word.into(), value.into(), 1).unwrap();
             lines
         };
         for (word, value) in [

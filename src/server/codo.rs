@@ -54,8 +54,8 @@ async fn give_key(site: &Arc<Site>, call: &Call) -> Result<Response, CodoRefusal
     let key = key
         .give(&who.actor.name, site.web.clock.now())
         .map_err(broken)?;
-    let said = json!({ "code": 0, "msg": "获取csrf_key成功", "csrf_key": key.expose_secret() });
-    let mut response = answer::json(StatusCode::OK, &said)?;
+    let answer = json!({ "code": 0, "msg": "获取csrf_key成功", "csrf_key": key.expose_secret() });
+    let mut response = answer::json(StatusCode::OK, &answer)?;
     answer::set_cookie(
         &mut response,
         &cookie(site, key.expose_secret(), LIFETIME_S),
@@ -96,12 +96,12 @@ async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, CodoRe
         tracing::warn!(code, detail, user = %who.actor.name, "a task of CODO's API was refused");
     })?;
     tracing::info!(task = id, user = %who.actor.name, "submitted by CODO's API");
-    let said = json!({
+    let answer = json!({
         "code": 0,
         "msg": format!("Task creation success, ID：{id}"),
         "list_id": id,
     });
-    let mut response = answer::json(StatusCode::OK, &said)?;
+    let mut response = answer::json(StatusCode::OK, &answer)?;
     answer::set_cookie(&mut response, &cookie(site, "", 0))?;
     Ok(response)
 }

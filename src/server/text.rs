@@ -168,8 +168,8 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
 
 /// Whether a user is asked to approve it, and has not.
 pub(super) fn asks(view: &TaskView, name: &str) -> bool {
-    let said = view.approvals.iter().any(|yes| yes.approval.by == name);
-    view.state == "waiting" && !said && view.approvers.iter().any(|approver| approver == name)
+    let approved = view.approvals.iter().any(|yes| yes.approval.by == name);
+    view.state == "waiting" && !approved && view.approvers.iter().any(|approver| approver == name)
 }
 
 fn because(what: &str, why: &str) -> String {

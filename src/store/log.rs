@@ -235,7 +235,7 @@ struct StepOutput {
 }
 
 /// Logs a failed write: it is no reason to fail a release.
-fn said(file: &Path, result: io::Result<()>) {
+fn log_failure(file: &Path, result: io::Result<()>) {
     if let Err(error) = result {
         tracing::warn!(file = %file.display(), %error, "output of a step was lost");
     }
@@ -256,14 +256,14 @@ impl Output for StepOutput {
             crash::before("log.write");
             let written = output.write_at(offset, bytes);
             crash::after("log.write");
-            said(output.path(), written);
+            log_failure(output.path(), written);
         }
         self.changes.send_modify(|change| *change += 1);
     }
 
     fn line(&self, text: &str) {
         let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
-        said(&notes, add_line(&notes, text));
+        log_failure(&notes, add_line(&notes, text));
         drop(notes);
         self.changes.send_modify(|change| *change += 1);
     }

@@ -260,8 +260,8 @@ impl DemoWalk {
         let push = push.args(also).args([tag]);
         show_command(&push)?;
         // Output of the hook appears as `remote: …`, on standard error.
-        let (_, said) = push.run().await?;
-        self.show_output(&said)
+        let (_, output) = push.run().await?;
+        self.show_output(&output)
     }
 
     async fn commit(&self, version: &str) -> Result<(), CommandError> {

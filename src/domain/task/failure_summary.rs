@@ -37,15 +37,15 @@ impl HostFailure {
 /// Summarizes host failures: first the errors, each once if it is the same on several hosts, then
 /// the hosts that waited, once for each step they waited for.
 pub(super) fn summarize(failed: &[HostFailure]) -> String {
-    let mut said: Vec<(String, &str, Vec<&str>)> = Vec::new();
+    let mut messages: Vec<(String, &str, Vec<&str>)> = Vec::new();
     let mut waited: Vec<(&str, &str, Vec<&str>)> = Vec::new();
     for HostFailure { host, cause: why } in failed {
         match why {
             FailureCause::Message(message) => {
                 let general = generalize(host, message);
-                match said.iter_mut().find(|one| one.0 == general) {
+                match messages.iter_mut().find(|one| one.0 == general) {
                     Some((.., hosts)) => hosts.push(host),
-                    None => said.push((general, message, vec![host])),
+                    None => messages.push((general, message, vec![host])),
                 }
             }
             FailureCause::Blocked { step, host: on } => {
@@ -57,7 +57,7 @@ pub(super) fn summarize(failed: &[HostFailure]) -> String {
             }
         }
     }
-    let mut summary: Vec<(String, usize)> = said
+    let mut summary: Vec<(String, usize)> = messages
         .into_iter()
         .map(|(general, message, hosts)| match hosts.as_slice() {
             [_] => (message.to_owned(), 1),
@@ -180,8 +180,8 @@ mod tests {
 
     #[test]
     fn messages_of_a_thousand_hosts_fit_one_event() {
-        let said = vec!["x".repeat(2_000); 1_000];
-        let text = join_messages(said.iter().map(String::as_str));
+        let texts = vec!["x".repeat(2_000); 1_000];
+        let text = join_messages(texts.iter().map(String::as_str));
         assert!(text.len() < 9 * 1024, "{}", text.len());
         assert!(text.ends_with("; and 996 more hosts"), "{}", &text[8_000..]);
     }

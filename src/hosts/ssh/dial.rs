@@ -83,9 +83,9 @@ impl Presence {
     }
 
     fn say(&self, away: Option<Unreachable>) {
-        self.0.send_if_modified(|said| {
-            let changed = *said != away;
-            *said = away;
+        self.0.send_if_modified(|reported| {
+            let changed = *reported != away;
+            *reported = away;
             changed
         });
     }

@@ -371,14 +371,14 @@ async fn receive(
         match open.next_of(code.is_some()).await {
             ChannelEvent::Output(Stream::Stdout, bytes) => {
                 tally.received(bytes.len());
-                if let Some(bytes) = output.said(&bytes).map_err(io::Error::other)? {
+                if let Some(bytes) = output.after_marker(&bytes).map_err(io::Error::other)? {
                     greeted.send_replace(true);
                     // An rsync that reads no more has ended, or is about to.
                     let _ = to_rsync.write_all(&wire::frame(wire::OUTPUT, bytes)).await;
                 }
             }
             ChannelEvent::Output(Stream::Stderr, bytes) => {
-                if let Some(bytes) = errors.said(&bytes).map_err(io::Error::other)? {
+                if let Some(bytes) = errors.after_marker(&bytes).map_err(io::Error::other)? {
                     tally.output(Stream::Stderr, bytes);
                 }
             }
@@ -429,7 +429,7 @@ impl Default for Greeted {
 
 impl Greeted {
     /// Returns the part of these bytes after the marker.
-    fn said<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, EndlessPreamble> {
+    fn after_marker<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, EndlessPreamble> {
         let Some(preamble) = &mut self.preamble else {
             return Ok(Some(bytes));
         };

@@ -13,7 +13,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::script::{
-    FENCE, InvalidValue, OpSequence, Said, Script, absolute, at_most, file_name, nonsense, quote,
+    AnswerItem, FENCE, InvalidValue, OpSequence, Script, absolute, at_most, file_name, nonsense,
+    quote,
 };
 use crate::domain::host::{
     DeployTarget, HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd,
@@ -210,27 +211,27 @@ impl Attempt {
     ///
     /// # Errors
     /// [`HostError`] if the host refuses, or the line belongs to none of these scripts.
-    pub fn hear(&mut self, said: Said, ours: u64) -> Result<(), HostError> {
-        match said {
-            Said::Line { word, value } => self.hear_line(&word, &value, ours),
-            Said::Values(bytes) => {
+    pub fn receive(&mut self, item: AnswerItem, ours: u64) -> Result<(), HostError> {
+        match item {
+            AnswerItem::Line { word, value } => self.receive_line(&word, &value, ours),
+            AnswerItem::Values(bytes) => {
                 self.read_values(&bytes);
                 Ok(())
             }
-            Said::Data { .. } => Ok(()),
+            AnswerItem::Data { .. } => Ok(()),
         }
     }
 
-    fn hear_line(&mut self, word: &str, value: &str, ours: u64) -> Result<(), HostError> {
+    fn receive_line(&mut self, word: &str, value: &str, ours: u64) -> Result<(), HostError> {
         let end = match (word, value) {
             ("refused" | "fenced", _) => {
-                return super::script::AnswerLines::default().hear(word.into(), value.into(), ours);
+                return super::script::AnswerLines::default().add(word.into(), value.into(), ours);
             }
             ("alive" | "begun", "") => return Ok(()),
             ("clipped", "") => {
                 let note =
                     "there was more output, which the host could not keep (is its disk full?)";
-                if !self.notes.iter().any(|said| said == note) {
+                if !self.notes.iter().any(|known| known == note) {
                     self.notes.push(note.to_owned());
                 }
                 return Ok(());
@@ -300,8 +301,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn line(word: &str, value: &str) -> Said {
-        Said::Line {
+    fn line(word: &str, value: &str) -> AnswerItem {
+        AnswerItem::Line {
             word: word.into(),
             value: value.into(),
         }
@@ -311,8 +312,10 @@ mod tests {
     fn values_are_read_or_the_bad_line_is_counted() {
         let mut attempt = Attempt::default();
         let bytes = b"URL=http://x/?a=b\n\nlower=1\nEMPTY=\r\nLAST=no newline";
-        attempt.hear(Said::Values(bytes.to_vec()), 1).unwrap();
-        attempt.hear(line("ended", "3"), 1).unwrap();
+        attempt
+            .receive(AnswerItem::Values(bytes.to_vec()), 1)
+            .unwrap();
+        attempt.receive(line("ended", "3"), 1).unwrap();
         let (end, notes) = attempt.into_end();
         let Some(AttemptEnd::Run(RunEnd::Ended { code: 3, values })) = end else {
             panic!("{end:?}");
@@ -332,8 +335,8 @@ mod tests {
             for (code, bad) in [("0", true), ("3", false)] {
                 let mut attempt = Attempt::default();
                 let bytes = format!("URL=1\n{line}\n").into_bytes();
-                attempt.hear(Said::Values(bytes), 1).unwrap();
-                attempt.hear(self::line("ended", code), 1).unwrap();
+                attempt.receive(AnswerItem::Values(bytes), 1).unwrap();
+                attempt.receive(self::line("ended", code), 1).unwrap();
                 let end = attempt.into_end().0;
                 let read = matches!(
                     &end,
@@ -367,16 +370,16 @@ mod tests {
     #[test]
     fn attempt_ends_once_with_a_known_result() {
         let mut attempt = Attempt::default();
-        attempt.hear(line("ended", "0"), 1).unwrap();
-        assert!(attempt.hear(line("ended", "0"), 1).is_err());
+        attempt.receive(line("ended", "0"), 1).unwrap();
+        assert!(attempt.receive(line("ended", "0"), 1).is_err());
         for (word, value) in [("ended", "x"), ("ended", ""), ("late", "2"), ("hello", "")] {
             assert!(
-                Attempt::default().hear(line(word, value), 1).is_err(),
+                Attempt::default().receive(line(word, value), 1).is_err(),
                 "{word}"
             );
         }
         assert_eq!(
-            Attempt::default().hear(line("fenced", "9"), 4),
+            Attempt::default().receive(line("fenced", "9"), 4),
             Err(HostError::Fenced { ours: 4, held: 9 })
         );
     }

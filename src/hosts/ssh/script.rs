@@ -254,7 +254,7 @@ pub(crate) fn at_most(what: &str, value: &str) -> Result<(), InvalidValue> {
 
 /// One item of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Said {
+pub enum AnswerItem {
     /// A line; the value is empty if the line is one word.
     Line { word: String, value: String },
     /// Bytes of an output, at their offset.
@@ -320,7 +320,11 @@ impl AnswerReader {
     ///
     /// # Errors
     /// [`Nonsense`] if the bytes are no answer; items passed on before are valid.
-    pub fn feed(&mut self, mut bytes: &[u8], hear: &mut dyn FnMut(Said)) -> Result<(), Nonsense> {
+    pub fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        receive: &mut dyn FnMut(AnswerItem),
+    ) -> Result<(), Nonsense> {
         while !bytes.is_empty() {
             match &mut self.expect {
                 Expect::Marker(preamble) => {
@@ -330,10 +334,10 @@ impl AnswerReader {
                     bytes = rest;
                     self.expect = Expect::Line;
                 }
-                Expect::Line => bytes = self.take_line(bytes, hear)?,
+                Expect::Line => bytes = self.take_line(bytes, receive)?,
                 Expect::Data { offset, left } => {
                     let count = take_count(*left, bytes.len());
-                    hear(Said::Data {
+                    receive(AnswerItem::Data {
                         offset: *offset,
                         bytes: bytes[..count].to_vec(),
                     });
@@ -350,7 +354,7 @@ impl AnswerReader {
                     bytes = &bytes[count..];
                     *left -= count as u64;
                     if *left == 0 {
-                        hear(Said::Values(std::mem::take(&mut self.held)));
+                        receive(AnswerItem::Values(std::mem::take(&mut self.held)));
                         self.expect = Expect::Line;
                     }
                 }
@@ -363,7 +367,7 @@ impl AnswerReader {
     fn take_line<'a>(
         &mut self,
         bytes: &'a [u8],
-        hear: &mut dyn FnMut(Said),
+        receive: &mut dyn FnMut(AnswerItem),
     ) -> Result<&'a [u8], Nonsense> {
         let end = bytes.iter().position(|&byte| byte == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];
@@ -392,7 +396,7 @@ impl AnswerReader {
                 Some(left @ 1..=VALUES_BYTES_MAX) => self.expect = Expect::Values { left },
                 _ => return Err(no_answer(format!("line `{}`", line.escape_debug()))),
             },
-            _ => hear(Said::Line {
+            _ => receive(AnswerItem::Line {
                 word: word.to_owned(),
                 value: value.to_owned(),
             }),
@@ -415,7 +419,7 @@ fn count(text: &str) -> Option<u64> {
 /// become errors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AnswerLines {
-    said: Vec<(String, String)>,
+    lines: Vec<(String, String)>,
     bytes: usize,
 }
 
@@ -424,7 +428,7 @@ impl AnswerLines {
     ///
     /// # Errors
     /// [`HostError::Refused`], [`HostError::Fenced`], as the host reported.
-    pub fn hear(&mut self, word: String, value: String, ours: u64) -> Result<(), HostError> {
+    pub fn add(&mut self, word: String, value: String, ours: u64) -> Result<(), HostError> {
         match word.as_str() {
             "refused" => Err(HostError::Refused(explain(&value))),
             "fenced" => match count(&value) {
@@ -438,27 +442,27 @@ impl AnswerLines {
                         no_answer(format!("over {LINES_BYTES_MAX} bytes of lines")).to_string(),
                     ));
                 }
-                self.said.push((word, value));
+                self.lines.push((word, value));
                 Ok(())
             }
         }
     }
 
-    /// Calls [`hear`](Self::hear) for any item of an answer.
+    /// Calls [`add`](Self::add) for any item of an answer.
     ///
     /// # Errors
     /// Also [`HostError::Refused`] for output, which these operations do not have.
-    pub fn hear_said(&mut self, said: Said, ours: u64) -> Result<(), HostError> {
-        match said {
-            Said::Line { word, value } => self.hear(word, value, ours),
-            Said::Data { .. } => Err(nonsense("data", "")),
-            Said::Values(_) => Err(nonsense("values", "")),
+    pub fn add_item(&mut self, item: AnswerItem, ours: u64) -> Result<(), HostError> {
+        match item {
+            AnswerItem::Line { word, value } => self.add(word, value, ours),
+            AnswerItem::Data { .. } => Err(nonsense("data", "")),
+            AnswerItem::Values(_) => Err(nonsense("values", "")),
         }
     }
 
     /// Returns the lines as pairs of word and value.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.said.iter().map(|(word, value)| (&**word, &**value))
+        self.lines.iter().map(|(word, value)| (&**word, &**value))
     }
 
     /// Returns the value of the only line, which must have this word.
@@ -466,19 +470,19 @@ impl AnswerLines {
     /// # Errors
     /// [`HostError::Refused`] for anything else.
     pub fn only(&self, word: &str) -> Result<&str, HostError> {
-        match self.said.as_slice() {
-            [(said, value)] if said == word => Ok(value),
+        match self.lines.as_slice() {
+            [(only, value)] if only == word => Ok(value),
             [] => Err(nonsense(word, "is missing")),
-            [(said, value), ..] => Err(nonsense(said, value)),
+            [(first, value), ..] => Err(nonsense(first, value)),
         }
     }
 }
 
 /// Returns the number that overtook a script's, if the line reports it: see [`OpSequence`].
 #[must_use]
-pub fn overtaken(said: &Said) -> Option<u64> {
-    match said {
-        Said::Line { word, value } if word == "overtaken" => count(value),
+pub fn overtaken(item: &AnswerItem) -> Option<u64> {
+    match item {
+        AnswerItem::Line { word, value } if word == "overtaken" => count(value),
         _ => None,
     }
 }

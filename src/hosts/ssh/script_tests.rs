@@ -89,11 +89,11 @@ fn list_roundtrips_every_byte_except_nul() {
     }
 }
 
-fn read(pieces: &[&[u8]]) -> (Vec<Said>, Result<bool, Nonsense>) {
+fn read(pieces: &[&[u8]]) -> (Vec<AnswerItem>, Result<bool, Nonsense>) {
     let mut answer = AnswerReader::default();
     let mut parts = Vec::new();
     for piece in pieces {
-        if let Err(error) = answer.feed(piece, &mut |said| parts.push(said)) {
+        if let Err(error) = answer.feed(piece, &mut |item| parts.push(item)) {
             return (parts, Err(error));
         }
     }
@@ -101,18 +101,18 @@ fn read(pieces: &[&[u8]]) -> (Vec<Said>, Result<bool, Nonsense>) {
 }
 
 /// Data that arrived in several pieces, joined.
-fn joined(parts: Vec<Said>) -> Vec<Said> {
-    let mut joined: Vec<Said> = Vec::new();
-    for said in parts {
-        match (joined.last_mut(), said) {
+fn joined(parts: Vec<AnswerItem>) -> Vec<AnswerItem> {
+    let mut joined: Vec<AnswerItem> = Vec::new();
+    for item in parts {
+        match (joined.last_mut(), item) {
             (
-                Some(Said::Data { offset, bytes }),
-                Said::Data {
+                Some(AnswerItem::Data { offset, bytes }),
+                AnswerItem::Data {
                     offset: next,
                     bytes: more,
                 },
             ) if *offset + bytes.len() as u64 == next => bytes.extend(more),
-            (_, said) => joined.push(said),
+            (_, item) => joined.push(item),
         }
     }
     joined
@@ -131,7 +131,7 @@ fn login_output_before_the_marker_is_skipped() {
         let answer = [noise, b"\n@tagship-answer-1\nsealed\ndone\n"].concat();
         let (parts, end) = read(&[&answer]);
         assert_eq!(end, Ok(true));
-        let sealed = Said::Line {
+        let sealed = AnswerItem::Line {
             word: "sealed".into(),
             value: String::new(),
         };
@@ -193,12 +193,12 @@ fn truncated_script_starts_nothing() {
             .spawn()
             .unwrap();
         let _ = child.stdin.take().unwrap().write_all(&text[..end]);
-        let said = child.wait_with_output().unwrap().stdout;
-        let started = said.windows(7).any(|seen| seen == b"STARTED");
+        let printed = child.wait_with_output().unwrap().stdout;
+        let started = printed.windows(7).any(|seen| seen == b"STARTED");
         assert!(
-            !started || said == whole,
+            !started || printed == whole,
             "{end}: {}",
-            String::from_utf8_lossy(&said)
+            String::from_utf8_lossy(&printed)
         );
     }
 }
@@ -206,7 +206,7 @@ fn truncated_script_starts_nothing() {
 #[test]
 fn answer_of_any_length_uses_bounded_memory() {
     let mut lines = AnswerLines::default();
-    let line = |lines: &mut AnswerLines| lines.hear("release".into(), "r".repeat(4096), 1);
+    let line = |lines: &mut AnswerLines| lines.add("release".into(), "r".repeat(4096), 1);
     let parts = (0..LINES_BYTES_MAX).take_while(|_| line(&mut lines).is_ok());
     assert!(parts.count() < LINES_BYTES_MAX / 4096 + 1);
 }
@@ -244,7 +244,7 @@ fn script_that_zsh_reads_does_nothing() {
         eprintln!("SKIPPED: zsh is not installed");
         return;
     }
-    let said = String::from_utf8(shell("/usr/bin/zsh", &Script::new().text(&[ACTS]))).unwrap();
-    assert!(said.contains("by zsh"), "{said}");
-    assert!(!said.contains("acted"), "{said}");
+    let printed = String::from_utf8(shell("/usr/bin/zsh", &Script::new().text(&[ACTS]))).unwrap();
+    assert!(printed.contains("by zsh"), "{printed}");
+    assert!(!printed.contains("acted"), "{printed}");
 }

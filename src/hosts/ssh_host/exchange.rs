@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::domain::host::HostError;
-use crate::hosts::ssh::script::{AnswerReader, Said, overtaken};
+use crate::hosts::ssh::script::{AnswerItem, AnswerReader, overtaken};
 use crate::hosts::ssh::{Connection, Exit, Stream};
 
 use super::LocalShell;
@@ -99,16 +99,16 @@ pub(super) async fn ask(
     shell: &Shell,
     script: &[u8],
     timeout: Duration,
-    hear: &mut (dyn FnMut(Said) -> Result<(), HostError> + Send),
+    receive: &mut (dyn FnMut(AnswerItem) -> Result<(), HostError> + Send),
 ) -> Result<(), NoReply> {
-    ask_within(shell, script, (timeout, BEGIN_TIMEOUT), hear).await
+    ask_within(shell, script, (timeout, BEGIN_TIMEOUT), receive).await
 }
 
 async fn ask_within(
     shell: &Shell,
     script: &[u8],
     (timeout, begin): (Duration, Duration),
-    hear: &mut (dyn FnMut(Said) -> Result<(), HostError> + Send),
+    receive: &mut (dyn FnMut(AnswerItem) -> Result<(), HostError> + Send),
 ) -> Result<(), NoReply> {
     let mut answer = AnswerReader::default();
     let mut stderr = Vec::new();
@@ -118,13 +118,13 @@ async fn ask_within(
     let (sent, begun) = (Notify::new(), Notify::new());
     let mut on_output = |stream, bytes: &[u8]| match stream {
         Stream::Stdout if failure.is_none() => {
-            let mut listen = |said: Said| {
+            let mut listen = |item: AnswerItem| {
                 if failure.is_some() {
                     return;
                 }
-                if let Some(turn) = overtaken(&said) {
+                if let Some(turn) = overtaken(&item) {
                     failure = Some(NoReply::Overtaken(turn));
-                } else if let Err(error) = hear(said) {
+                } else if let Err(error) = receive(item) {
                     failure = Some(error.into());
                 }
             };
@@ -171,9 +171,9 @@ async fn ask_within(
     }
     let exit = exit?;
     Err(NoReply::Host(if answer.has_begun() {
-        let said = complaint(&stderr);
+        let detail = complaint(&stderr);
         HostError::Lost(format!(
-            "the script on the host ended with {exit} in the middle{said}"
+            "the script on the host ended with {exit} in the middle{detail}"
         ))
     } else {
         // A login shell that refuses prints the reason on its standard output.

@@ -9,7 +9,7 @@ use super::{SshHosts, unexpected};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::host::{DeployTarget, HostError, Output, Reply, Run};
 use crate::hosts::ssh::runner::{self, Attempt, AttemptEnd};
-use crate::hosts::ssh::script::Said;
+use crate::hosts::ssh::script::AnswerItem;
 
 /// How long after the program's own time limit the host is given up.
 const GRACE: Duration = Duration::from_secs(60);
@@ -97,41 +97,41 @@ async fn once(
     };
     let shell = hosts.shell(host).await?;
     let mut attempt = Attempt::from_offset(seen.offset);
-    let mut hear_one = |said| {
+    let mut receive_one = |item| {
         if std::mem::take(&mut seen.away) {
             output.reachable();
         }
-        if is_begun(&said) {
+        if is_begun(&item) {
             seen.begun = true;
             output.program_began();
         }
-        if let Some(end) = hear(&mut attempt, said, place.fence, output)? {
+        if let Some(end) = receive(&mut attempt, item, place.fence, output)? {
             seen.offset = end;
         }
         Ok(())
     };
     let timeout = run.timeout.saturating_add(GRACE);
-    exchange::ask(&shell, &script, timeout, &mut hear_one).await?;
+    exchange::ask(&shell, &script, timeout, &mut receive_one).await?;
     Ok(end(attempt, output)?)
 }
 
-fn is_begun(said: &Said) -> bool {
-    matches!(said, Said::Line { word, .. } if word == "begun")
+fn is_begun(item: &AnswerItem) -> bool {
+    matches!(item, AnswerItem::Line { word, .. } if word == "begun")
 }
 
 /// Handles an item of an answer about an attempt; returns the output's new end offset if it grew.
-pub(super) fn hear(
+pub(super) fn receive(
     attempt: &mut Attempt,
-    said: Said,
+    item: AnswerItem,
     ours: u64,
     output: &dyn Output,
 ) -> Result<Option<u64>, HostError> {
-    if let Said::Data { offset, bytes } = &said {
+    if let AnswerItem::Data { offset, bytes } = &item {
         let end = attempt.reach(*offset, bytes.len())?;
         output.write_at(*offset, bytes);
         return Ok(Some(end));
     }
-    attempt.hear(said, ours).map(|()| None)
+    attempt.receive(item, ours).map(|()| None)
 }
 
 /// Returns the end that a complete answer names; its notes go to the log.

@@ -128,8 +128,8 @@ impl SshHosts {
     ) -> Result<AttemptEnd, HostError> {
         let shell = self.shell(host).await?;
         let mut attempt = Attempt::default();
-        let mut hear = |said| follow::hear(&mut attempt, said, 0, output).map(drop);
-        exchange::ask(&shell, script, timeout, &mut hear).await?;
+        let mut receive = |item| follow::receive(&mut attempt, item, 0, output).map(drop);
+        exchange::ask(&shell, script, timeout, &mut receive).await?;
         follow::end(attempt, output)
     }
 }

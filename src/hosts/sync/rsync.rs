@@ -158,8 +158,8 @@ pub fn judge(code: Option<i32>, stderr: &[u8]) -> TransferEnd {
     let Some(code) = code else {
         return TransferEnd::Again(format!("rsync was ended by a signal{}", complaint(&text)));
     };
-    let said = format!("rsync ended with {code}{}", complaint(&text));
-    let explained = explain(&said);
+    let failure = format!("rsync ended with {code}{}", complaint(&text));
+    let explained = explain(&failure);
     if code == 0 {
         TransferEnd::Complete
     } else if SPLIT
@@ -167,26 +167,26 @@ pub fn judge(code: Option<i32>, stderr: &[u8]) -> TransferEnd {
         .any(|words| text.to_lowercase().contains(words))
     {
         TransferEnd::Failed(format!(
-            "a ForceCommand of sshd_config, or a command= of authorized_keys, splits the command at its blanks: let it quote the command for a shell (sh -c \"$SSH_ORIGINAL_COMMAND\"), or take it out for this user: {said}"
+            "a ForceCommand of sshd_config, or a command= of authorized_keys, splits the command at its blanks: let it quote the command for a shell (sh -c \"$SSH_ORIGINAL_COMMAND\"), or take it out for this user: {failure}"
         ))
-    } else if explained != said {
+    } else if explained != failure {
         TransferEnd::Failed(explained)
     } else if text.contains("is your shell clean") {
         TransferEnd::Failed(format!(
-            "a startup file of the login (.bashrc) leaves a program running that prints: let it start none where the shell is not interactive, or send its output elsewhere: {said}"
+            "a startup file of the login (.bashrc) leaves a program running that prints: let it start none where the shell is not interactive, or send its output elsewhere: {failure}"
         ))
     } else if code == 127 || (code == 12 && text.contains("not found")) {
-        TransferEnd::Failed(format!("{said}: install rsync on the host"))
+        TransferEnd::Failed(format!("{failure}: install rsync on the host"))
     } else if matches!(code, 10 | 12 | 30 | 35 | 255) {
-        TransferEnd::Again(said)
+        TransferEnd::Again(failure)
     } else if code == 23 && text.contains("failed to hard-link") {
-        TransferEnd::Unlinkable(said)
+        TransferEnd::Unlinkable(failure)
     } else if matches!(code, 23 | 24) {
         TransferEnd::Failed(format!(
-            "{said}: not everything arrived, nothing was switched; mend what rsync names"
+            "{failure}: not everything arrived, nothing was switched; mend what rsync names"
         ))
     } else {
-        TransferEnd::Failed(format!("{said}: mend what rsync names"))
+        TransferEnd::Failed(format!("{failure}: mend what rsync names"))
     }
 }
 
@@ -260,8 +260,8 @@ mod tests {
 
     #[test]
     fn login_that_prints_into_a_transfer_is_named() {
-        let said = b"protocol version mismatch -- is your shell clean?\n";
-        let TransferEnd::Failed(text) = judge(Some(2), said) else {
+        let printed = b"protocol version mismatch -- is your shell clean?\n";
+        let TransferEnd::Failed(text) = judge(Some(2), printed) else {
             panic!("it prints again");
         };
         assert!(text.starts_with("a startup file of the login"), "{text}");

@@ -85,14 +85,14 @@ pub(in crate::server) async fn set_disabled(
         None => None,
     };
     let store = &site.web.store;
-    let (what, said) = match &disabled {
+    let (what, suffix) = match &disabled {
         Some(disabled) => ("disable host", format!(": {}", disabled.reason)),
         None => ("enable host", String::new()),
     };
     let action = AuditedAction {
         what,
         task: None,
-        on: format!("{name}{said}"),
+        on: format!("{name}{suffix}"),
     };
     let turn = who.turn(site, action).await?;
     store

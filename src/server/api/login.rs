@@ -119,14 +119,14 @@ async fn verified(
 async fn welcome(site: &Site, account: &Account) -> HttpResult {
     let made = site.web.sessions.auth_key(account).await?;
     tracing::info!(user = %account.name, "user logged in for CODO's API");
-    let said = json!({
+    let answer = json!({
         "code": 0,
         "auth_key": made.value.expose_secret(),
         "username": account.name,
         "nickname": account.display,
         "msg": "登录成功",
     });
-    let mut response = answer::json(StatusCode::OK, &said)?;
+    let mut response = answer::json(StatusCode::OK, &answer)?;
     answer::set_cookie(&mut response, made.set_cookie.expose_secret())?;
     Ok(response)
 }

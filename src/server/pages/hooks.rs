@@ -127,7 +127,7 @@ fn tone(outcome: &HookOutcome) -> &'static str {
 }
 
 /// Describes an outcome, to follow the project's name.
-fn said(became: &Became) -> String {
+fn outcome_text(became: &Became) -> String {
     match &became.outcome {
         HookOutcome::Proposed { .. } => "a new task was proposed".to_owned(),
         HookOutcome::Joined { .. } => "it joined the unfinished task of the same push".to_owned(),

@@ -74,7 +74,7 @@ pub(super) async fn inspect(connection: &Connection, deploy_to: &str) -> Option<
     let mut refused = false;
     let mut receive = |stream, bytes: &[u8]| {
         if stream == Stream::Stdout {
-            let mut answers = |answers| refused |= lines.hear_said(answers, 0).is_err();
+            let mut answers = |answers| refused |= lines.add_item(answers, 0).is_err();
             let invalid = answer.feed(bytes, &mut answers).is_err();
             refused |= invalid;
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tagship::domain::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd};
 use tagship::hosts::ssh::runner::{self, Attempt, AttemptEnd};
-use tagship::hosts::ssh::script::{AnswerReader, Said, overtaken};
+use tagship::hosts::ssh::script::{AnswerItem, AnswerReader, overtaken};
 use tagship_tests::eventually::eventually;
 
 use crate::hostops::local_host::{Host, SHELLS};
@@ -34,8 +34,8 @@ impl Heard {
         let mut output: Vec<u8> = Vec::new();
         let mut gaps = Vec::new();
         let mut error = None;
-        let mut hear = |said: Said| {
-            if let Said::Data { offset, bytes } = &said {
+        let mut receive = |item: AnswerItem| {
+            if let AnswerItem::Data { offset, bytes } = &item {
                 let offset = usize::try_from(*offset).unwrap();
                 assert!(offset >= output.len(), "nothing comes twice");
                 if offset > output.len() && !output.is_empty() {
@@ -43,13 +43,13 @@ impl Heard {
                 }
                 output.resize(offset, 0);
                 output.extend_from_slice(bytes);
-            } else if let Some(turn) = overtaken(&said) {
+            } else if let Some(turn) = overtaken(&item) {
                 error = Some(HostError::Refused(format!("overtaken by {turn}")));
-            } else if let Err(refusal) = attempt.hear(said, fence) {
+            } else if let Err(refusal) = attempt.receive(item, fence) {
                 error = Some(refusal);
             }
         };
-        answer.feed(stdout, &mut hear).unwrap();
+        answer.feed(stdout, &mut receive).unwrap();
         let (end, notes) = attempt.into_end();
         let end = match (error, end) {
             (Some(error), _) => Err(error),

@@ -12,7 +12,7 @@ use tagship::domain::host::{
     TransferSet, TreeDigest,
 };
 use tagship::hosts::publish;
-use tagship::hosts::ssh::script::{AnswerLines, AnswerReader, OpSequence, Said, overtaken};
+use tagship::hosts::ssh::script::{AnswerItem, AnswerLines, AnswerReader, OpSequence, overtaken};
 use tagship::hosts::sync::{self, rsync};
 
 /// The shells that hosts have as `sh`.
@@ -292,14 +292,14 @@ pub(crate) fn answered(fence: u64, output: &Output) -> Result<AnswerLines, HostE
     let mut answer = AnswerReader::default();
     let mut lines = AnswerLines::default();
     let mut error = None;
-    let mut hear = |said: Said| {
-        if let Some(turn) = overtaken(&said) {
+    let mut receive = |item: AnswerItem| {
+        if let Some(turn) = overtaken(&item) {
             error = Some(HostError::Refused(format!("overtaken by turn {turn}")));
-        } else if let Err(refusal) = lines.hear_said(said, fence) {
+        } else if let Err(refusal) = lines.add_item(item, fence) {
             error = Some(refusal);
         }
     };
-    answer.feed(&output.stdout, &mut hear).unwrap();
+    answer.feed(&output.stdout, &mut receive).unwrap();
     if let Some(error) = error {
         return Err(error);
     }
