@@ -64,7 +64,7 @@ impl TaskOffer<'_> {
         )
     }
 
-    fn go_back(&self) -> Sentence {
+    fn roll_back(&self) -> Sentence {
         let (project, environment) = (&self.task.project, &self.task.environment);
         let command = format!("rollback --project {project} --environment {environment}");
         let words = "roll back to the release before the live one with";
@@ -159,7 +159,7 @@ impl TaskOffer<'_> {
         let afresh = say(self.afresh());
         match self.task.state.as_str() {
             "stopped" => {
-                let ways = [self.retry("retry it with"), self.go_back()];
+                let ways = [self.retry("retry it with"), self.roll_back()];
                 let ways: Vec<String> = ways.into_iter().flatten().collect();
                 vec![if ways.is_empty() {
                     afresh
@@ -168,7 +168,7 @@ impl TaskOffer<'_> {
                 }]
             }
             "failed" | "rolled-back" => vec![self.mend()],
-            "rollback-failed" => vec![self.mend(), self.thaw(), self.go_back()],
+            "rollback-failed" => vec![self.mend(), self.thaw(), self.roll_back()],
             "succeeded" => vec![
                 say("no action is needed"),
                 self.verb(May::Rollback, "roll back to it later with", "rollback", ""),

@@ -21,8 +21,8 @@ pub use self::earlier::RollbackGoal;
 pub use self::error::RequestError;
 use self::error::required_reason;
 pub use self::rollback::{
-    PresentHosts, RollbackRequest, RollbackTarget, TagsNeed, leads_back, others, roll_back, target,
-    ways_back,
+    PresentHosts, RollbackRequest, RollbackTarget, TagsNeed, has_rollback, others,
+    possible_rollbacks, roll_back, target,
 };
 pub use self::verb::{VERBS, Verb, VerbSpec};
 use crate::domain::approval::freeze::Calendar;
@@ -88,7 +88,7 @@ pub enum TaskRequest {
 
 /// Which releases an environment can roll back to, from the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WaysBack {
+pub struct Rollbacks {
     /// The task's release.
     pub to_task: bool,
     /// The good release before the live one.
@@ -104,7 +104,7 @@ pub struct RequestContext<'a> {
     pub plan: Option<&'a Plan>,
     /// The task in the same environment whose work a retry would undo.
     pub newer: Option<u64>,
-    pub ways: WaysBack,
+    pub rollbacks: Rollbacks,
 }
 
 impl RequestContext<'_> {

@@ -20,7 +20,7 @@ pub use order::{
     APPROVERS_MAX, DETAILS_CHARS_MAX, KEY_CHARS_MAX, PARAMS_MAX, SubmissionOrder, TITLE_CHARS_MAX,
     VALUE_BYTES_MAX, VALUES_BYTES_MAX, group_number,
 };
-use resolve::OwnYes;
+use resolve::OwnApproval;
 pub use resolve::{Resolved, is_usable, resolve};
 pub use sources::{ResolveSources, Visibility};
 
@@ -78,7 +78,7 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
                 "an account (or [agent] local_approval = true); submit it as `new`".to_owned(),
             ));
         }
-        if resolved.own_yes == OwnYes::NotHere && actor.role < Role::Admin {
+        if resolved.own_approval == OwnApproval::NotHere && actor.role < Role::Admin {
             let needs = "the role admin, or `self_approval = true` there, because that environment says who approves";
             return Err(right(what, format!("{needs}; submit it as `new`")));
         }

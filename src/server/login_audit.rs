@@ -23,7 +23,7 @@ pub(super) enum LoginEndpoint {
 
 impl LoginEndpoint {
     /// Records a completed login. If it cannot be recorded, the login fails.
-    pub(super) async fn came_in(
+    pub(super) async fn completed(
         self,
         site: &Site,
         account: &Account,
@@ -35,7 +35,7 @@ impl LoginEndpoint {
     }
 
     /// Records that the password was right and no code was given.
-    pub(super) async fn half_way(self, site: &Site, account: &Account, from: IpAddr) {
+    pub(super) async fn no_code(self, site: &Site, account: &Account, from: IpAddr) {
         let why = "refused: the password is correct, the code is missing";
         self.note(site, &account.name, from, why.to_owned()).await;
     }
@@ -57,8 +57,8 @@ impl LoginEndpoint {
 
     async fn note(self, site: &Site, name: &str, from: IpAddr, result: String) {
         let known = site.web.accounts.get(name).await.is_ok();
-        let whom = if known { name } else { "an unknown name" };
-        let action = self.action("(nobody)", format!("as {whom}"), from, result);
+        let shown = if known { name } else { "an unknown name" };
+        let action = self.action("(nobody)", format!("as {shown}"), from, result);
         if let Err(error) = site.ledger.note(action, site.web.clock.now()).await {
             tracing::warn!(%error, %from, "a refused login is missing in the audit");
         }

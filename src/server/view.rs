@@ -19,7 +19,7 @@ use crate::domain::task::{
     StepProgress, StepRef, StepResult, Task, host_index,
 };
 use crate::domain::template::{Gate, StepAction};
-use crate::engine::request::{self, RequestContext, WaysBack};
+use crate::engine::request::{self, RequestContext, Rollbacks};
 use crate::server::text::{self, plural};
 use crate::store::{Head, LiveRelease};
 
@@ -34,7 +34,7 @@ pub struct Shown<'a> {
     pub events: &'a [Recorded],
     pub calendar: &'a Calendar,
     /// The releases to which a rollback is possible there.
-    pub ways: WaysBack,
+    pub rollbacks: Rollbacks,
     /// The newer task in the same environment whose work a retry would undo.
     pub newer: Option<u64>,
     /// The running task that this one is queued behind.
@@ -55,7 +55,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         description,
         events,
         calendar,
-        ways,
+        rollbacks,
         newer,
         ahead,
         live,
@@ -66,7 +66,7 @@ pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
         calendar,
         plan,
         newer,
-        ways,
+        rollbacks,
     };
     let submission = &task.submission;
     let request = submission.request().cloned().unwrap_or_default();

@@ -59,7 +59,7 @@ impl<'s> Advised<'s> {
             description: None,
             events: &at_once(store.events(id)).unwrap(),
             calendar: &sim.calendar,
-            ways: at_once(request::ways_back(&store, &task)).unwrap(),
+            rollbacks: at_once(request::possible_rollbacks(&store, &task)).unwrap(),
             newer: at_once(store.ran_since(&task)).unwrap(),
             ahead: None,
             live: &std::collections::BTreeMap::new(),
@@ -256,7 +256,7 @@ fn granted(sim: &Sim, store: &Store, task: &Task, actor: &Actor) -> Vec<May> {
         calendar: &sim.calendar,
         plan: plan.as_deref(),
         newer: at_once(store.ran_since(task)).unwrap(),
-        ways: at_once(request::ways_back(store, task)).unwrap(),
+        rollbacks: at_once(request::possible_rollbacks(store, task)).unwrap(),
     };
     request::granted(task, actor, &moment)
 }

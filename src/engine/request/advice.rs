@@ -65,9 +65,9 @@ pub fn granted(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<M
         }
     }
     if actor.may(Ability::Run, "roll back").is_ok() {
-        let ways = moment.ways;
-        granted.extend(ways.to_task.then_some(May::Rollback));
-        granted.extend(ways.before_live.then_some(May::RollbackBefore));
+        let rollbacks = moment.rollbacks;
+        granted.extend(rollbacks.to_task.then_some(May::Rollback));
+        granted.extend(rollbacks.before_live.then_some(May::RollbackBefore));
     }
     granted
 }
@@ -181,7 +181,7 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
             May::Reject => "reject it".to_owned(),
             May::Withdraw => "withdraw it".to_owned(),
             May::Stop => "stop it".to_owned(),
-            May::Retry if was_let_go(&task.state) => {
+            May::Retry if ended_unstarted(&task.state) => {
                 format!("retry it (`tagship retry {id}`)")
             }
             May::Retry => "retry it".to_owned(),
@@ -218,7 +218,7 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
     }
 }
 
-fn was_let_go(state: &State) -> bool {
+fn ended_unstarted(state: &State) -> bool {
     matches!(
         state,
         State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. }

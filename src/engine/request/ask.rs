@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 
 use super::advice::decide;
-use super::rollback::ways_back;
-use super::{RequestContext, RequestError, TaskRequest, WaysBack};
+use super::rollback::possible_rollbacks;
+use super::{RequestContext, RequestError, Rollbacks, TaskRequest};
 use crate::domain::approval::Actor;
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::task::{Recorded, Task};
@@ -36,11 +36,11 @@ pub async fn ask(
             calendar,
             plan: plan.as_deref(),
             newer: store.ran_since(&task).await?,
-            ways: WaysBack::default(),
+            rollbacks: Rollbacks::default(),
         };
         let events = match decide(&task, actor, request, &moment) {
             Err(RequestError::State { .. } | RequestError::Newer { .. }) => {
-                moment.ways = ways_back(store, &task).await?;
+                moment.rollbacks = possible_rollbacks(store, &task).await?;
                 decide(&task, actor, request, &moment)?
             }
             decided => decided?,

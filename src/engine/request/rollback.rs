@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::earlier::{RollbackGoal, before_live, found, nothing_live, of_name, switching};
-use super::{OVERRIDE, RequestError, WaysBack, required_reason};
+use super::{OVERRIDE, RequestError, Rollbacks, required_reason};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{Actor, Approval, ApprovalWeight, EMERGENCY, Terms};
 use crate::domain::host::ReleaseId;
@@ -98,7 +98,7 @@ pub async fn roll_back(
         }
         None => None,
     };
-    let mut back = way_back(store, request.back).await?;
+    let mut back = resolve(store, request.back).await?;
     if request.seen.is_some_and(|seen| *seen != back.plan.targets) {
         return Err(RequestError::NoWayBack(
             "something else would go live than what was shown; look at it again".to_owned(),
@@ -115,7 +115,7 @@ pub async fn roll_back(
         emergency,
         tags: request.tags,
     };
-    let WayBack { goal, earlier, .. } = &back;
+    let RollbackInputs { goal, earlier, .. } = &back;
     let mut events = going_back(earlier, goal, landed, asker, now);
     let submission = &earlier.submission;
     let (project, environment) = (&submission.project, &submission.environment);
@@ -152,7 +152,7 @@ fn on_present(plan: Plan, given: &[String], hosts: PresentHosts<'_>) -> Result<P
 /// Stores the plan of a rollback, and compares its goal with what is live.
 async fn landed(
     store: &Store,
-    back: &WayBack,
+    back: &RollbackInputs,
     actor: &Actor,
     now: Timestamp,
 ) -> Result<Landed, RequestError> {
@@ -186,7 +186,7 @@ async fn landed(
 }
 
 /// Returns the hosts that switch and are not known to keep the release, if it can be rebuilt.
-fn rebuilt(back: &WayBack) -> Vec<String> {
+fn rebuilt(back: &RollbackInputs) -> Vec<String> {
     let RollbackGoal::Made(target) = &back.goal else {
         return Vec::new();
     };
@@ -208,7 +208,7 @@ struct AskedBy<'a> {
 }
 
 /// The goal and plan of a rollback, and what is live there.
-struct WayBack {
+struct RollbackInputs {
     goal: RollbackGoal,
     /// The task of the earlier release. Without one, the task that switched last.
     earlier: Task,
@@ -219,7 +219,7 @@ struct WayBack {
     live: BTreeMap<String, LiveRelease>,
 }
 
-async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, RequestError> {
+async fn resolve(store: &Store, back: &RollbackTarget) -> Result<RollbackInputs, RequestError> {
     let (project, environment, known) = match back {
         RollbackTarget::ToTask(id) => {
             let submission = &store.task(*id).await?.submission;
@@ -255,7 +255,7 @@ async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, Reque
     match goal {
         RollbackGoal::Found(targets) => {
             let plan = by.rollback_to(&targets).ok_or_else(|| no_plan(latest))?;
-            Ok(WayBack {
+            Ok(RollbackInputs {
                 goal: RollbackGoal::Found(plan.targets.clone()),
                 earlier: last,
                 plan,
@@ -273,7 +273,7 @@ async fn way_back(store: &Store, back: &RollbackTarget) -> Result<WayBack, Reque
             plan.commit.clone_from(&target.commit);
             plan.parameters.clone_from(&then.parameters);
             plan.secrets.clone_from(&then.secrets);
-            Ok(WayBack {
+            Ok(RollbackInputs {
                 goal: RollbackGoal::Made(target),
                 earlier,
                 plan,
@@ -302,18 +302,18 @@ pub async fn others(
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn ways_back(store: &Store, task: &Task) -> Result<WaysBack, StoreError> {
+pub async fn possible_rollbacks(store: &Store, task: &Task) -> Result<Rollbacks, StoreError> {
     let submission = &task.submission;
     if !submission.has_environment() {
-        return Ok(WaysBack::default());
+        return Ok(Rollbacks::default());
     }
     let before = RollbackTarget::Before {
         project: submission.project.clone(),
         environment: submission.environment.clone(),
     };
-    Ok(WaysBack {
-        to_task: leads_back(store, &RollbackTarget::ToTask(task.id)).await?,
-        before_live: leads_back(store, &before).await?,
+    Ok(Rollbacks {
+        to_task: has_rollback(store, &RollbackTarget::ToTask(task.id)).await?,
+        before_live: has_rollback(store, &before).await?,
     })
 }
 
@@ -321,8 +321,8 @@ pub async fn ways_back(store: &Store, task: &Task) -> Result<WaysBack, StoreErro
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn leads_back(store: &Store, back: &RollbackTarget) -> Result<bool, StoreError> {
-    match way_back(store, back).await {
+pub async fn has_rollback(store: &Store, back: &RollbackTarget) -> Result<bool, StoreError> {
+    match resolve(store, back).await {
         Ok(_) => Ok(true),
         Err(RequestError::Store(error)) => Err(error),
         Err(_) => Ok(false),
@@ -433,7 +433,7 @@ fn named(goal: &RollbackGoal) -> (Option<u64>, ReleaseId, String) {
 /// # Errors
 /// [`RequestError::NoWayBack`] names the reason if no rollback is possible.
 pub async fn target(store: &Store, back: &RollbackTarget) -> Result<RollbackGoal, RequestError> {
-    Ok(way_back(store, back).await?.goal)
+    Ok(resolve(store, back).await?.goal)
 }
 
 /// Returns what a succeeded task made live.

@@ -53,12 +53,12 @@ pub struct Resolved {
     /// The approvals that the environment requires.
     pub(super) approvals: Vec<Requirement>,
     /// Whether the submitter's own approval counts there, which `ready` gives.
-    pub(super) own_yes: OwnYes,
+    pub(super) own_approval: OwnApproval,
 }
 
 /// Whether submitting as `ready` includes the submitter's own approval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OwnYes {
+pub(super) enum OwnApproval {
     Counts,
     /// The environment names its approvers and excludes the submitter.
     NotHere,
@@ -149,12 +149,12 @@ pub fn resolve(
         environment: target.environment,
     };
     let approvals = resolver.planned(template, &submission);
-    let own_yes = own_yes(sources.config, &submission);
+    let own_approval = own_approval(sources.config, &submission);
     if resolver.problems.is_empty() {
         Ok(Resolved {
             submission,
             approvals,
-            own_yes,
+            own_approval,
         })
     } else {
         Err(SubmitError::Problems(resolver.problems))
@@ -374,12 +374,12 @@ impl<'a> Resolver<'a> {
     }
 }
 
-fn own_yes(config: &Config, submission: &Submission) -> OwnYes {
+fn own_approval(config: &Config, submission: &Submission) -> OwnApproval {
     let project = config.project(&submission.project);
     let environment = project.and_then(|one| one.environments.get(&submission.environment));
     match environment {
-        Some(place) if place.restricts_approval() && !place.self_approval => OwnYes::NotHere,
-        _ => OwnYes::Counts,
+        Some(place) if place.restricts_approval() && !place.self_approval => OwnApproval::NotHere,
+        _ => OwnApproval::Counts,
     }
 }
 

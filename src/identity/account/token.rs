@@ -68,7 +68,7 @@ struct ListedToken {
 
 /// The row under the token's hash.
 #[derive(Serialize, Deserialize)]
-struct Speaks {
+struct StoredToken {
     user: String,
     /// The uid of the account that it was made for, in case the name is reused.
     uid: String,
@@ -122,7 +122,7 @@ impl Accounts {
                 },
                 hash: hash(&secret),
             };
-            let speaks = Speaks {
+            let stored = StoredToken {
                 user: user.to_owned(),
                 uid: record.account.uid.clone(),
                 id: listed.token.id.clone(),
@@ -137,7 +137,7 @@ impl Accounts {
                 // read again.
                 .put(key(user), encode(user, &record)?)
                 .put(listed_key, encode(user, &listed)?)
-                .put(hash_key(&listed.hash), encode(user, &speaks)?);
+                .put(hash_key(&listed.hash), encode(user, &stored)?);
             match self.commit(user, commit.and(writes.clone())).await? {
                 Committed::Done => {
                     let token = listed.token;
@@ -201,19 +201,19 @@ impl Accounts {
         let Some(entry) = found.map_err(AccountError::from)? else {
             return Err(LoginError::Denied);
         };
-        let speaks: Speaks = decode("a token", &entry.value)?;
-        if speaks
+        let stored: StoredToken = decode("a token", &entry.value)?;
+        if stored
             .expires
             .is_some_and(|expires| expires <= self.clock.now())
         {
             return Err(LoginError::Denied);
         }
-        match self.get(&speaks.user).await {
-            Ok(account) if account.uid == speaks.uid && account.status == Status::Active => {
+        match self.get(&stored.user).await {
+            Ok(account) if account.uid == stored.uid && account.status == Status::Active => {
                 Ok(AuthenticatedToken {
                     account,
-                    token: speaks.id,
-                    scopes: speaks.scopes,
+                    token: stored.id,
+                    scopes: stored.scopes,
                 })
             }
             Ok(_) | Err(AccountError::NoSuchAccount(_)) => Err(LoginError::Denied),

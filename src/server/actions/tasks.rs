@@ -17,7 +17,9 @@ use crate::domain::permission::PermissionTarget;
 use crate::domain::plan::Plan;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Description, Recorded, STATE_NAMES, Task};
-use crate::engine::request::{self, RequestError, RollbackTarget, TagsNeed, TaskRequest, WaysBack};
+use crate::engine::request::{
+    self, RequestError, RollbackTarget, Rollbacks, TagsNeed, TaskRequest,
+};
 use crate::store::{Among, Filter, Head, ListPosition, LiveRelease, Store, StoreError};
 
 const LIST_DEFAULT: usize = 50;
@@ -139,7 +141,7 @@ pub(in crate::server) struct TaskDetail {
     pub(in crate::server) description: Option<Description>,
     head: Head,
     events: Vec<Recorded>,
-    ways: WaysBack,
+    rollbacks: Rollbacks,
     can_approve: Vec<String>,
     /// The newer task in the same environment whose work a retry would undo.
     pub(in crate::server) newer: Option<u64>,
@@ -168,7 +170,7 @@ impl TaskDetail {
         self.newer = store.ran_since(&task).await?;
         self.ahead = store.ahead_of(&task).await?;
         if task.state != self.task.state || task.approvals != self.task.approvals {
-            self.ways = request::ways_back(store, &task).await?;
+            self.rollbacks = request::possible_rollbacks(store, &task).await?;
             self.can_approve = who_can_approve(site, &task).await?;
         }
         self.head = store.head(task.id).await?;
@@ -187,7 +189,7 @@ impl TaskDetail {
             description: self.description.as_ref(),
             events: &self.events,
             calendar: &calendar,
-            ways: self.ways,
+            rollbacks: self.rollbacks,
             can_approve: &self.can_approve,
             newer: self.newer,
             ahead: self.ahead.as_ref(),
@@ -242,7 +244,7 @@ pub(in crate::server) async fn detail_of(site: &Site, id: u64) -> Result<TaskDet
         head: store.head(task.id).await?,
         newer: store.ran_since(&task).await?,
         ahead: store.ahead_of(&task).await?,
-        ways: request::ways_back(store, &task).await?,
+        rollbacks: request::possible_rollbacks(store, &task).await?,
         can_approve: who_can_approve(site, &task).await?,
         live: live_now(store, &task).await?,
         description,
@@ -303,7 +305,7 @@ fn name(request: &TaskRequest) -> &'static str {
 }
 
 /// Returns the target of a rollback in an environment: the named release, or what was live before.
-pub(in crate::server) fn way_to(
+pub(in crate::server) fn rollback_target(
     project: String,
     environment: String,
     to: Option<String>,
@@ -322,7 +324,7 @@ pub(in crate::server) fn way_to(
 }
 
 /// Creates a rollback task.
-pub(in crate::server) async fn go_back(
+pub(in crate::server) async fn request_rollback(
     site: &Site,
     who: &Who,
     body: RollbackBody,
@@ -339,7 +341,7 @@ pub(in crate::server) async fn go_back(
             if !who.sees(&place) {
                 return Err(nothing_live(&project, &environment));
             }
-            (way_to(project, environment, body.to), place)
+            (rollback_target(project, environment, body.to), place)
         }
         _ => {
             return Err(Fault::Invalid(

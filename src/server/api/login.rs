@@ -65,7 +65,7 @@ pub(super) async fn log_in(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     match verified(site, call, &body.unwrap_or_default()).await? {
         Ok(account) => {
             LoginEndpoint::Codo
-                .came_in(site, &account, authentication::address(site, call))
+                .completed(site, &account, authentication::address(site, call))
                 .await?;
             welcome(site, &account).await
         }
@@ -107,7 +107,7 @@ async fn verified(
     };
     let code = body.dynamic.as_ref().map(Text::code).unwrap_or_default();
     if code.is_empty() {
-        LoginEndpoint::Codo.half_way(site, &account, address).await;
+        LoginEndpoint::Codo.no_code(site, &account, address).await;
         return Ok(Err(Refused::CodeNeeded));
     }
     match accounts.verify_code(&name, &code, address).await {

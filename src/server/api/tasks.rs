@@ -5,7 +5,7 @@ use std::sync::Arc;
 use hyper::StatusCode;
 
 use super::super::Site;
-use super::super::actions::tasks::{ask, detail_for, detail_of, go_back, lines, parse_id};
+use super::super::actions::tasks::{ask, detail_for, detail_of, lines, parse_id, request_rollback};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::who;
 use super::super::call::{Call, misread};
@@ -42,7 +42,7 @@ pub(super) async fn rollback(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who(site, call).await?;
     who.called(call)?;
     let body: RollbackBody = call.json(site.web.limits.body).await?;
-    let task = go_back(site, &who, body, None).await?;
+    let task = request_rollback(site, &who, body, None).await?;
     let view = detail_of(site, task.id).await?.view(site, &who);
     answer::json(StatusCode::CREATED, &view)
 }

@@ -38,7 +38,7 @@ struct LiveEnvironment {
 
 impl LiveEnvironment {
     /// Whether something is live there that the reader may roll back.
-    fn goes_back(&self) -> bool {
+    fn can_roll_back(&self) -> bool {
         self.may_roll_back && self.releases.iter().any(|release| release.live.is_some())
     }
 }
@@ -63,7 +63,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
             environment: view.environment.clone(),
         };
         let may_roll_back = who.at(&place).may(Ability::Run, "roll back").is_ok()
-            && request::leads_back(&site.web.store, &back).await?;
+            && request::has_rollback(&site.web.store, &back).await?;
         let mut releases: BTreeMap<_, (Option<LiveHost>, Vec<String>)> = BTreeMap::new();
         for (host, live) in view.hosts {
             let drift = live.as_ref().and_then(|live| live.drift.as_ref());

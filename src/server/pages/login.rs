@@ -93,9 +93,9 @@ pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> HttpR
         .verify_password(&name, &password.into(), address)
         .await;
     let (status, wrong) = match verified {
-        Ok(Login::In(account)) => return come_in(site, &account, address, &next).await,
+        Ok(Login::In(account)) => return start_session(site, &account, address, &next).await,
         Ok(Login::CodeNeeded(account)) => {
-            LoginEndpoint::Page.half_way(site, &account, address).await;
+            LoginEndpoint::Page.no_code(site, &account, address).await;
             let cookie = site.web.sessions.halfway(&account).await?;
             let mut response = answer::see(&onward(site, CODE, ours(&next)))?;
             answer::set_cookie(&mut response, cookie.expose_secret())?;
@@ -113,8 +113,8 @@ pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> HttpR
 }
 
 /// Starts the session of a user who has completed the login.
-async fn come_in(site: &Site, account: &Account, from: IpAddr, next: &str) -> HttpResult {
-    LoginEndpoint::Page.came_in(site, account, from).await?;
+async fn start_session(site: &Site, account: &Account, from: IpAddr, next: &str) -> HttpResult {
+    LoginEndpoint::Page.completed(site, account, from).await?;
     let session = site.web.sessions.begin(account).await?;
     tracing::info!(user = %account.name, "user logged in");
     let mut response = answer::see(&onward(site, PASSWORD, ours(next)))?;
@@ -209,7 +209,7 @@ pub(in crate::server) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> 
         Ok(account) => {
             let cookies = call.header(header::COOKIE).unwrap_or_default();
             let forget = site.web.sessions.end_halfway(cookies).await?;
-            let mut response = come_in(site, &account, address, &next).await?;
+            let mut response = start_session(site, &account, address, &next).await?;
             answer::set_cookie(&mut response, &forget)?;
             Ok(response)
         }

@@ -7,7 +7,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::super::Site;
-use super::super::actions::tasks::{go_back, nothing_live, parse_id, way_to};
+use super::super::actions::tasks::{nothing_live, parse_id, request_rollback, rollback_target};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::{Who, who};
 use super::super::call::Call;
@@ -87,7 +87,7 @@ pub(in crate::server) async fn back_before(site: &Arc<Site>, call: &mut Call) ->
         return Err(nothing_live(&project, &environment));
     }
     who.at(&place).may(Ability::Run, "roll back")?;
-    let back = way_to(project, environment, to);
+    let back = rollback_target(project, environment, to);
     confirm(site, &who, &place, &back).await
 }
 
@@ -227,6 +227,6 @@ pub(in crate::server) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> H
             Fault::Invalid("`seen` is not what the page sends; load the page again".to_owned())
         })?),
     };
-    let task = go_back(site, &who, body, seen.as_ref()).await?;
+    let task = request_rollback(site, &who, body, seen.as_ref()).await?;
     answer::see(&format!("/tasks/{}", task.id))
 }

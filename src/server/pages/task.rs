@@ -23,7 +23,7 @@ use crate::domain::permission::Ability;
 use crate::domain::plan::{Plan, PlanDigest};
 use crate::domain::task::{ChangedPath, CommitLine, OriginKind};
 use crate::domain::template::OnFailure;
-use crate::engine::request::{self, RequestContext, RequestError, TaskRequest, WaysBack};
+use crate::engine::request::{self, RequestContext, RequestError, Rollbacks, TaskRequest};
 use crate::store::LiveRelease;
 
 /// In stages with more hosts than this, only unfinished or failed hosts are shown.
@@ -391,7 +391,7 @@ fn refusal(site: &Site, actor: &Actor, detail: &TaskDetail, view: &TaskView) -> 
         calendar: &site.web.config.calendar(),
         plan: None,
         newer: None,
-        ways: WaysBack::default(),
+        rollbacks: Rollbacks::default(),
     };
     match request::decide(&detail.task, actor, &approve, &moment) {
         Err(RequestError::Refused(refusal)) => refusal.to_string(),

@@ -23,7 +23,7 @@ pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveReleas
         None => found.push((text, vec![host.to_owned()])),
     };
     for (host, release) in &plan.targets {
-        note(host, goes_back(release, task, live.get(host)));
+        note(host, rollback_note(release, task, live.get(host)));
     }
     for (host, drift) in met(task, Some(plan), live) {
         let then = if drift.is_replaceable() {
@@ -71,7 +71,7 @@ pub(super) fn met(
 }
 
 /// Says what a host rolls back to, from what, and whether that is known to exist.
-fn goes_back(to: &ReleaseId, task: &Task, live: Option<&LiveRelease>) -> String {
+fn rollback_note(to: &ReleaseId, task: &Task, live: Option<&LiveRelease>) -> String {
     let begun = task.work.is_some() || task.state.is_settled();
     let Some(live) = live.filter(|_| !begun) else {
         return format!("rolls back to {to}");
