@@ -338,6 +338,20 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
     }
 }
 
+/// As [`who`], for a request that changes nothing: checks that they may read.
+pub(super) async fn who_reads(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
+    let who = who(site, call).await?;
+    who.reads()?;
+    Ok(who)
+}
+
+/// As [`who`], for a call of the API that changes something: see [`Who::called`].
+pub(super) async fn who_calls(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
+    let who = who(site, call).await?;
+    who.called(call)?;
+    Ok(who)
+}
+
 /// Identifies the user of an `auth_key`, as clients of CODO's API send it: in the cookie or
 /// parameter of that name, or as a token in `Authorization`. It is a long-lived token, or was
 /// issued by that API's login.

@@ -19,7 +19,7 @@ use warp::reply::{Reply as _, Response};
 use super::Site;
 use super::actions::tasks::parse_id;
 use super::answer::HttpResult;
-use super::authentication::who;
+use super::authentication::who_reads;
 use super::call::Call;
 use super::changes::StoreChanges;
 use crate::api::{CUT_BEGINS, LogQuery};
@@ -41,8 +41,7 @@ const LINE_BYTES_MAX: usize = 16 * 1024;
 
 /// `GET …/tasks/ID/log`.
 pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let id = parse_id(id)?;
     let mut query: LogQuery = call.query()?;
     who.needs_to_see(id, &site.web.store.head(id).await?.place())?;

@@ -19,7 +19,7 @@ use warp::sse::Event;
 use super::Site;
 use super::actions::tasks::{TaskDetail, detail_for, parse_id};
 use super::answer::HttpResult;
-use super::authentication::{Who, who};
+use super::authentication::{Who, who, who_reads};
 use super::call::Call;
 use super::changes::{Changed, StoreChanges};
 use super::fault::Fault;
@@ -272,8 +272,7 @@ fn data_event(name: &str, data: &impl Serialize) -> Result<Event, Over> {
 
 /// `/events`: sends `tasks` whenever the list of tasks may have changed.
 pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     open(site, who, tell_all)
 }
 

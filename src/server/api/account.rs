@@ -9,7 +9,7 @@ use super::super::actions::account::{
     begin, confirm, delegate, delegation_view, end_delegation, reset,
 };
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::{Who, who};
+use super::super::authentication::{Who, who_calls, who_reads};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use crate::api::{BegunFactor, CodeBody, DelegationList, NewDelegationBody, Nothing, ResetFactor};
@@ -24,8 +24,7 @@ pub(super) async fn factor(
     name: &str,
     what: &str,
 ) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     let within = site.web.limits.body;
     match what {
         "begin" => {
@@ -52,8 +51,7 @@ pub(super) async fn factor(
 
 /// `GET /api/v1/delegations`.
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let delegations = seen(site, &who).await?;
     let delegations = delegations.iter().map(delegation_view).collect();
     answer::json(StatusCode::OK, &DelegationList { delegations })
@@ -71,8 +69,7 @@ async fn seen(site: &Site, who: &Who) -> Result<Vec<Delegation>, Fault> {
 
 /// `POST …/users/NAME/delegations`.
 pub(super) async fn add(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     let new: NewDelegationBody = call.json(site.web.limits.body).await?;
     let made = delegate(site, &who, name, new).await?;
     answer::json(StatusCode::CREATED, &delegation_view(&made))
@@ -80,8 +77,7 @@ pub(super) async fn add(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpRe
 
 /// `DELETE …/users/NAME/delegations/ID`.
 pub(super) async fn end(site: &Arc<Site>, call: &mut Call, name: &str, id: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     end_delegation(site, &who, name, id).await?;
     Ok(answer::nothing())
 }

@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use super::super::Site;
 use super::super::actions::hooks::{hook, hooks, replay_as};
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::who;
+use super::super::authentication::{who, who_calls};
 use super::super::call::Call;
 use crate::api::{HookQuery, Nothing};
 use crate::domain::permission::Ability;
@@ -27,8 +27,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRes
 }
 
 pub(super) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     let Nothing {} = call.json(site.web.limits.body).await?;
     let entry = replay_as(site, &who, id).await?;
     answer::json(StatusCode::OK, &entry)

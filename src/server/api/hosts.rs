@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use super::super::Site;
 use super::super::actions::hosts::{hosts, live, no_host, set_disabled};
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::{Who, who};
+use super::super::authentication::{Who, who, who_calls, who_reads};
 use super::super::call::Call;
 use crate::api::{AboutAgent, Because, HostList, LiveList, LiveQuery, Nothing};
 
@@ -23,23 +23,20 @@ pub(super) async fn about(site: &Arc<Site>, call: &mut Call) -> HttpResult {
 }
 
 pub(super) async fn list_hosts(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let hosts = hosts(site, &who).await?;
     answer::json(StatusCode::OK, &HostList { hosts })
 }
 
 pub(super) async fn disable(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     let Because { reason } = call.json(site.web.limits.body).await?;
     set_disabled(site, &who, name, Some(reason)).await?;
     host(site, &who, name).await
 }
 
 pub(super) async fn enable(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     let Nothing {} = call.json(site.web.limits.body).await?;
     set_disabled(site, &who, name, None).await?;
     host(site, &who, name).await
@@ -53,8 +50,7 @@ async fn host(site: &Site, who: &Who, name: &str) -> HttpResult {
 }
 
 pub(super) async fn list_live(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let query: LiveQuery = call.query()?;
     let live = live(site, &who, &query).await?;
     answer::json(StatusCode::OK, &LiveList { live })

@@ -8,7 +8,7 @@ use warp::reply::Reply as _;
 
 use super::super::Site;
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::{AuditedAction, who};
+use super::super::authentication::{AuditedAction, who, who_calls};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::output::unbuffered;
@@ -18,8 +18,7 @@ use crate::store::backup::{self, LogInclusion};
 
 /// `POST /api/v1/backup`: streams a backup as it is made. A truncated one has no digest at its end.
 pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     // A backup contains the hashes of all passwords and tokens.
     who.needs(Ability::Manage, "take a backup")?;
     let TakeBackup { without_logs } = call.json(site.web.limits.body).await?;

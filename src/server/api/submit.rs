@@ -9,7 +9,7 @@ use super::super::Site;
 use super::super::actions::submit::{order_again, take};
 use super::super::actions::tasks::{detail_of, parse_id};
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::who;
+use super::super::authentication::{who_calls, who_reads};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use crate::domain::task::Via;
@@ -19,8 +19,7 @@ use crate::engine::submit::{FieldProblem, SubmissionOrder, Submitted};
 const KEY_HEADER: &str = "idempotency-key";
 
 pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     let key = call.headers.get(KEY_HEADER).cloned();
     let agent = call.header(header::USER_AGENT).unwrap_or_default();
     let via = if agent.starts_with("tagship/") {
@@ -53,8 +52,7 @@ pub(super) async fn submit(site: &Arc<Site>, call: &mut Call) -> HttpResult {
 
 /// Returns the order that would submit this task again.
 pub(super) async fn again(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let task = site.web.store.task(parse_id(id)?).await?;
     who.needs_to_see(task.id, &task.target())?;
     let plan = site.web.store.plan_of(&task).await?;

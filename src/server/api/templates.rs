@@ -7,20 +7,18 @@ use hyper::StatusCode;
 use super::super::Site;
 use super::super::actions::templates::{listed, no_template, seen, versions};
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::who;
+use super::super::authentication::who_reads;
 use super::super::call::Call;
 use crate::api::{TemplateLine, TemplateView};
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let library = site.web.templates.current().await;
     answer::json(StatusCode::OK, &listed(site, &who, &library))
 }
 
 pub(super) async fn show(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let library = site.web.templates.current().await;
     let found = library.find(name).zip(library.version(name));
     let found = found.filter(|(template, _)| seen(site, &who, &library, &template.name));

@@ -10,7 +10,7 @@ use super::super::actions::users::{
     user_view,
 };
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::who;
+use super::super::authentication::{who_calls, who_reads};
 use super::super::call::Call;
 use crate::api::{
     ChangeUser, MadeToken, NewPassword, NewTokenBody, NewUserBody, TokenList, UserList,
@@ -19,8 +19,7 @@ use crate::base::secret::ExposeSecret as _;
 use crate::domain::permission::Ability;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     who.needs(Ability::Manage, "see users")?;
     let accounts = site.web.accounts.list().await?;
     let users = accounts.iter().map(user_view).collect();
@@ -28,31 +27,27 @@ pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
 }
 
 pub(super) async fn add(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     let new: NewUserBody = call.json(site.web.limits.body).await?;
     let account = add_user(site, &who, new).await?;
     answer::json(StatusCode::CREATED, &user_view(&account))
 }
 
 pub(super) async fn change(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     let body: ChangeUser = call.json(site.web.limits.body).await?;
     let account = change_user(site, &who, name, body).await?;
     answer::json(StatusCode::OK, &user_view(&account))
 }
 
 pub(super) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     remove_user(site, &who, name).await?;
     Ok(answer::nothing())
 }
 
 pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     who.needs_to_be(name, "set another user's password")?;
     let NewPassword { password, present } = call.json(site.web.limits.body).await?;
     let present = present.unwrap_or_default();
@@ -61,8 +56,7 @@ pub(super) async fn set_password(site: &Arc<Site>, call: &mut Call, name: &str) 
 }
 
 pub(super) async fn tokens(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     who.needs_to_be(name, "see another user's tokens")?;
     let tokens = site.web.accounts.tokens(name).await?;
     let tokens = tokens.iter().map(token_view).collect();
@@ -70,8 +64,7 @@ pub(super) async fn tokens(site: &Arc<Site>, call: &mut Call, name: &str) -> Htt
 }
 
 pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     let body: NewTokenBody = call.json(site.web.limits.body).await?;
     let made = make_token(site, &who, name, body).await?;
     let made = MadeToken {
@@ -82,8 +75,7 @@ pub(super) async fn new_token(site: &Arc<Site>, call: &mut Call, name: &str) -> 
 }
 
 pub(super) async fn revoke(site: &Arc<Site>, call: &mut Call, name: &str, id: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.called(call)?;
+    let who = who_calls(site, call).await?;
     revoke_token(site, &who, name, id).await?;
     Ok(answer::nothing())
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::super::Site;
 use super::super::actions::hosts::{hosts, live, set_disabled};
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::who;
+use super::super::authentication::who_reads;
 use super::super::call::Call;
 use super::super::text::{self, Times};
 use super::{Frame, sender, shown, times};
@@ -52,8 +52,7 @@ struct ReleaseRow {
 }
 
 pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let views = live(site, &who, &LiveQuery::default()).await?;
     let mut live = Vec::new();
     for view in views {

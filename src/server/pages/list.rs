@@ -7,7 +7,7 @@ use askama::Template;
 use super::super::Site;
 use super::super::actions::tasks::lines;
 use super::super::answer::HttpResult;
-use super::super::authentication::{Who, who};
+use super::super::authentication::{Who, who_reads};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::text::{self, Times};
@@ -75,8 +75,7 @@ impl ListPage {
 }
 
 pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let mut query: TaskQuery = call.query()?;
     query.limit = Some(PAGE_TASKS);
     let TaskList { tasks, next } = lines(site, &who, &query).await?;

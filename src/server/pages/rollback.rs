@@ -9,7 +9,7 @@ use serde::Deserialize;
 use super::super::Site;
 use super::super::actions::tasks::{nothing_live, parse_id, request_rollback, rollback_target};
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::{Who, who};
+use super::super::authentication::{Who, who_reads};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::text::{self, Times};
@@ -55,8 +55,7 @@ enum ShownGoal {
 
 /// `GET /tasks/ID/rollback`: previews a rollback to what a task made live.
 pub(in crate::server) async fn back_to(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let id = parse_id(id)?;
     let task = site.web.store.task(id).await?;
     who.needs_to_see(id, &task.target())?;
@@ -75,8 +74,7 @@ struct RollbackQuery {
 /// `GET /rollback?project=&environment=&to=`: previews a rollback to a release, or to what was live
 /// before.
 pub(in crate::server) async fn back_before(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let RollbackQuery {
         project,
         environment,

@@ -13,7 +13,7 @@ use super::super::actions::submit::{UserVisibility, order_again, take};
 use super::super::actions::tasks::parse_id;
 use super::super::actions::templates::seen;
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::{Who, who};
+use super::super::authentication::{Who, who_reads};
 use super::super::call::Call;
 use super::super::codo;
 use super::super::fault::Fault;
@@ -118,8 +118,7 @@ struct Query {
 }
 
 pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     submits(&who)?;
     let query: Query = call.query()?;
     let mut page = page(site, &who).await?;

@@ -11,7 +11,7 @@ use self::planned::{Planned, planned};
 use super::super::Site;
 use super::super::actions::tasks::{TaskDetail, detail_for, parse_id};
 use super::super::answer::HttpResult;
-use super::super::authentication::{Who, who};
+use super::super::authentication::{Who, who_reads};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::output::{LOG_END_BYTES, TaskLogReader};
@@ -462,8 +462,7 @@ fn parameters(view: &TaskView, plan: Option<&Plan>) -> Vec<(String, String)> {
 }
 
 pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let id = parse_id(id)?;
     let detail = detail_for(site, &who, id).await?;
     let t = TaskPage::of(site, &who, &detail).await?;

@@ -9,7 +9,7 @@ use similar::{ChangeTag, TextDiff};
 use super::super::Site;
 use super::super::actions::templates::{listed, no_template, seen, versions};
 use super::super::answer::HttpResult;
-use super::super::authentication::who;
+use super::super::authentication::{who, who_reads};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::text::{self, Times};
@@ -69,8 +69,7 @@ impl One {
 }
 
 pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     let library = site.web.templates.current().await;
     let listed = listed(site, &who, &library);
     shown(&List {

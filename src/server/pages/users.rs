@@ -13,7 +13,7 @@ use super::super::actions::users::{
     user_view,
 };
 use super::super::answer::{self, HttpResult};
-use super::super::authentication::{Who, who};
+use super::super::authentication::{Who, who_reads};
 use super::super::call::Call;
 use super::super::text::Times;
 use super::{Frame, Plain, sender, shown, times};
@@ -31,8 +31,7 @@ struct UsersPage {
 }
 
 pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     who.needs(Ability::Manage, "see users")?;
     let accounts = site.web.accounts.list().await?;
     let page = UsersPage {
@@ -184,8 +183,7 @@ impl UserPage {
 }
 
 pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let who = who(site, call).await?;
-    who.reads()?;
+    let who = who_reads(site, call).await?;
     show(site, &who, name, Made::Nothing).await
 }
 
