@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use totp_rs::{Builder, Secret, Totp};
 
 use super::{
-    ATTEMPTS_MAX, Account, AccountError, AccountRecord, Accounts, Committed, LoginError,
-    SecondFactor, Status, encode, key,
+    ATTEMPTS_MAX, Account, AccountError, Accounts, Committed, LoginError, SecondFactor, Status,
+    encode, key,
 };
 use crate::base::secret::{self, ExposeSecret, SecretString};
 use crate::store::kv::{Commit, Require};
@@ -151,16 +151,14 @@ impl Accounts {
             if record.account.status != Status::Active || !in_force {
                 return Err(LoginError::Denied);
             }
-            let result = match &record.factor {
-                Some(factor) => factor.check(name, code, self.clock.now())?,
-                None => CodeCheck::Wrong,
+            let Some(factor) = &mut record.factor else {
+                return Err(LoginError::WrongCode);
             };
-            let step = match result {
+            factor.last_step = match factor.check(name, code, self.clock.now())? {
                 CodeCheck::Right(step) => step,
                 CodeCheck::Used => return Err(LoginError::UsedCode),
                 CodeCheck::Wrong => return Err(LoginError::WrongCode),
             };
-            self.mark_used(&mut record, step);
             let commit = Commit::new().require(key(name), Require::Version(version));
             let commit = commit.put(key(name), encode(name, &record)?);
             // A conflict: the same code may have been used concurrently. Check again.
@@ -170,12 +168,6 @@ impl Accounts {
             }
         }
         Err(AccountError::Overtaken.into())
-    }
-
-    fn mark_used(&self, record: &mut AccountRecord, step: u64) {
-        if let Some(factor) = &mut record.factor {
-            factor.last_step = step;
-        }
     }
 }
 

@@ -16,9 +16,8 @@ pub(in crate::server) async fn begin(
     name: &str,
 ) -> Result<Enrolment, Fault> {
     who.needs_to_be(name, "set up another user's second factor")?;
-    let turn = who
-        .turn(site, AuditedAction::on("begin second factor", name))
-        .await?;
+    let action = AuditedAction::on("begin second factor", name);
+    let turn = who.turn(site, action).await?;
     let begun = site.web.accounts.begin_factor(name, turn.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a second factor was begun");
     Ok(begun)
@@ -33,9 +32,8 @@ pub(in crate::server) async fn confirm(
 ) -> Result<Result<(), AccountError>, Fault> {
     who.needs_to_be(name, "set up another user's second factor")?;
     let accounts = &site.web.accounts;
-    let turn = who
-        .turn(site, AuditedAction::on("confirm second factor", name))
-        .await?;
+    let action = AuditedAction::on("confirm second factor", name);
+    let turn = who.turn(site, action).await?;
     match accounts.confirm_factor(name, code, turn.also()).await {
         Err(wrong @ AccountError::WrongCode) => return Ok(Err(wrong)),
         confirmed => confirmed?,
@@ -53,13 +51,13 @@ pub(in crate::server) async fn reset(
     code: Option<&str>,
 ) -> Result<(), Fault> {
     who.needs_to_be(name, "reset another user's second factor")?;
+    let action = AuditedAction::on("reset second factor", name);
     let accounts = &site.web.accounts;
     let account = accounts.get(name).await?;
     if who.actor.name == name && account.second_factor.is_some() {
         let address = authentication::address(site, call);
         let verified = accounts.verify_code(name, code.unwrap_or(""), address);
         if let Err(error) = verified.await {
-            let action = AuditedAction::on("reset second factor", name);
             who.refused(site, action, &error.to_string()).await;
             return Err(match error {
                 LoginError::WrongCode | LoginError::UsedCode => Fault::Forbidden(
@@ -70,9 +68,7 @@ pub(in crate::server) async fn reset(
             });
         }
     }
-    let turn = who
-        .turn(site, AuditedAction::on("reset second factor", name))
-        .await?;
+    let turn = who.turn(site, action).await?;
     accounts.reset_factor(name, turn.also()).await?;
     tracing::warn!(user = name, actor = %who.actor.name, "a second factor was reset");
     Ok(())
@@ -133,12 +129,8 @@ pub(in crate::server) async fn end_delegation(
 ) -> Result<(), Fault> {
     who.needs_to_be(from, "end a delegation of another user")?;
     let accounts = &site.web.accounts;
-    let turn = who
-        .turn(
-            site,
-            AuditedAction::on("end delegation", format!("{from}: {id}")),
-        )
-        .await?;
+    let action = AuditedAction::on("end delegation", format!("{from}: {id}"));
+    let turn = who.turn(site, action).await?;
     accounts.end_delegation(from, id, turn.also()).await?;
     tracing::info!(from, delegation = id, actor = %who.actor.name, "a delegation was ended");
     Ok(())

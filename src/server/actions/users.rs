@@ -117,9 +117,8 @@ pub(in crate::server) async fn remove_user(
 ) -> Result<(), Fault> {
     who.needs(Ability::Manage, "remove users")?;
     not_oneself(who, name, "remove")?;
-    let turn = who
-        .turn(site, AuditedAction::on("remove user", name))
-        .await?;
+    let action = AuditedAction::on("remove user", name);
+    let turn = who.turn(site, action).await?;
     site.web.accounts.remove(name, turn.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a user was removed");
     Ok(())
@@ -134,13 +133,13 @@ pub(in crate::server) async fn change_password(
     [present, password]: [String; 2],
 ) -> Result<(), Fault> {
     who.needs_to_be(name, "set another user's password")?;
+    let action = AuditedAction::on("set password", name);
     let accounts = &site.web.accounts;
     if who.actor.name == name {
         let address = authentication::address(site, call);
         let present = present.into();
         let verified = accounts.verify_password(name, &present, address);
         if let Err(error) = verified.await {
-            let action = AuditedAction::on("set password", name);
             who.refused(site, action, &error.to_string()).await;
             return Err(match error {
                 LoginError::Denied => Fault::Forbidden(
@@ -150,9 +149,7 @@ pub(in crate::server) async fn change_password(
             });
         }
     }
-    let turn = who
-        .turn(site, AuditedAction::on("set password", name))
-        .await?;
+    let turn = who.turn(site, action).await?;
     let password = password.into();
     accounts.set_password(name, &password, turn.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a password was set");
