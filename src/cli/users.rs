@@ -256,7 +256,6 @@ async fn turn(ledger: &Ledger, what: &str, on: String) -> Result<PendingEntry, C
     turn.map_err(|error| CommandError::Accounts(error.to_string()))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
 fn refused(error: crate::identity::account::AccountError) -> CommandError {
     CommandError::Accounts(error.to_string())
 }

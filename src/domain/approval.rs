@@ -185,10 +185,6 @@ pub struct Terms {
     pub more: u32,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature is serde's"
-)]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }

@@ -127,10 +127,6 @@ pub enum SharedMissing {
 }
 
 impl SharedMissing {
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "the signature is serde's"
-    )]
     fn is_fail(&self) -> bool {
         *self == Self::Fail
     }

@@ -203,10 +203,6 @@ pub enum Gate {
 }
 
 impl Gate {
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "the signature is serde's"
-    )]
     fn is_none(&self) -> bool {
         *self == Self::None
     }

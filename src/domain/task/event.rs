@@ -35,10 +35,6 @@ pub struct StepRef {
     pub step: u16,
 }
 
-#[expect(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "the signature is serde's"
-)]
 fn is_forward(direction: &Direction) -> bool {
     *direction == Direction::Forward
 }
@@ -152,10 +148,6 @@ pub enum StopRequester {
 }
 
 impl StopRequester {
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "the signature is serde's"
-    )]
     fn is_tagship(&self) -> bool {
         *self == Self::Tagship
     }
@@ -221,10 +213,6 @@ impl Waits {
         }
     }
 
-    #[expect(
-        clippy::trivially_copy_pass_by_ref,
-        reason = "the signature is serde's"
-    )]
     fn is_default(&self) -> bool {
         *self == Self::Task
     }

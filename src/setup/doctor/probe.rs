@@ -247,8 +247,7 @@ pub(super) fn findings(
 fn tool(subject: &Subject, key: &str, value: &str) -> Option<CheckFinding> {
     let package = match value {
         "rsync" => "rsync",
-        "find" => "findutils",
-        "xargs" => "findutils",
+        "find" | "xargs" => "findutils",
         "setsid" => "util-linux",
         _ => "coreutils",
     };
