@@ -73,7 +73,7 @@ impl Executor {
 
     /// Claims the queue for a rollback. It stops a running or paused task first instead of waiting
     /// for it. If nothing could show that the task ended, the rollback waits for a user's decision.
-    pub(super) fn take_over(&mut self, id: u64) {
+    fn take_over(&mut self, id: u64) {
         let rollback = &self.tasks[&id];
         if !matches!(rollback.task.submission.origin, Origin::Rollback { .. }) {
             return;

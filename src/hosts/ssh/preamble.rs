@@ -2,7 +2,7 @@
 //! day), up to a marker on a line of its own. Pure.
 
 /// A login that prints more than this before the marker is rejected.
-pub(crate) const PREAMBLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+const PREAMBLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Searches a marker in a stream that arrives in chunks of any size.
 #[derive(Clone, Debug)]

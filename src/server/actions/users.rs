@@ -100,7 +100,7 @@ pub(in crate::server) async fn change_user(
 }
 
 /// Refuses an action on the user's own account, so that no one locks themselves out by mistake.
-pub(in crate::server) fn not_oneself(who: &Who, name: &str, what: &str) -> Result<(), Fault> {
+fn not_oneself(who: &Who, name: &str, what: &str) -> Result<(), Fault> {
     if who.actor.name == name {
         return Err(Fault::Conflict(format!(
             "you cannot {what} yourself; ask another admin"
@@ -188,7 +188,7 @@ pub(in crate::server) async fn make_token(
     Ok(made)
 }
 
-pub(in crate::server) fn may_make(who: &Who, name: &str, scopes: &Scopes) -> Result<(), Fault> {
+fn may_make(who: &Who, name: &str, scopes: &Scopes) -> Result<(), Fault> {
     who.needs_to_be(name, "create a token for another user")?;
     let own = &who.actor.scopes;
     if scopes.are_within(own) {

@@ -197,7 +197,7 @@ impl StepContext<'_> {
 
     /// Returns the outputs of earlier steps on this host or on the agent's machine, under the
     /// plan's names. Of two values, that of the later step in the plan's order counts.
-    pub(super) fn step_outputs(&self) -> BTreeMap<String, String> {
+    fn step_outputs(&self) -> BTreeMap<String, String> {
         let (plan, here) = (&self.work.plan, self.work.at.host);
         let progress = self
             .work
@@ -262,7 +262,7 @@ impl StepContext<'_> {
     }
 
     /// Returns tag and commit of an earlier release; empty if another tool made it.
-    pub(super) async fn source_of(&self, release: &ReleaseId) -> (String, String) {
+    async fn source_of(&self, release: &ReleaseId) -> (String, String) {
         let (plan, store) = (&self.work.plan, &self.world.store);
         let record = store
             .release(&plan.project, &plan.environment, release)
