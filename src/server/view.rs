@@ -228,14 +228,7 @@ fn parameters(task: &Task, plan: Option<&Plan>) -> BTreeMap<String, String> {
 fn frozen(task: &Task, calendar: &Calendar, now: Timestamp) -> Option<FrozenView> {
     let (project, environment) = (&task.submission.project, &task.submission.environment);
     let frozen = calendar.frozen(project, environment, now)?;
-    let to_run = matches!(
-        task.state,
-        State::Waiting
-            | State::Scheduled { .. }
-            | State::Queued
-            | State::Paused { .. }
-            | State::RollbackFailed { .. }
-    );
+    let to_run = task.state.can_be_frozen() && task.state != State::Running;
     to_run.then(|| FrozenView {
         name: frozen.freeze.name.clone(),
         reason: frozen.freeze.reason.clone(),

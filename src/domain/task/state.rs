@@ -165,7 +165,9 @@ impl State {
         )
     }
 
-    pub(super) fn can_be_withdrawn(&self) -> bool {
+    /// Whether it has not begun: nothing of it runs yet.
+    #[must_use]
+    pub fn can_be_withdrawn(&self) -> bool {
         matches!(
             self,
             Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued

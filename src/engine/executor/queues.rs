@@ -68,12 +68,7 @@ impl QueuePart {
         let task = &active.task;
         let submission = &task.submission;
         let acts = submission.schedule != Schedule::Observe;
-        let waits = match task.state {
-            State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued => {
-                task.work.is_none()
-            }
-            _ => false,
-        };
+        let waits = task.state.can_be_withdrawn() && task.work.is_none();
         let goes_on = matches!(
             task.state,
             State::Waiting

@@ -54,10 +54,8 @@ pub struct CheckFinding {
 impl CheckFinding {
     pub(super) fn ok(subject: &Subject, text: impl Into<String>) -> Self {
         Self {
-            subject: subject.clone(),
             status: CheckStatus::Ok,
-            text: text.into(),
-            remedy: String::new(),
+            ..Self::fail(subject, text, "")
         }
     }
 
@@ -87,10 +85,8 @@ impl CheckFinding {
 
     pub(super) fn not_checked(subject: &Subject, why: impl Into<String>) -> Self {
         Self {
-            subject: subject.clone(),
             status: CheckStatus::NotChecked,
-            text: why.into(),
-            remedy: String::new(),
+            ..Self::fail(subject, why, "")
         }
     }
 }
