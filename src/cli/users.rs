@@ -231,8 +231,8 @@ async fn add_to_store(
     };
     let (accounts, ledger) = accounts(config).await?;
     let on = format!("{} as {}", new.name, new.role);
-    let turn = turn(&ledger, "add user", on).await?;
-    accounts.add(new, turn.also()).await.map_err(refused)?;
+    let entry = audit(&ledger, "add user", on).await?;
+    accounts.add(new, entry.also()).await.map_err(refused)?;
     Ok(())
 }
 
@@ -250,10 +250,10 @@ async fn accounts(config: &Config) -> Result<(Accounts, Ledger), CommandError> {
 }
 
 /// Returns the audit entry for an action in the store itself.
-async fn turn(ledger: &Ledger, what: &str, on: String) -> Result<PendingEntry, CommandError> {
+async fn audit(ledger: &Ledger, what: &str, on: String) -> Result<PendingEntry, CommandError> {
     let action = AuditAction::in_store(what, on);
-    let turn = ledger.turn(action, SystemClock.now()).await;
-    turn.map_err(|error| CommandError::Accounts(error.to_string()))
+    let entry = ledger.next(action, SystemClock.now()).await;
+    entry.map_err(|error| CommandError::Accounts(error.to_string()))
 }
 
 fn refused(error: crate::identity::account::AccountError) -> CommandError {
@@ -309,7 +309,7 @@ async fn new_token(
     let made: MadeToken = match answer.map_err(CommandError::from) {
         Err(error) if !around.is_elsewhere() && is_no_agent(&error) => {
             let (accounts, ledger) = accounts(&around.config()?).await?;
-            let turn = turn(&ledger, "make token", format!("{user}: {}", body.name)).await?;
+            let entry = audit(&ledger, "make token", format!("{user}: {}", body.name)).await?;
             let terms = TokenTerms {
                 label: body.name,
                 expires,
@@ -317,7 +317,7 @@ async fn new_token(
                     .scopes
                     .map_or_else(Scopes::default, |scopes| scopes.into_iter().collect()),
             };
-            let made = accounts.new_token(user, terms, turn.also());
+            let made = accounts.new_token(user, terms, entry.also());
             let made = made.await.map_err(refused)?;
             MadeToken {
                 id: made.token.id,

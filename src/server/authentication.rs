@@ -104,15 +104,15 @@ impl TemplateNames {
 
 impl Who {
     /// Returns the action as an audit entry, to be part of the commit that performs it.
-    pub(super) async fn turn(
+    pub(super) async fn audit(
         &self,
         site: &Site,
         audited: AuditedAction,
     ) -> Result<PendingEntry, Fault> {
         let now = site.web.clock.now();
         let action = self.action(audited, "done".to_owned());
-        let turn = site.ledger.turn(action, now);
-        turn.await.map_err(|error| Fault::Broken(error.to_string()))
+        let entry = site.ledger.next(action, now).await;
+        entry.map_err(|error| Fault::Broken(error.to_string()))
     }
 
     /// Records that the action was refused.

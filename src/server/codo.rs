@@ -221,10 +221,10 @@ async fn submit(
         via: Via::Codo,
     };
     let action = AuditedAction::on("submit", audited(&order));
-    let turn = who.turn(site, action.clone()).await?;
-    let also = |id| turn.making(id);
+    let entry = who.audit(site, action.clone()).await?;
+    let also = |id| entry.making(id);
     let submitted = submit::submit(&web.store, &sources, &order, &asker, now, &also).await;
-    drop(turn);
+    drop(entry);
     match submitted {
         Ok(Submitted::New(id)) => Ok(id),
         // If two requests race with one key, this is the one that lost.

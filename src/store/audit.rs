@@ -1,7 +1,7 @@
 //! The audit trail: one entry per user action, written in the same commit as the change itself.
 //! Each entry is chained to the one before it by a digest.
 //!
-//! [`Ledger::turn`] returns the entry as a commit for the caller to merge into its own. The web
+//! [`Ledger::next`] returns the entry as a commit for the caller to merge into its own. The web
 //! calls it for requests, accounts and hosts; `tagship restore` for itself. It never checks
 //! permissions. [`Ledger::verify`] walks the chain: an entry that was changed, removed or inserted
 //! breaks it. A user with write access to the store could forge a whole chain; to detect that,
@@ -191,7 +191,7 @@ impl Ledger {
     ///
     /// # Errors
     /// [`KvError`] if the store cannot be read.
-    pub async fn turn(&self, action: AuditAction, now: Timestamp) -> Result<PendingEntry, KvError> {
+    pub async fn next(&self, action: AuditAction, now: Timestamp) -> Result<PendingEntry, KvError> {
         let one = self.one.clone().lock_owned().await;
         let stored = self.kv.get(TIP.as_bytes()).await?;
         let tip = match &stored {
@@ -214,8 +214,8 @@ impl Ledger {
     /// # Errors
     /// [`CommitError`] of the store.
     pub async fn note(&self, action: AuditAction, now: Timestamp) -> Result<(), CommitError> {
-        let turn = self.turn(action, now).await?;
-        self.kv.commit(turn.also()).await.map(|_| ())
+        let entry = self.next(action, now).await?;
+        self.kv.commit(entry.also()).await.map(|_| ())
     }
 
     /// Lists the entries before a given one, newest first.
@@ -377,12 +377,12 @@ mod tests {
     async fn failed_commit_leaves_no_audit_entry() {
         let (kv, ledger) = ledger().await;
         let now = "2026-11-21T16:00:00Z".parse().unwrap();
-        let turn = ledger.turn(action("approve"), now).await.unwrap();
-        let lost = turn
+        let entry = ledger.next(action("approve"), now).await.unwrap();
+        let lost = entry
             .also()
             .require("head/1", Require::Version(crate::store::kv::KeyVersion(9)));
         assert!(kv.commit(lost).await.is_err());
-        drop(turn);
+        drop(entry);
         assert_eq!(ledger.verify().await.unwrap().entries, 4);
     }
 }

@@ -17,8 +17,8 @@ pub(in crate::server) async fn begin(
 ) -> Result<Enrolment, Fault> {
     who.needs_to_be(name, "set up another user's second factor")?;
     let action = AuditedAction::on("begin second factor", name);
-    let turn = who.turn(site, action).await?;
-    let begun = site.web.accounts.begin_factor(name, turn.also()).await?;
+    let entry = who.audit(site, action).await?;
+    let begun = site.web.accounts.begin_factor(name, entry.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a second factor was begun");
     Ok(begun)
 }
@@ -33,8 +33,8 @@ pub(in crate::server) async fn confirm(
     who.needs_to_be(name, "set up another user's second factor")?;
     let accounts = &site.web.accounts;
     let action = AuditedAction::on("confirm second factor", name);
-    let turn = who.turn(site, action).await?;
-    match accounts.confirm_factor(name, code, turn.also()).await {
+    let entry = who.audit(site, action).await?;
+    match accounts.confirm_factor(name, code, entry.also()).await {
         Err(wrong @ AccountError::WrongCode) => return Ok(Err(wrong)),
         confirmed => confirmed?,
     };
@@ -68,8 +68,8 @@ pub(in crate::server) async fn reset(
             });
         }
     }
-    let turn = who.turn(site, action).await?;
-    accounts.reset_factor(name, turn.also()).await?;
+    let entry = who.audit(site, action).await?;
+    accounts.reset_factor(name, entry.also()).await?;
     tracing::warn!(user = name, actor = %who.actor.name, "a second factor was reset");
     Ok(())
 }
@@ -111,8 +111,8 @@ pub(in crate::server) async fn delegate(
     };
     let place = new.project.as_deref().unwrap_or("all projects");
     let on = format!("{} to {} until {} in {place}", new.from, new.to, new.until);
-    let turn = who.turn(site, AuditedAction::on("delegate", on)).await?;
-    let made = site.web.accounts.delegate(new, turn.also()).await?;
+    let entry = who.audit(site, AuditedAction::on("delegate", on)).await?;
+    let made = site.web.accounts.delegate(new, entry.also()).await?;
     tracing::info!(
         from = %made.from, to = %made.to, until = %made.until, actor = %who.actor.name,
         "a delegation was made"
@@ -130,8 +130,8 @@ pub(in crate::server) async fn end_delegation(
     who.needs_to_be(from, "end a delegation of another user")?;
     let accounts = &site.web.accounts;
     let action = AuditedAction::on("end delegation", format!("{from}: {id}"));
-    let turn = who.turn(site, action).await?;
-    accounts.end_delegation(from, id, turn.also()).await?;
+    let entry = who.audit(site, action).await?;
+    accounts.end_delegation(from, id, entry.also()).await?;
     tracing::info!(from, delegation = id, actor = %who.actor.name, "a delegation was ended");
     Ok(())
 }

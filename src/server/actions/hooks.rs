@@ -107,8 +107,8 @@ pub(in crate::server) async fn replay_as(
     let now = web.clock.now();
     for project in replay.projects() {
         let on = format!("{entry}, project {}", project.name);
-        let turn = who.turn(site, action(on)).await?;
-        replay.decide(project, now, &turn.also()).await?;
+        let pending = who.audit(site, action(on)).await?;
+        replay.decide(project, now, &pending.also()).await?;
     }
     Ok(web.store.hook(id).await?)
 }

@@ -94,9 +94,9 @@ pub(in crate::server) async fn set_disabled(
         task: None,
         on: format!("{name}{suffix}"),
     };
-    let turn = who.turn(site, action).await?;
+    let entry = who.audit(site, action).await?;
     store
-        .set_host_disabled(name, disabled.as_ref(), turn.also())
+        .set_host_disabled(name, disabled.as_ref(), entry.also())
         .await?;
     tracing::info!(host = name, actor = %who.actor.name, disabled = disabled.is_some(), "a host was switched");
     Ok(())

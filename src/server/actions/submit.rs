@@ -65,10 +65,10 @@ pub(in crate::server) async fn take(
         via,
     };
     let action = AuditedAction::on("submit", audited(order));
-    let turn = who.turn(site, action.clone()).await?;
-    let also = |id| turn.making(id);
+    let entry = who.audit(site, action.clone()).await?;
+    let also = |id| entry.making(id);
     let submitted = submit::submit(store, &sources, order, &asker, now, &also).await;
-    drop(turn);
+    drop(entry);
     let submitted = match submitted {
         Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {
             who.refused(site, action, &error.to_string()).await;

@@ -279,10 +279,10 @@ pub(in crate::server) async fn ask(
         task: Some(id),
         on: remark.to_owned(),
     };
-    let turn = who.turn(site, action.clone()).await?;
-    let also = turn.also();
+    let entry = who.audit(site, action.clone()).await?;
+    let also = entry.also();
     let outcome = request::ask(&site.web.store, id, &actor, request, &calendar, now, &also).await;
-    drop(turn);
+    drop(entry);
     let task = match outcome {
         Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
             who.refused(site, action, &error.to_string()).await;
@@ -371,10 +371,10 @@ pub(in crate::server) async fn request_rollback(
             disabled: &disabled,
         },
     };
-    let turn = who.turn(site, action.clone()).await?;
-    let also = |id| turn.making(id);
+    let entry = who.audit(site, action.clone()).await?;
+    let also = |id| entry.making(id);
     let done = request::roll_back(&site.web.store, &rollback, &actor, now, &also).await;
-    drop(turn);
+    drop(entry);
     let task = match done {
         Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
             who.refused(site, action, &error.to_string()).await;

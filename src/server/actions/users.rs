@@ -47,8 +47,8 @@ pub(in crate::server) async fn add_user(
         password: new.password.map(Into::into),
     };
     let on = format!("{} as {}", account.name, account.role);
-    let turn = who.turn(site, AuditedAction::on("add user", on)).await?;
-    let account = site.web.accounts.add(account, turn.also()).await?;
+    let entry = who.audit(site, AuditedAction::on("add user", on)).await?;
+    let account = site.web.accounts.add(account, entry.also()).await?;
     tracing::info!(user = %account.name, actor = %who.actor.name, "a user was added");
     Ok(account)
 }
@@ -90,8 +90,9 @@ pub(in crate::server) async fn change_user(
         }),
     };
     let on = format!("{name}: {}", changed.join(", "));
-    let turn = who.turn(site, AuditedAction::on("change user", on)).await?;
-    let account = site.web.accounts.update(name, change, turn.also()).await?;
+    let action = AuditedAction::on("change user", on);
+    let entry = who.audit(site, action).await?;
+    let account = site.web.accounts.update(name, change, entry.also()).await?;
     tracing::info!(
         user = name, changed = %changed.join(", "), actor = %who.actor.name,
         "a user was changed"
@@ -118,8 +119,8 @@ pub(in crate::server) async fn remove_user(
     who.needs(Ability::Manage, "remove users")?;
     not_oneself(who, name, "remove")?;
     let action = AuditedAction::on("remove user", name);
-    let turn = who.turn(site, action).await?;
-    site.web.accounts.remove(name, turn.also()).await?;
+    let entry = who.audit(site, action).await?;
+    site.web.accounts.remove(name, entry.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a user was removed");
     Ok(())
 }
@@ -149,9 +150,9 @@ pub(in crate::server) async fn change_password(
             });
         }
     }
-    let turn = who.turn(site, action).await?;
+    let entry = who.audit(site, action).await?;
     let password = password.into();
-    accounts.set_password(name, &password, turn.also()).await?;
+    accounts.set_password(name, &password, entry.also()).await?;
     tracing::info!(user = name, actor = %who.actor.name, "a password was set");
     Ok(())
 }
@@ -178,8 +179,8 @@ pub(in crate::server) async fn make_token(
         who.refused(site, action, &fault.to_string()).await;
         return Err(fault);
     }
-    let turn = who.turn(site, action).await?;
-    let made = site.web.accounts.new_token(name, terms, turn.also());
+    let entry = who.audit(site, action).await?;
+    let made = site.web.accounts.new_token(name, terms, entry.also());
     let made = made.await?;
     tracing::info!(
         user = name, token = %made.token.id, scopes = %made.token.scopes, actor = %who.actor.name,
@@ -220,8 +221,8 @@ pub(in crate::server) async fn revoke_token(
         who.refused(site, action, &fault.to_string()).await;
         return Err(fault);
     }
-    let turn = who.turn(site, action).await?;
-    site.web.accounts.revoke(name, id, turn.also()).await?;
+    let entry = who.audit(site, action).await?;
+    site.web.accounts.revoke(name, id, entry.also()).await?;
     tracing::info!(user = name, token = id, actor = %who.actor.name, "a token was revoked");
     Ok(())
 }

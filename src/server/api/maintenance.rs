@@ -22,11 +22,12 @@ pub(super) async fn backup(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     // A backup contains the hashes of all passwords and tokens.
     who.needs(Ability::Manage, "take a backup")?;
     let TakeBackup { without_logs } = call.json(site.web.limits.body).await?;
-    let turn = who.turn(site, AuditedAction::on("take backup", "")).await?;
+    let action = AuditedAction::on("take backup", "");
+    let entry = who.audit(site, action).await?;
     let web = &site.web;
-    let noted = web.store.kv().commit(turn.also()).await;
+    let noted = web.store.kv().commit(entry.also()).await;
     noted.map_err(|error| Fault::Broken(error.to_string()))?;
-    drop(turn);
+    drop(entry);
     let which = match without_logs {
         true => LogInclusion::LeftOut,
         false => LogInclusion::Included,
