@@ -12,15 +12,15 @@ use crate::api::AuditList;
 use crate::store::audit::{ChainReport, Ledger};
 
 /// `tagship audit …`.
-pub(crate) async fn audit(around: &CliContext, args: &Audit) -> Result<(), CommandError> {
+pub(crate) async fn audit(ctx: &CliContext, args: &Audit) -> Result<(), CommandError> {
     match args.what {
-        Some(AuditWhat::Verify { form }) => verify(around, form).await,
-        None => list(around, args).await,
+        Some(AuditWhat::Verify { form }) => verify(ctx, form).await,
+        None => list(ctx, args).await,
     }
 }
 
-async fn list(around: &CliContext, args: &Audit) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+async fn list(ctx: &CliContext, args: &Audit) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let ask = Ask::get(["audit"])
         .with("before", args.before)
         .with("limit", Some(args.limit));
@@ -48,13 +48,13 @@ async fn list(around: &CliContext, args: &Audit) -> Result<(), CommandError> {
     screen::print(&table.render(screen::width()))
 }
 
-async fn verify(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, .. } = around.agent().await?;
+async fn verify(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, .. } = ctx.agent().await?;
     let answer = client
         .ask::<ChainReport>(&Ask::get(["audit", "verify"]))
         .await;
     let verdict = match answer.map_err(CommandError::from) {
-        Err(error) if !around.is_elsewhere() && is_no_agent(&error) => of_store(around).await?,
+        Err(error) if !ctx.is_elsewhere() && is_no_agent(&error) => of_store(ctx).await?,
         answer => answer?,
     };
     if form.json {
@@ -79,8 +79,8 @@ async fn verify(around: &CliContext, form: OutputForm) -> Result<(), CommandErro
     }
 }
 
-async fn of_store(around: &CliContext) -> Result<ChainReport, CommandError> {
-    let config = around.config()?;
+async fn of_store(ctx: &CliContext) -> Result<ChainReport, CommandError> {
+    let config = ctx.config()?;
     owned_directory(&config)?;
     let failed = |error: String| CommandError::Directory(error);
     let store = agent::open_store(&config).await;

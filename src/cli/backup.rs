@@ -28,12 +28,12 @@ use crate::store::log::LogBook;
 const OUTPUT: &str = "-";
 
 /// `tagship backup`.
-pub(crate) async fn backup(around: &CliContext, args: &Backup) -> Result<(), CommandError> {
+pub(crate) async fn backup(ctx: &CliContext, args: &Backup) -> Result<(), CommandError> {
     let to_output = args.file.as_os_str() == OUTPUT;
     if to_output && io::stdout().is_terminal() {
         return Err(CommandError::BackupOnTerminal);
     }
-    let AgentConnection { client, .. } = around.agent().await?;
+    let AgentConnection { client, .. } = ctx.agent().await?;
     let body = TakeBackup {
         without_logs: args.without_logs,
     };
@@ -44,16 +44,14 @@ pub(crate) async fn backup(around: &CliContext, args: &Backup) -> Result<(), Com
             let chunks = chunks.map_err(|error| CommandError::Backup(error.to_string()));
             take(chunks, args).await
         }
-        Err(error) if !around.is_elsewhere() && is_no_agent(&error) => {
-            from_store(around, args).await
-        }
+        Err(error) if !ctx.is_elsewhere() && is_no_agent(&error) => from_store(ctx, args).await,
         Err(error) => Err(error),
     }
 }
 
 /// Reads the store, which no agent holds.
-async fn from_store(around: &CliContext, args: &Backup) -> Result<(), CommandError> {
-    let config = around.config()?;
+async fn from_store(ctx: &CliContext, args: &Backup) -> Result<(), CommandError> {
+    let config = ctx.config()?;
     owned_directory(&config)?;
     if !agent::store_directory(&config).exists() {
         return Err(CommandError::Backup(format!(
@@ -174,8 +172,8 @@ fn beside(path: &Path) -> Result<Unfinished, CommandError> {
 }
 
 /// `tagship restore`.
-pub(crate) async fn restore(around: &CliContext, args: &Restore) -> Result<(), CommandError> {
-    let config = around.config()?;
+pub(crate) async fn restore(ctx: &CliContext, args: &Restore) -> Result<(), CommandError> {
+    let config = ctx.config()?;
     owned_directory(&config)?;
     if config.store.engine == Engine::Memory {
         return Err(CommandError::Option {

@@ -22,20 +22,20 @@ use crate::setup::doctor::{
 };
 use crate::setup::install::InstallRequest;
 
-pub(crate) async fn check(around: &CliContext, args: &CheckArgs) -> Result<(), CommandError> {
-    let config = around.config()?;
+pub(crate) async fn check(ctx: &CliContext, args: &CheckArgs) -> Result<(), CommandError> {
+    let config = ctx.config()?;
     if let Some(name) = &args.project {
         project(&config, name)?;
     }
     beware_of_another_user(&config);
     let scope = CheckScope {
         project: args.project.clone(),
-        disabled: disabled(around, &config).await,
-        live: lives(around, &config).await,
-        accounts: accounts(around, &config).await,
-        last_pushes: last_pushes(around, &config).await,
-        unknown: unknown(around, &config).await,
-        unlisted: unseen(around, &config).await,
+        disabled: disabled(ctx, &config).await,
+        live: lives(ctx, &config).await,
+        accounts: accounts(ctx, &config).await,
+        last_pushes: last_pushes(ctx, &config).await,
+        unknown: unknown(ctx, &config).await,
+        unlisted: unseen(ctx, &config).await,
         hooks: hooks(&config),
     };
     let findings = look(&config, &scope).await;
@@ -91,8 +91,8 @@ fn beware_of_another_user(config: &Config) {
 }
 
 /// Returns the disabled hosts, if an agent is running.
-async fn disabled(around: &CliContext, config: &Config) -> BTreeMap<String, String> {
-    let Some(list) = answer::<HostList>(around, config, &Ask::get(["hosts"])).await else {
+async fn disabled(ctx: &CliContext, config: &Config) -> BTreeMap<String, String> {
+    let Some(list) = answer::<HostList>(ctx, config, &Ask::get(["hosts"])).await else {
         return BTreeMap::new();
     };
     let out = list.hosts.into_iter().filter_map(|host| {
@@ -103,15 +103,15 @@ async fn disabled(around: &CliContext, config: &Config) -> BTreeMap<String, Stri
 }
 
 /// Returns what tagship switched the hosts to, if an agent is running.
-async fn lives(around: &CliContext, config: &Config) -> BTreeMap<String, Vec<KnownLive>> {
+async fn lives(ctx: &CliContext, config: &Config) -> BTreeMap<String, Vec<KnownLive>> {
     let mut lives: BTreeMap<String, Vec<KnownLive>> = BTreeMap::new();
-    let list = answer::<LiveList>(around, config, &Ask::get(["live"])).await;
+    let list = answer::<LiveList>(ctx, config, &Ask::get(["live"])).await;
     for place in list.into_iter().flat_map(|list| list.live) {
         let working = Ask::get(["tasks"])
             .with("project", Some(&place.project))
             .with("environment", Some(&place.environment))
             .with("limit", Some(100));
-        let tasks = answer::<TaskList>(around, config, &working).await;
+        let tasks = answer::<TaskList>(ctx, config, &working).await;
         let states = ["running", "paused", "stopping", "rolling-back"];
         let is_working = |line: &TaskLine| states.contains(&line.head.state.as_str());
         let busy = tasks.is_none_or(|list| list.tasks.iter().any(is_working));
@@ -131,21 +131,21 @@ async fn lives(around: &CliContext, config: &Config) -> BTreeMap<String, Vec<Kno
 }
 
 /// Returns the accounts, if an agent is running and returns them.
-async fn accounts(around: &CliContext, config: &Config) -> Option<KnownAccounts> {
-    let list: UserList = answer(around, config, &Ask::get(["users"])).await?;
+async fn accounts(ctx: &CliContext, config: &Config) -> Option<KnownAccounts> {
+    let list: UserList = answer(ctx, config, &Ask::get(["users"])).await?;
     let users = list.users.into_iter().filter(|user| !user.disabled);
     Some(users.map(|user| (user.name, user.groups)).collect())
 }
 
 /// Returns when the agent last received a push to each project, if it is running and says so.
-async fn last_pushes(around: &CliContext, config: &Config) -> BTreeMap<String, Option<String>> {
+async fn last_pushes(ctx: &CliContext, config: &Config) -> BTreeMap<String, Option<String>> {
     let zone = Zone::new(config.time_zone());
     let mut last_pushes = BTreeMap::new();
     for project in &config.projects {
         let ask = Ask::get(["hooks"])
             .with("project", Some(&project.name))
             .with("limit", Some(1));
-        let Some(list) = answer::<HookList>(around, config, &ask).await else {
+        let Some(list) = answer::<HookList>(ctx, config, &ask).await else {
             return last_pushes;
         };
         let newest = list.hooks.first();
@@ -163,11 +163,11 @@ async fn last_pushes(around: &CliContext, config: &Config) -> BTreeMap<String, O
 }
 
 /// Returns the projects that an agent on this machine lacks; what a remote one omits may be hidden.
-async fn unknown(around: &CliContext, config: &Config) -> BTreeSet<String> {
+async fn unknown(ctx: &CliContext, config: &Config) -> BTreeSet<String> {
     let ask = Ask::get(["live"]);
-    let known = match around.is_elsewhere() {
+    let known = match ctx.is_elsewhere() {
         true => None,
-        false => answer::<LiveList>(around, config, &ask).await,
+        false => answer::<LiveList>(ctx, config, &ask).await,
     };
     let Some(known) = known.map(|list| list.live) else {
         return BTreeSet::new();
@@ -180,19 +180,19 @@ async fn unknown(around: &CliContext, config: &Config) -> BTreeSet<String> {
 }
 
 /// Returns the projects whose tags the agent cannot list on the git server, with a description.
-async fn unseen(around: &CliContext, config: &Config) -> BTreeMap<String, String> {
+async fn unseen(ctx: &CliContext, config: &Config) -> BTreeMap<String, String> {
     let zone = Zone::new(config.time_zone());
     let ask = Ask::get(["hooks"]).with("limit", Some(1));
-    let list = answer::<HookList>(around, config, &ask).await;
+    let list = answer::<HookList>(ctx, config, &ask).await;
     let unseen = list.into_iter().flat_map(|list| list.unseen);
     unseen
         .map(|unseen| (unseen.project.clone(), unseen.describe(|at| zone.show(at))))
         .collect()
 }
 
-async fn answer<T: DeserializeOwned>(around: &CliContext, config: &Config, ask: &Ask) -> Option<T> {
-    let agent = match around.is_elsewhere() {
-        true => around.agent().await,
+async fn answer<T: DeserializeOwned>(ctx: &CliContext, config: &Config, ask: &Ask) -> Option<T> {
+    let agent = match ctx.is_elsewhere() {
+        true => ctx.agent().await,
         false => CliContext::local_agent(config),
     };
     agent.ok()?.client.ask(ask).await.ok()

@@ -26,10 +26,10 @@ use processes::Processes;
 use walk::DemoWalk;
 
 /// `tagship demo`.
-pub(crate) async fn demo(around: &CliContext, args: &Demo) -> Result<(), CommandError> {
+pub(crate) async fn demo(ctx: &CliContext, args: &Demo) -> Result<(), CommandError> {
     let mut signals = Signals::new().map_err(CommandError::Runtime)?;
     processes::check_programs()?;
-    let ground = DemoDirectory::claim(preferred_port(around)?)?;
+    let ground = DemoDirectory::claim(preferred_port(ctx)?)?;
     let auto = args.auto || !stdin().is_terminal();
     // Dropping it ends all processes that were started, also after an error or a panic.
     let mut walk = DemoWalk::new(ground, Processes::new()?, args.hook.clone())?;
@@ -50,10 +50,10 @@ async fn play(walk: &mut DemoWalk, auto: bool, signals: &mut Signals) -> Result<
 }
 
 /// Returns the port of the page: the configured one, if it is free.
-fn preferred_port(around: &CliContext) -> Result<u16, CommandError> {
-    let config = match around.config_of(LocalConfig::Also) {
+fn preferred_port(ctx: &CliContext) -> Result<u16, CommandError> {
+    let config = match ctx.config_of(LocalConfig::Also) {
         // A file that the user did not name need not be meant for a demo.
-        Err(_) if !around.names_config() => Config::default(),
+        Err(_) if !ctx.names_config() => Config::default(),
         found => found?,
     };
     Ok(config.agent.listen.port())

@@ -246,8 +246,8 @@ impl Wakes {
 }
 
 /// `tagship log`.
-pub(crate) async fn log(around: &CliContext, args: &LogArgs) -> Result<(), CommandError> {
-    let agent = around.agent().await?;
+pub(crate) async fn log(ctx: &CliContext, args: &LogArgs) -> Result<(), CommandError> {
+    let agent = ctx.agent().await?;
     let ask = Ask::get(["tasks", &args.id.to_string(), "log"])
         .with("host", args.host.as_ref())
         .with("step", args.step.as_ref())

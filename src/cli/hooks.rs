@@ -16,17 +16,17 @@ const PIECE: u64 = 200;
 const OBJECT_DIGITS: usize = 9;
 
 /// `tagship hooks …`.
-pub(crate) async fn hooks(around: &CliContext, args: &ListedHooks) -> Result<(), CommandError> {
+pub(crate) async fn hooks(ctx: &CliContext, args: &ListedHooks) -> Result<(), CommandError> {
     match &args.what {
-        None => list(around, &args.list).await,
-        Some(Hooks::List(args)) => list(around, args).await,
-        Some(Hooks::Show { id, form }) => show(around, *id, *form).await,
-        Some(Hooks::Replay { id, form }) => replay(around, *id, *form).await,
+        None => list(ctx, &args.list).await,
+        Some(Hooks::List(args)) => list(ctx, args).await,
+        Some(Hooks::Show { id, form }) => show(ctx, *id, *form).await,
+        Some(Hooks::Replay { id, form }) => replay(ctx, *id, *form).await,
     }
 }
 
-async fn list(around: &CliContext, args: &HooksList) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+async fn list(ctx: &CliContext, args: &HooksList) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let mut found = HookList {
         hooks: Vec::new(),
         next: args.cursor.clone(),
@@ -109,8 +109,8 @@ fn outcome(became: &Became) -> String {
     }
 }
 
-async fn show(around: &CliContext, id: u64, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+async fn show(ctx: &CliContext, id: u64, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let value = client.json(&Ask::get(["hooks", &id.to_string()])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -173,8 +173,8 @@ fn report(became: &Became) -> Vec<String> {
     lines
 }
 
-async fn replay(around: &CliContext, id: u64, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, .. } = around.agent().await?;
+async fn replay(ctx: &CliContext, id: u64, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, .. } = ctx.agent().await?;
     let ask = Ask::post(["hooks", &id.to_string(), "replay"], &Nothing {});
     let value = client.json(&ask).await?;
     let hook: HookEntry = client.read(value.clone())?;

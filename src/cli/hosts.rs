@@ -12,12 +12,12 @@ use crate::domain::document::names_or_none;
 use crate::setup::doctor::enroll::{self, Pinned};
 
 /// `tagship hosts …`.
-pub(crate) async fn hosts(around: &CliContext, args: &HostsCommand) -> Result<(), CommandError> {
+pub(crate) async fn hosts(ctx: &CliContext, args: &HostsCommand) -> Result<(), CommandError> {
     match args {
-        HostsCommand::List { form } => list(around, *form).await,
-        HostsCommand::Enroll(args) => enroll(around, args).await,
+        HostsCommand::List { form } => list(ctx, *form).await,
+        HostsCommand::Enroll(args) => enroll(ctx, args).await,
         HostsCommand::Disable { name, reason } => {
-            let AgentConnection { client, .. } = around.agent().await?;
+            let AgentConnection { client, .. } = ctx.agent().await?;
             let body = Because {
                 reason: reason.clone(),
             };
@@ -28,7 +28,7 @@ pub(crate) async fn hosts(around: &CliContext, args: &HostsCommand) -> Result<()
             screen::print(&format!("{name} is disabled: {reason}\n"))
         }
         HostsCommand::Enable { name } => {
-            let AgentConnection { client, .. } = around.agent().await?;
+            let AgentConnection { client, .. } = ctx.agent().await?;
             client
                 .tell(&Ask::post(["hosts", name, "enable"], &Nothing {}))
                 .await?;
@@ -37,8 +37,8 @@ pub(crate) async fn hosts(around: &CliContext, args: &HostsCommand) -> Result<()
     }
 }
 
-async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let value = client.json(&Ask::get(["hosts"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -66,8 +66,8 @@ async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError>
 }
 
 /// Shows the key that the host offers and stores it, once the user has confirmed it.
-async fn enroll(around: &CliContext, args: &Enroll) -> Result<(), CommandError> {
-    let config = around.config()?;
+async fn enroll(ctx: &CliContext, args: &Enroll) -> Result<(), CommandError> {
+    let config = ctx.config()?;
     if !config.hosts.contains_key(&args.name) {
         return Err(CommandError::NoHost {
             name: args.name.clone(),

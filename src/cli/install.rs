@@ -18,8 +18,8 @@ use crate::engine::spool;
 use crate::setup::install::{self, GitServerKind, InstallError, InstallRequest, Report};
 
 /// `tagship install`.
-pub(crate) fn install(around: &CliContext, args: &InstallArgs) -> Result<(), CommandError> {
-    let config = around.config()?;
+pub(crate) fn install(ctx: &CliContext, args: &InstallArgs) -> Result<(), CommandError> {
+    let config = ctx.config()?;
     let project = project(&config, &args.project)?;
     let hook = hook_program(args.hook.as_deref())?;
     if args.tar {
@@ -222,10 +222,10 @@ fn give_to(user: u32, spool_dir: &Path) -> Result<(), CommandError> {
 }
 
 /// `tagship uninstall`.
-pub(crate) fn uninstall(around: &CliContext, args: &Uninstall) -> Result<(), CommandError> {
+pub(crate) fn uninstall(ctx: &CliContext, args: &Uninstall) -> Result<(), CommandError> {
     let repo = match (&args.repo, &args.project) {
         (Some(repo), _) => repo.clone(),
-        (None, Some(name)) => repository(project(&around.config()?, name)?, None)?,
+        (None, Some(name)) => repository(project(&ctx.config()?, name)?, None)?,
         // clap requires one of them.
         (None, None) => PathBuf::from("."),
     };

@@ -10,8 +10,8 @@ use super::table::{Table, printable};
 use super::times::Zone;
 use crate::api::{LiveHost, LiveList};
 
-pub(crate) async fn live(around: &CliContext, args: &LiveArgs) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+pub(crate) async fn live(ctx: &CliContext, args: &LiveArgs) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let ask = Ask::get(["live"])
         .with("project", args.project.as_ref())
         .with("environment", args.environment.as_ref());

@@ -68,45 +68,45 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<(), CommandError> {
-    let around = CliContext::new(cli.config);
+    let ctx = CliContext::new(cli.config);
     let mut threads = match cli.command {
         CliCommand::Serve => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = threads.enable_all().build();
     let runtime = runtime.map_err(CommandError::Runtime)?;
-    runtime.block_on(perform(&around, &cli.command))
+    runtime.block_on(perform(&ctx, &cli.command))
 }
 
-async fn perform(around: &CliContext, command: &CliCommand) -> Result<(), CommandError> {
+async fn perform(ctx: &CliContext, command: &CliCommand) -> Result<(), CommandError> {
     match command {
-        CliCommand::Serve => serve::serve(around).await,
-        CliCommand::Install(args) => install::install(around, args),
-        CliCommand::Uninstall(args) => install::uninstall(around, args),
-        CliCommand::Check(args) => check::check(around, args).await,
-        CliCommand::Demo(args) => demo::demo(around, args).await,
-        CliCommand::Submit(args) => submit::submit(around, args).await,
-        CliCommand::Tasks(args) => requests::tasks(around, args).await,
-        CliCommand::Show(args) => requests::show(around, args).await,
-        CliCommand::Approve(args) => requests::approve(around, args).await,
-        CliCommand::Reject(args) => requests::reject(around, args).await,
-        CliCommand::Withdraw(args) => requests::withdraw(around, args).await,
-        CliCommand::Stop(args) => requests::stop(around, args).await,
-        CliCommand::Skip(args) => requests::skip(around, args).await,
-        CliCommand::Retry(args) => requests::retry(around, args).await,
-        CliCommand::Resume(args) => requests::resume(around, args).await,
-        CliCommand::Rollback(args) => requests::rollback(around, args).await,
-        CliCommand::Log(args) => follow::log(around, args).await,
-        CliCommand::Rules(Rules::Test(args)) => rules::test(around, args),
-        CliCommand::Hooks(args) => hooks::hooks(around, args).await,
-        CliCommand::Templates(args) => templates::templates(around, args).await,
-        CliCommand::Live(args) => live::live(around, args).await,
-        CliCommand::Hosts(args) => hosts::hosts(around, args).await,
-        CliCommand::User(args) => users::user(around, args).await,
-        CliCommand::Token(args) => users::token(around, args).await,
-        CliCommand::Audit(args) => audit::audit(around, args).await,
-        CliCommand::Backup(args) => backup::backup(around, args).await,
-        CliCommand::Restore(args) => backup::restore(around, args).await,
+        CliCommand::Serve => serve::serve(ctx).await,
+        CliCommand::Install(args) => install::install(ctx, args),
+        CliCommand::Uninstall(args) => install::uninstall(ctx, args),
+        CliCommand::Check(args) => check::check(ctx, args).await,
+        CliCommand::Demo(args) => demo::demo(ctx, args).await,
+        CliCommand::Submit(args) => submit::submit(ctx, args).await,
+        CliCommand::Tasks(args) => requests::tasks(ctx, args).await,
+        CliCommand::Show(args) => requests::show(ctx, args).await,
+        CliCommand::Approve(args) => requests::approve(ctx, args).await,
+        CliCommand::Reject(args) => requests::reject(ctx, args).await,
+        CliCommand::Withdraw(args) => requests::withdraw(ctx, args).await,
+        CliCommand::Stop(args) => requests::stop(ctx, args).await,
+        CliCommand::Skip(args) => requests::skip(ctx, args).await,
+        CliCommand::Retry(args) => requests::retry(ctx, args).await,
+        CliCommand::Resume(args) => requests::resume(ctx, args).await,
+        CliCommand::Rollback(args) => requests::rollback(ctx, args).await,
+        CliCommand::Log(args) => follow::log(ctx, args).await,
+        CliCommand::Rules(Rules::Test(args)) => rules::test(ctx, args),
+        CliCommand::Hooks(args) => hooks::hooks(ctx, args).await,
+        CliCommand::Templates(args) => templates::templates(ctx, args).await,
+        CliCommand::Live(args) => live::live(ctx, args).await,
+        CliCommand::Hosts(args) => hosts::hosts(ctx, args).await,
+        CliCommand::User(args) => users::user(ctx, args).await,
+        CliCommand::Token(args) => users::token(ctx, args).await,
+        CliCommand::Audit(args) => audit::audit(ctx, args).await,
+        CliCommand::Backup(args) => backup::backup(ctx, args).await,
+        CliCommand::Restore(args) => backup::restore(ctx, args).await,
         CliCommand::Completions { shell } => completions(*shell),
     }
 }

@@ -30,8 +30,8 @@ const ROLLBACK: &str = "asked to roll back";
 const DETAILED_MAX: usize = 20;
 
 /// `tagship tasks`.
-pub(crate) async fn tasks(around: &CliContext, args: &Tasks) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+pub(crate) async fn tasks(ctx: &CliContext, args: &Tasks) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let TaskList { tasks, next } = found(&client, args).await?;
     if args.form.json {
         let list = TaskList { tasks, next };
@@ -135,8 +135,8 @@ fn or_dash(text: &str) -> String {
 }
 
 /// `tagship show`.
-pub(crate) async fn show(around: &CliContext, args: &Show) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+pub(crate) async fn show(ctx: &CliContext, args: &Show) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let value = client.json(&Ask::task(args.id)).await?;
     if args.form.json {
         return screen::print_json(&value);
@@ -172,8 +172,8 @@ fn to_task(id: u64, request: &TaskRequest) -> Ask {
 }
 
 /// `tagship approve`: approves the plan that the agent shows now, and no other.
-pub(crate) async fn approve(around: &CliContext, args: &ApproveArgs) -> Result<(), CommandError> {
-    let agent = around.agent().await?;
+pub(crate) async fn approve(ctx: &CliContext, args: &ApproveArgs) -> Result<(), CommandError> {
+    let agent = ctx.agent().await?;
     let not_before = match &args.at {
         Some(at) => Some(
             at.resolve(&agent.zone, SystemClock.now())
@@ -227,18 +227,18 @@ fn seen_plan(
 }
 
 /// `tagship reject`.
-pub(crate) async fn reject(around: &CliContext, args: &Reject) -> Result<(), CommandError> {
+pub(crate) async fn reject(ctx: &CliContext, args: &Reject) -> Result<(), CommandError> {
     let reason = args.reason.clone();
     let then = at_once(args.form);
-    let agent = around.agent().await?;
+    let agent = ctx.agent().await?;
     request(&agent, args.id, &TaskRequest::Reject { reason }, then).await
 }
 
 /// `tagship withdraw`.
-pub(crate) async fn withdraw(around: &CliContext, args: &Withdraw) -> Result<(), CommandError> {
+pub(crate) async fn withdraw(ctx: &CliContext, args: &Withdraw) -> Result<(), CommandError> {
     let reason = args.reason.clone();
     let then = at_once(args.form);
-    let agent = around.agent().await?;
+    let agent = ctx.agent().await?;
     request(&agent, args.id, &TaskRequest::Withdraw { reason }, then).await
 }
 
@@ -247,30 +247,30 @@ fn at_once(form: OutputForm) -> Then {
 }
 
 /// `tagship stop`.
-pub(crate) async fn stop(around: &CliContext, args: &Stop) -> Result<(), CommandError> {
+pub(crate) async fn stop(ctx: &CliContext, args: &Stop) -> Result<(), CommandError> {
     let host = args.host.clone();
-    let agent = around.agent().await?;
+    let agent = ctx.agent().await?;
     request(&agent, args.id, &TaskRequest::Stop { host }, args.then).await
 }
 
 /// `tagship skip`.
-pub(crate) async fn skip(around: &CliContext, args: &SkipArgs) -> Result<(), CommandError> {
+pub(crate) async fn skip(ctx: &CliContext, args: &SkipArgs) -> Result<(), CommandError> {
     let skip = TaskRequest::Skip {
         host: args.host.clone(),
         reason: args.reason.clone(),
     };
-    request(&around.agent().await?, args.id, &skip, args.then).await
+    request(&ctx.agent().await?, args.id, &skip, args.then).await
 }
 
 /// `tagship retry`.
-pub(crate) async fn retry(around: &CliContext, args: &TaskArgs) -> Result<(), CommandError> {
-    let agent = around.agent().await?;
+pub(crate) async fn retry(ctx: &CliContext, args: &TaskArgs) -> Result<(), CommandError> {
+    let agent = ctx.agent().await?;
     request(&agent, args.id, &TaskRequest::Retry, args.then).await
 }
 
 /// `tagship resume`.
-pub(crate) async fn resume(around: &CliContext, args: &Resume) -> Result<(), CommandError> {
-    let agent = around.agent().await?;
+pub(crate) async fn resume(ctx: &CliContext, args: &Resume) -> Result<(), CommandError> {
+    let agent = ctx.agent().await?;
     let host = args.host.clone();
     let resume = TaskRequest::Resume { host };
     let Some(reason) = args.override_freeze.clone() else {
@@ -288,7 +288,7 @@ pub(crate) async fn resume(around: &CliContext, args: &Resume) -> Result<(), Com
 }
 
 /// `tagship rollback`.
-pub(crate) async fn rollback(around: &CliContext, args: &RollbackArgs) -> Result<(), CommandError> {
+pub(crate) async fn rollback(ctx: &CliContext, args: &RollbackArgs) -> Result<(), CommandError> {
     let body = api::RollbackBody {
         task: args.id,
         project: args.project.clone(),
@@ -299,7 +299,7 @@ pub(crate) async fn rollback(around: &CliContext, args: &RollbackArgs) -> Result
     };
     let ask = Ask::post(["rollback"], &body);
     act(
-        &around.agent().await?,
+        &ctx.agent().await?,
         &ask,
         ROLLBACK,
         args.then,

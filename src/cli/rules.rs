@@ -33,8 +33,8 @@ struct RuleLine<'a> {
 }
 
 /// Runs it. A tag that no rule matches is a valid result, not a failure.
-pub(crate) fn test(around: &CliContext, args: &RulesTest) -> Result<(), CommandError> {
-    let config = around.config()?;
+pub(crate) fn test(ctx: &CliContext, args: &RulesTest) -> Result<(), CommandError> {
+    let config = ctx.config()?;
     let project = project(&config, &args.project)?;
     let reference = args.reference.as_str();
     if reference.starts_with("refs/") && !reference.starts_with(TAGS) {

@@ -11,8 +11,8 @@ use crate::agent::Agent;
 use crate::config::{LocalConfig, LogFormat};
 
 /// Runs the agent until SIGTERM or SIGINT.
-pub(crate) async fn serve(around: &CliContext) -> Result<(), CommandError> {
-    let config = around.config_of(LocalConfig::Also)?;
+pub(crate) async fn serve(ctx: &CliContext) -> Result<(), CommandError> {
+    let config = ctx.config_of(LocalConfig::Also)?;
     start_log(&config.log.filter, config.log.format)?;
     // Before anything is started, so that an early signal also causes a clean shutdown.
     let mut terminate = signal(SignalKind::terminate()).map_err(CommandError::Runtime)?;

@@ -21,8 +21,8 @@ use crate::engine::submit::SubmissionOrder;
 const INPUT_BYTES_MAX: u64 = 64 * 1024;
 
 /// `tagship submit`.
-pub(crate) async fn submit(around: &CliContext, args: &Submit) -> Result<(), CommandError> {
-    let agent = around.agent().await?;
+pub(crate) async fn submit(ctx: &CliContext, args: &Submit) -> Result<(), CommandError> {
+    let agent = ctx.agent().await?;
     let body = match &args.json {
         Some(file) => from_file(file)?,
         None => {

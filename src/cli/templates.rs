@@ -17,18 +17,18 @@ use crate::domain::template::{Gate, ParamKind};
 
 /// `tagship templates …`.
 pub(crate) async fn templates(
-    around: &CliContext,
+    ctx: &CliContext,
     args: &TemplatesCommand,
 ) -> Result<(), CommandError> {
     match args {
-        TemplatesCommand::List { form } => list(around, *form).await,
-        TemplatesCommand::Show { name, form } => show(around, name, *form).await,
-        TemplatesCommand::Validate { file, form } => validate(around, file.as_deref(), *form),
+        TemplatesCommand::List { form } => list(ctx, *form).await,
+        TemplatesCommand::Show { name, form } => show(ctx, name, *form).await,
+        TemplatesCommand::Validate { file, form } => validate(ctx, file.as_deref(), *form),
     }
 }
 
-async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, .. } = around.agent().await?;
+async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, .. } = ctx.agent().await?;
     let value = client.json(&Ask::get(["templates"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -64,8 +64,8 @@ async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError>
     Ok(())
 }
 
-async fn show(around: &CliContext, name: &str, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+async fn show(ctx: &CliContext, name: &str, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let value = client.json(&Ask::get(["templates", name])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -141,14 +141,10 @@ struct TemplateProblems {
 
 /// Validates one file, or all configured ones; if there is a configuration, reports what it lacks
 /// for them.
-fn validate(
-    around: &CliContext,
-    file: Option<&Path>,
-    form: OutputForm,
-) -> Result<(), CommandError> {
+fn validate(ctx: &CliContext, file: Option<&Path>, form: OutputForm) -> Result<(), CommandError> {
     let config = match file {
-        Some(_) if !around.names_config() => around.config().ok(),
-        _ => Some(around.config()?),
+        Some(_) if !ctx.names_config() => ctx.config().ok(),
+        _ => Some(ctx.config()?),
     };
     let library = match (file, &config) {
         (Some(file), _) => Templates::of_file(file),

@@ -25,18 +25,18 @@ use crate::identity::account::{Accounts, NewAccount, Qr, TokenTerms};
 use crate::store::audit::{AuditAction, Ledger, PendingEntry};
 
 /// `tagship user …`.
-pub(crate) async fn user(around: &CliContext, args: &UserCommand) -> Result<(), CommandError> {
+pub(crate) async fn user(ctx: &CliContext, args: &UserCommand) -> Result<(), CommandError> {
     match args {
-        UserCommand::Add(user) => add(around, user).await,
-        UserCommand::List { form } => list(around, *form).await,
-        UserCommand::Set(args) => set(around, args).await,
+        UserCommand::Add(user) => add(ctx, user).await,
+        UserCommand::List { form } => list(ctx, *form).await,
+        UserCommand::Set(args) => set(ctx, args).await,
         UserCommand::Remove { name } => {
-            let AgentConnection { client, .. } = around.agent().await?;
+            let AgentConnection { client, .. } = ctx.agent().await?;
             client.tell(&Ask::delete(["users", name])).await?;
             screen::print(&format!("{name} is removed, with all their tokens\n"))
         }
         UserCommand::Password { name, own, .. } => {
-            let AgentConnection { client, .. } = around.agent().await?;
+            let AgentConnection { client, .. } = ctx.agent().await?;
             let present = match own {
                 true => Some(screen::read_password()?.expose_secret().to_owned()),
                 false => None,
@@ -52,11 +52,11 @@ pub(crate) async fn user(around: &CliContext, args: &UserCommand) -> Result<(), 
                 "the password of {name} is set; sessions have ended\n"
             ))
         }
-        UserCommand::Totp(args) => totp(around, args).await,
-        UserCommand::Delegate(args) => delegate(around, args).await,
-        UserCommand::Delegations { form } => delegations(around, *form).await,
+        UserCommand::Totp(args) => totp(ctx, args).await,
+        UserCommand::Delegate(args) => delegate(ctx, args).await,
+        UserCommand::Delegations { form } => delegations(ctx, *form).await,
         UserCommand::Undelegate { from, id } => {
-            let AgentConnection { client, .. } = around.agent().await?;
+            let AgentConnection { client, .. } = ctx.agent().await?;
             let ask = Ask::delete(["users", from, "delegations", id]);
             client.tell(&ask).await?;
             screen::print(&format!("delegation {id} of {from} has ended\n"))
@@ -64,8 +64,8 @@ pub(crate) async fn user(around: &CliContext, args: &UserCommand) -> Result<(), 
     }
 }
 
-async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let value = client.json(&Ask::get(["users"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -87,7 +87,7 @@ async fn list(around: &CliContext, form: OutputForm) -> Result<(), CommandError>
 }
 
 /// `tagship user set`.
-async fn set(around: &CliContext, args: &SetUser) -> Result<(), CommandError> {
+async fn set(ctx: &CliContext, args: &SetUser) -> Result<(), CommandError> {
     let groups = args.groups.iter().map(|group| group_name(group));
     let body = ChangeUser {
         display: args.display.clone(),
@@ -95,7 +95,7 @@ async fn set(around: &CliContext, args: &SetUser) -> Result<(), CommandError> {
         groups: (args.no_groups || !args.groups.is_empty()).then(|| groups.collect()),
         disabled: (args.disable || args.enable).then_some(args.disable),
     };
-    let AgentConnection { client, .. } = around.agent().await?;
+    let AgentConnection { client, .. } = ctx.agent().await?;
     let ask = Ask::post(["users", &args.name], &body);
     let user: UserView = client.ask(&ask).await?;
     let groups = match user.groups.as_slice() {
@@ -110,8 +110,8 @@ async fn set(around: &CliContext, args: &SetUser) -> Result<(), CommandError> {
 }
 
 /// `tagship user totp`.
-async fn totp(around: &CliContext, args: &Totp) -> Result<(), CommandError> {
-    let AgentConnection { client, .. } = around.agent().await?;
+async fn totp(ctx: &CliContext, args: &Totp) -> Result<(), CommandError> {
+    let AgentConnection { client, .. } = ctx.agent().await?;
     let name = args.name.as_str();
     let ask = |what, body| Ask::post(["users", name, "totp", what], &body);
     if args.reset {
@@ -141,8 +141,8 @@ async fn totp(around: &CliContext, args: &Totp) -> Result<(), CommandError> {
 }
 
 /// `tagship user delegate`.
-async fn delegate(around: &CliContext, args: &DelegateArgs) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+async fn delegate(ctx: &CliContext, args: &DelegateArgs) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let until = args.until.resolve(&zone, SystemClock.now());
     let body = NewDelegationBody {
         to: args.to.clone(),
@@ -168,8 +168,8 @@ async fn delegate(around: &CliContext, args: &DelegateArgs) -> Result<(), Comman
 }
 
 /// `tagship user delegations`.
-async fn delegations(around: &CliContext, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+async fn delegations(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let value = client.json(&Ask::get(["delegations"])).await?;
     if form.json {
         return screen::print_json(&value);
@@ -189,7 +189,7 @@ async fn delegations(around: &CliContext, form: OutputForm) -> Result<(), Comman
     screen::print(&table.render(screen::width()))
 }
 
-async fn add(around: &CliContext, args: &AddUser) -> Result<(), CommandError> {
+async fn add(ctx: &CliContext, args: &AddUser) -> Result<(), CommandError> {
     let password = match args.password_stdin {
         true => Some(screen::read_password()?),
         false => None,
@@ -201,11 +201,11 @@ async fn add(around: &CliContext, args: &AddUser) -> Result<(), CommandError> {
         groups: args.groups.iter().map(|group| group_name(group)).collect(),
         password: password.as_ref().map(|p| p.expose_secret().to_owned()),
     };
-    let AgentConnection { client, .. } = around.agent().await?;
+    let AgentConnection { client, .. } = ctx.agent().await?;
     let answer = client.tell(&Ask::post(["users"], &body)).await;
     match answer.map_err(CommandError::from) {
-        Err(error) if !around.is_elsewhere() && is_no_agent(&error) => {
-            add_to_store(&around.config()?, body, password).await?;
+        Err(error) if !ctx.is_elsewhere() && is_no_agent(&error) => {
+            add_to_store(&ctx.config()?, body, password).await?;
         }
         answer => answer?,
     }
@@ -261,7 +261,7 @@ fn refused(error: crate::identity::account::AccountError) -> CommandError {
 }
 
 /// `tagship token …`.
-pub(crate) async fn token(around: &CliContext, args: &TokenCommand) -> Result<(), CommandError> {
+pub(crate) async fn token(ctx: &CliContext, args: &TokenCommand) -> Result<(), CommandError> {
     match args {
         TokenCommand::New {
             user,
@@ -283,11 +283,11 @@ pub(crate) async fn token(around: &CliContext, args: &TokenCommand) -> Result<()
                 expires,
                 scopes: (!scopes.is_empty()).then(|| scopes.clone()),
             };
-            new_token(around, user, body).await
+            new_token(ctx, user, body).await
         }
-        TokenCommand::List { user, form } => tokens(around, user, *form).await,
+        TokenCommand::List { user, form } => tokens(ctx, user, *form).await,
         TokenCommand::Revoke { user, id } => {
-            let AgentConnection { client, .. } = around.agent().await?;
+            let AgentConnection { client, .. } = ctx.agent().await?;
             client
                 .tell(&Ask::delete(["users", user, "tokens", id]))
                 .await?;
@@ -296,19 +296,15 @@ pub(crate) async fn token(around: &CliContext, args: &TokenCommand) -> Result<()
     }
 }
 
-async fn new_token(
-    around: &CliContext,
-    user: &str,
-    body: NewTokenBody,
-) -> Result<(), CommandError> {
+async fn new_token(ctx: &CliContext, user: &str, body: NewTokenBody) -> Result<(), CommandError> {
     let expires = body.expires;
-    let AgentConnection { client, zone } = around.agent().await?;
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let answer = client
         .ask(&Ask::post(["users", user, "tokens"], &body))
         .await;
     let made: MadeToken = match answer.map_err(CommandError::from) {
-        Err(error) if !around.is_elsewhere() && is_no_agent(&error) => {
-            let (accounts, ledger) = accounts(&around.config()?).await?;
+        Err(error) if !ctx.is_elsewhere() && is_no_agent(&error) => {
+            let (accounts, ledger) = accounts(&ctx.config()?).await?;
             let entry = audit(&ledger, "make token", format!("{user}: {}", body.name)).await?;
             let terms = TokenTerms {
                 label: body.name,
@@ -338,8 +334,8 @@ async fn new_token(
     screen::print(&format!("{}\n", made.token))
 }
 
-async fn tokens(around: &CliContext, user: &str, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = around.agent().await?;
+async fn tokens(ctx: &CliContext, user: &str, form: OutputForm) -> Result<(), CommandError> {
+    let AgentConnection { client, zone } = ctx.agent().await?;
     let value = client.json(&Ask::get(["users", user, "tokens"])).await?;
     if form.json {
         return screen::print_json(&value);
