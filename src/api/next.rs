@@ -54,7 +54,7 @@ impl TaskOffer<'_> {
         self.verb(May::Stop, "stop it with", "stop", "")
     }
 
-    fn thaw(&self) -> Sentence {
+    fn override_freeze(&self) -> Sentence {
         let rest = " --override-freeze REASON";
         self.verb(
             May::OverrideFreeze,
@@ -92,7 +92,7 @@ impl TaskOffer<'_> {
             }
             _ if frozen(task) => vec![
                 say("it starts automatically when the freeze ends"),
-                self.thaw(),
+                self.override_freeze(),
                 withdraw,
             ],
             "scheduled" => vec![say("it starts automatically"), withdraw],
@@ -115,7 +115,7 @@ impl TaskOffer<'_> {
             ))],
             "paused" if frozen(self.task) => vec![
                 say("it can be resumed when the freeze is over"),
-                self.thaw(),
+                self.override_freeze(),
                 self.stop(),
             ],
             "paused" => {
@@ -138,17 +138,17 @@ impl TaskOffer<'_> {
     }
 
     /// Suggests to inspect the failure, and to retry if that is permitted.
-    fn mend(&self) -> Sentence {
+    fn fix_cause(&self) -> Sentence {
         let look = format!("see `tagship log {}`", self.task.id);
-        let afresh = self.afresh();
+        let new_request = self.new_request();
         Some(match self.retry("fix the cause, then") {
-            Some(retry) => format!("{look}, {retry} or {afresh}"),
-            None => format!("{look}, fix the cause, then {afresh}"),
+            Some(retry) => format!("{look}, {retry} or {new_request}"),
+            None => format!("{look}, fix the cause, then {new_request}"),
         })
     }
 
     /// Describes how to submit the same as another task.
-    fn afresh(&self) -> &'static str {
+    fn new_request(&self) -> &'static str {
         match self.task.reference.as_str() {
             "" => "submit it again",
             _ => "push a new tag",
@@ -156,19 +156,19 @@ impl TaskOffer<'_> {
     }
 
     fn at_rest(&self) -> Vec<Sentence> {
-        let afresh = say(self.afresh());
+        let new_request = say(self.new_request());
         match self.task.state.as_str() {
             "stopped" => {
                 let ways = [self.retry("retry it with"), self.roll_back()];
                 let ways: Vec<String> = ways.into_iter().flatten().collect();
                 vec![if ways.is_empty() {
-                    afresh
+                    new_request
                 } else {
                     Some(ways.join(", or "))
                 }]
             }
-            "failed" | "rolled-back" => vec![self.mend()],
-            "rollback-failed" => vec![self.mend(), self.thaw(), self.roll_back()],
+            "failed" | "rolled-back" => vec![self.fix_cause()],
+            "rollback-failed" => vec![self.fix_cause(), self.override_freeze(), self.roll_back()],
             "succeeded" => vec![
                 say("no action is needed"),
                 self.verb(May::Rollback, "roll back to it later with", "rollback", ""),
@@ -176,12 +176,12 @@ impl TaskOffer<'_> {
             "withdrawn" | "superseded" | "expired" => {
                 let retry = self.retry("retry it with");
                 vec![Some(match retry {
-                    Some(retry) => format!("{retry}, or {}", self.afresh()),
-                    None => self.afresh().to_owned(),
+                    Some(retry) => format!("{retry}, or {}", self.new_request()),
+                    None => self.new_request().to_owned(),
                 })]
             }
             "observed" => vec![say("nothing was released: its rule only observes")],
-            _ => vec![afresh],
+            _ => vec![new_request],
         }
     }
 }

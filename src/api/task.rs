@@ -243,7 +243,7 @@ pub struct StepView {
 impl StepView {
     /// Returns the exit code, unless the message says it.
     #[must_use]
-    pub fn untold_exit(&self) -> Option<i32> {
+    pub fn unstated_exit(&self) -> Option<i32> {
         self.exit_code
             .filter(|_| self.omits_exit || self.message.is_empty())
     }

@@ -152,7 +152,7 @@ impl Client {
     }
 
     /// Sends a request whose response has no content.
-    pub(crate) async fn tell(&self, ask: &Ask) -> Result<(), ClientError> {
+    pub(crate) async fn run(&self, ask: &Ask) -> Result<(), ClientError> {
         let response = self.request(ask).timeout(ANSWER_TIMEOUT).send().await;
         self.good(response).await.map(drop)
     }

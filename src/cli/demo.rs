@@ -46,7 +46,7 @@ async fn play(walk: &mut DemoWalk, auto: bool, signals: &mut Signals) -> Result<
     }
     walk.invite()?;
     // An interrupt is the normal way to end it.
-    signals.or_told_to_end(walk.watch()).await.unwrap_or(Ok(()))
+    signals.or_signal(walk.watch()).await.unwrap_or(Ok(()))
 }
 
 /// Returns the port of the page: the configured one, if it is free.
@@ -72,7 +72,7 @@ impl Signals {
     }
 
     /// Returns the future's output; `None` if a signal came first.
-    async fn or_told_to_end<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+    async fn or_signal<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
         let [interrupt, terminate, hangup] = &mut self.0;
         tokio::select! {
             result = future => Some(result),
@@ -86,7 +86,7 @@ impl Signals {
         &mut self,
         future: impl Future<Output = Result<(), CommandError>>,
     ) -> Result<(), CommandError> {
-        let result = self.or_told_to_end(future).await;
+        let result = self.or_signal(future).await;
         result.unwrap_or(Err(DemoError::Interrupted.into()))
     }
 }

@@ -42,7 +42,7 @@ impl Goal {
 }
 
 /// How progress is shown while a task is followed.
-enum Teller {
+enum ProgressPrinter {
     /// The hosts, redrawn in place.
     Drawing(Canvas),
     /// A line for each event that was not printed yet.
@@ -52,7 +52,7 @@ enum Teller {
     Silent,
 }
 
-impl Teller {
+impl ProgressPrinter {
     fn new(form: OutputForm, seen: &TaskView) -> Self {
         match screen::canvas() {
             _ if form.json => Self::Silent,
@@ -63,7 +63,7 @@ impl Teller {
         }
     }
 
-    fn tell(&mut self, task: &TaskView, agent: &AgentConnection) -> Result<(), CommandError> {
+    fn print(&mut self, task: &TaskView, agent: &AgentConnection) -> Result<(), CommandError> {
         match self {
             Self::Silent => Ok(()),
             Self::Drawing(canvas) => {
@@ -127,10 +127,10 @@ pub(crate) async fn to_rest(
 ) -> Result<WaitEnd, CommandError> {
     let id = seen.id;
     let mut patience = Patience::default();
-    let mut teller = Teller::new(form, &seen);
+    let mut printer = ProgressPrinter::new(form, &seen);
     let mut failed = 0;
     loop {
-        match follow(agent, id, &mut teller, &mut patience).await {
+        match follow(agent, id, &mut printer, &mut patience).await {
             Ok(Followed::ToEnd(end)) => return Ok(end),
             // Streams have an end, and agents are restarted.
             Ok(Followed::StreamEnded) => failed = 0,
@@ -161,7 +161,7 @@ enum Followed {
 async fn follow(
     agent: &AgentConnection,
     id: u64,
-    teller: &mut Teller,
+    printer: &mut ProgressPrinter,
     patience: &mut Patience,
 ) -> Result<Followed, CommandError> {
     let events = agent.client.stream(&events_of(id)).await?;
@@ -173,7 +173,7 @@ async fn follow(
             return Ok(Followed::StreamEnded);
         }
         let task = agent.client.task(id).await?;
-        teller.tell(&task, agent)?;
+        printer.print(&task, agent)?;
         if task.at_rest {
             return Ok(Followed::ToEnd(WaitEnd::AtRest(Box::new(task))));
         }

@@ -103,7 +103,7 @@ fn step_cells(stage: &StageView, host: &HostView, step: &StepView, zone: &Zone) 
         _ => String::new(),
     };
     let mut result = step.message.clone();
-    if let Some(code) = step.untold_exit() {
+    if let Some(code) = step.unstated_exit() {
         let exit = format!("exit {code}");
         result = match result.is_empty() {
             true => exit,

@@ -22,7 +22,7 @@ pub(crate) async fn hosts(ctx: &CliContext, args: &HostsCommand) -> Result<(), C
                 reason: reason.clone(),
             };
             client
-                .tell(&Ask::post(["hosts", name, "disable"], &body))
+                .run(&Ask::post(["hosts", name, "disable"], &body))
                 .await?;
             let reason = printable(reason);
             screen::print(&format!("{name} is disabled: {reason}\n"))
@@ -30,7 +30,7 @@ pub(crate) async fn hosts(ctx: &CliContext, args: &HostsCommand) -> Result<(), C
         HostsCommand::Enable { name } => {
             let AgentConnection { client, .. } = ctx.agent().await?;
             client
-                .tell(&Ask::post(["hosts", name, "enable"], &Nothing {}))
+                .run(&Ask::post(["hosts", name, "enable"], &Nothing {}))
                 .await?;
             screen::print(&format!("{name} is enabled\n"))
         }

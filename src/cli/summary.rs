@@ -91,7 +91,7 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
         field(text, "", &format!("as {}", task.claimed_submitter));
     }
     remarks(text, task, zone);
-    hindrances(text, task, zone);
+    blockers(text, task, zone);
     if task.updated_at != task.created_at {
         field(text, "changed", &zone.show(task.updated_at));
     }
@@ -111,7 +111,7 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
 }
 
 /// Adds what prevents it from running, and on which hosts it does not run.
-fn hindrances(text: &mut String, task: &TaskView, zone: &Zone) {
+fn blockers(text: &mut String, task: &TaskView, zone: &Zone) {
     if let Some(frozen) = &task.frozen {
         field(text, "frozen", &frozen_line(frozen, zone));
     }

@@ -32,7 +32,7 @@ pub(crate) async fn user(ctx: &CliContext, args: &UserCommand) -> Result<(), Com
         UserCommand::Set(args) => set(ctx, args).await,
         UserCommand::Remove { name } => {
             let AgentConnection { client, .. } = ctx.agent().await?;
-            client.tell(&Ask::delete(["users", name])).await?;
+            client.run(&Ask::delete(["users", name])).await?;
             screen::print(&format!("{name} is removed, with all their tokens\n"))
         }
         UserCommand::Password { name, own, .. } => {
@@ -46,7 +46,7 @@ pub(crate) async fn user(ctx: &CliContext, args: &UserCommand) -> Result<(), Com
                 password: screen::read_password()?.expose_secret().to_owned(),
             };
             client
-                .tell(&Ask::post(["users", name, "password"], &body))
+                .run(&Ask::post(["users", name, "password"], &body))
                 .await?;
             screen::print(&format!(
                 "the password of {name} is set; sessions have ended\n"
@@ -58,7 +58,7 @@ pub(crate) async fn user(ctx: &CliContext, args: &UserCommand) -> Result<(), Com
         UserCommand::Undelegate { from, id } => {
             let AgentConnection { client, .. } = ctx.agent().await?;
             let ask = Ask::delete(["users", from, "delegations", id]);
-            client.tell(&ask).await?;
+            client.run(&ask).await?;
             screen::print(&format!("delegation {id} of {from} has ended\n"))
         }
     }
@@ -118,16 +118,14 @@ async fn totp(ctx: &CliContext, args: &Totp) -> Result<(), CommandError> {
         let body = ResetFactor {
             code: args.code.clone(),
         };
-        client.tell(&ask("reset", serde_json::json!(body))).await?;
+        client.run(&ask("reset", serde_json::json!(body))).await?;
         return screen::print(&format!(
             "the second factor of {name} is removed; sessions have ended\n"
         ));
     }
     if let Some(code) = &args.code {
         let body = CodeBody { code: code.clone() };
-        client
-            .tell(&ask("confirm", serde_json::json!(body)))
-            .await?;
+        client.run(&ask("confirm", serde_json::json!(body))).await?;
         return screen::print(&format!(
             "the second factor of {name} is enabled; sessions have ended\n"
         ));
@@ -202,7 +200,7 @@ async fn add(ctx: &CliContext, args: &AddUser) -> Result<(), CommandError> {
         password: password.as_ref().map(|p| p.expose_secret().to_owned()),
     };
     let AgentConnection { client, .. } = ctx.agent().await?;
-    let answer = client.tell(&Ask::post(["users"], &body)).await;
+    let answer = client.run(&Ask::post(["users"], &body)).await;
     match answer.map_err(CommandError::from) {
         Err(error) if !ctx.is_elsewhere() && is_no_agent(&error) => {
             add_to_store(&ctx.config()?, body, password).await?;
@@ -289,7 +287,7 @@ pub(crate) async fn token(ctx: &CliContext, args: &TokenCommand) -> Result<(), C
         TokenCommand::Revoke { user, id } => {
             let AgentConnection { client, .. } = ctx.agent().await?;
             client
-                .tell(&Ask::delete(["users", user, "tokens", id]))
+                .run(&Ask::delete(["users", user, "tokens", id]))
                 .await?;
             screen::print(&format!("token {id} of {user} is revoked\n"))
         }

@@ -14,7 +14,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use crate::domain::permission::Role;
-use crate::domain::permission::{Ability, EffectiveRole, Missing, PermissionTarget, Scopes, Whose};
+use crate::domain::permission::{
+    Ability, EffectiveRole, Missing, Ownership, PermissionTarget, Scopes,
+};
 use crate::domain::plan::PlanDigest;
 use crate::domain::template::{Approvers, Requirement};
 
@@ -77,8 +79,8 @@ impl Actor {
     ///
     /// # Errors
     /// As [`Actor::may`].
-    pub fn may_of(&self, whose: Whose, what: &'static str) -> Result<(), Missing> {
-        self.effective_role().may_of(whose, what)
+    pub fn may_of(&self, ownership: Ownership, what: &'static str) -> Result<(), Missing> {
+        self.effective_role().may_of(ownership, what)
     }
 
     /// Whether they may see what happens at their target: by their own role, or because they

@@ -447,13 +447,13 @@ impl EffectiveRole<'_> {
     ///
     /// # Errors
     /// As [`EffectiveRole::may`].
-    pub fn may_of(&self, whose: Whose, action: &'static str) -> Result<(), Missing> {
-        match whose {
+    pub fn may_of(&self, ownership: Ownership, action: &'static str) -> Result<(), Missing> {
+        match ownership {
             // If both are missing, report the lesser permission.
-            Whose::Own => self
+            Ownership::Own => self
                 .may(Ability::Own, action)
                 .or_else(|lacking| self.may(Ability::Run, action).map_err(|_| lacking)),
-            Whose::Others => match self.may(Ability::Run, action) {
+            Ownership::Others => match self.may(Ability::Run, action) {
                 Err(Missing::Role { .. }) => {
                     Err(self.missing_role("approver (or submitter, for their own tasks)", action))
                 }
@@ -494,7 +494,7 @@ fn required_role(ability: Ability) -> &'static str {
 
 /// Whose task it is, relative to the user who makes the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub enum Ownership {
     Own,
     Others,
 }

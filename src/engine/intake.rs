@@ -29,7 +29,7 @@ use crate::config::{Config, RuleSets, TemplateCache, Templates, fingerprint};
 use crate::domain::rule::{Pusher, is_zero};
 use crate::engine::push;
 use crate::engine::spool::{self, Received, Record, SpoolError, Waiting};
-use crate::store::{Became, HookOutcome, SeenPush, Store, StoreError, told_by_hook};
+use crate::store::{Became, HookOutcome, SeenPush, Store, StoreError, hook_report};
 
 /// How often the spool is scanned without a notification, in seconds.
 const SCAN_S: i64 = 60;
@@ -176,7 +176,7 @@ impl Intake {
         let mut events = watch(&directory)?;
         let mut left = Left::default();
         loop {
-            self.take_those_not(&mut left).await?;
+            self.take_waiting(&mut left).await?;
             let now = self.clock.now();
             let next = now
                 .checked_add(SignedDuration::from_secs(SCAN_S))
@@ -199,11 +199,11 @@ impl Intake {
     /// # Errors
     /// Same as [`Intake::run`].
     pub async fn take_all(&self) -> Result<(), IntakeError> {
-        self.take_those_not(&mut Left::default()).await
+        self.take_waiting(&mut Left::default()).await
     }
 
     /// Like [`Intake::take_all`], without files known to be invalid that could not be moved away.
-    async fn take_those_not(&self, left: &mut Left) -> Result<(), IntakeError> {
+    async fn take_waiting(&self, left: &mut Left) -> Result<(), IntakeError> {
         let scan = self.scans.begin();
         let waiting = self.spool.waiting().await?;
         left.forget_gone(&waiting);
@@ -327,7 +327,7 @@ impl Intake {
             if note.answers(Some(&project.name)) {
                 continue;
             }
-            let note = note.and(told_by_hook(push, now));
+            let note = note.and(hook_report(push, now));
             let doubted = if is_zero(&push.old) {
                 Vec::new()
             } else {

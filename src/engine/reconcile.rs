@@ -274,7 +274,7 @@ impl Reconciler {
                     continue;
                 }
                 for project in self.config.projects_of(repository) {
-                    if self.store.was_on(&project.name, name, &report).await? {
+                    if self.store.has_landed(&project.name, name, &report).await? {
                         left.push(report);
                         break;
                     }

@@ -28,7 +28,7 @@ pub use self::verb::{VERBS, Verb, VerbSpec};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};
 use crate::domain::document::names_or_none;
-use crate::domain::permission::{Ability, Whose};
+use crate::domain::permission::{Ability, Ownership};
 use crate::domain::plan::{Plan, PlanDigest};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Event, Origin, Recorded, State, StopRequester, Task};
@@ -170,7 +170,7 @@ fn attempt(
     };
     let then = task.clone().apply(&recorded);
     let then = then.map_err(|_| state(task, request.verb().spec().done))?;
-    if goes_on(task, &recorded.event, &then) {
+    if continues(task, &recorded.event, &then) {
         moment.may_run(task)?;
     }
     Ok(recorded.event)
@@ -178,7 +178,7 @@ fn attempt(
 
 /// Whether an event starts or resumes a task at once. A queued or scheduled task begins by itself
 /// when no freeze holds.
-fn goes_on(task: &Task, event: &Event, then: &Task) -> bool {
+fn continues(task: &Task, event: &Event, then: &Task) -> bool {
     let works = |task: &Task| matches!(task.state, State::Running | State::RollingBack { .. });
     let frees = matches!(event, Event::Continued { .. } | Event::HostSkipped { .. });
     frees || !works(task) && works(then)
@@ -233,14 +233,14 @@ fn wanted(
             }
         }
         TaskRequest::Withdraw { reason } => {
-            actor.may_of(whose(task, actor), "withdraw this task")?;
+            actor.may_of(ownership(task, actor), "withdraw this task")?;
             Event::Withdrawn {
                 by: actor.name.clone(),
                 reason: reason.trim().to_owned(),
             }
         }
         TaskRequest::Stop { host: None } => {
-            actor.may_of(whose(task, actor), "stop this task")?;
+            actor.may_of(ownership(task, actor), "stop this task")?;
             Event::StopRequested {
                 by: actor.name.clone(),
                 asker: StopRequester::Person,
@@ -283,7 +283,7 @@ fn stop_on(
     host: &str,
     moment: &RequestContext<'_>,
 ) -> Result<Event, RequestError> {
-    actor.may_of(whose(task, actor), "stop a host of this task")?;
+    actor.may_of(ownership(task, actor), "stop a host of this task")?;
     let (host, name) = moment.host(task, host)?;
     Ok(Event::HostStopRequested {
         host,
@@ -339,7 +339,7 @@ fn override_freeze(
 
 /// Retries a task. An older task must not undo the changes of a later one.
 fn retry(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Result<Event, RequestError> {
-    actor.may_of(whose(task, actor), "retry this task")?;
+    actor.may_of(ownership(task, actor), "retry this task")?;
     if let Some(newer) = moment.newer {
         return Err(RequestError::Newer {
             id: task.id,
@@ -353,8 +353,8 @@ fn retry(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Result<Even
             // Such a task runs without any approval but the submitter's: treat it as a new
             // submission.
             let submission = &task.submission;
-            let by_hand = matches!(submission.origin, Origin::Submitted(_));
-            if by_hand && submission.schedule == Schedule::Ready {
+            let manual = matches!(submission.origin, Origin::Submitted(_));
+            if manual && submission.schedule == Schedule::Ready {
                 actor.may(Ability::Run, "run a task without approval")?;
             }
             Event::Reopened { by }
@@ -364,11 +364,11 @@ fn retry(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Result<Even
 }
 
 /// Whether a task is the actor's own: by the submitter's account, never by the given name.
-fn whose(task: &Task, actor: &Actor) -> Whose {
+fn ownership(task: &Task, actor: &Actor) -> Ownership {
     let account = task.submission.submitter.account.as_deref();
     if account == Some(actor.name.as_str()) {
-        Whose::Own
+        Ownership::Own
     } else {
-        Whose::Others
+        Ownership::Others
     }
 }

@@ -147,7 +147,7 @@ pub async fn submit(
     if let Some(keyed) = &keyed
         && let Some(earlier) = store.keyed(keyed, now).await?
     {
-        return said_before(keyed, earlier);
+        return earlier_submission(keyed, earlier);
     }
     let resolved = resolve(order, sources)?;
     let actor = (asker.in_place)(&resolved.place());
@@ -162,7 +162,7 @@ pub async fn submit(
     }
 }
 
-fn said_before(keyed: &Keyed, earlier: (u64, String)) -> Result<Submitted, SubmitError> {
+fn earlier_submission(keyed: &Keyed, earlier: (u64, String)) -> Result<Submitted, SubmitError> {
     let (id, digest) = earlier;
     if digest == keyed.digest {
         return Ok(Submitted::Before(id));

@@ -11,7 +11,7 @@ use crate::domain::host::{
     ReleaseId, Reply, is_own,
 };
 use crate::hosts::ssh::script::{
-    AnswerLines, InvalidValue, OpSequence, Script, absolute, file_name, led_to, nonsense,
+    AnswerLines, InvalidValue, OpSequence, Script, absolute, file_name, linked, nonsense,
 };
 use crate::hosts::sync::{WALK, as_it_is, read_standing_line, standing_text};
 
@@ -53,10 +53,10 @@ pub fn publish(
 ) -> Result<Vec<u8>, InvalidValue> {
     let release = match existing {
         Existing::Equal => file_name("release", &release.0)?,
-        Existing::AsItIs | Existing::Found => led_to(&release.0)?,
+        Existing::AsItIs | Existing::Found => linked(&release.0)?,
     };
     let over: Result<Vec<&str>, InvalidValue> =
-        over.iter().map(|release| led_to(&release.0)).collect();
+        over.iter().map(|release| linked(&release.0)).collect();
     let script = Script::at(place, turn)?
         .set("ts_release", release)?
         .set("ts_over", &over?.join("\n"))?
@@ -71,7 +71,7 @@ pub fn publish(
 /// # Errors
 /// [`HostError::Refused`] if the answer is invalid.
 pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
-    let release = |word, text: &str| match led_to(text) {
+    let release = |word, text: &str| match linked(text) {
         Ok(text) => Ok(ReleaseId(text.to_owned())),
         Err(_) => Err(nonsense(word, text)),
     };

@@ -17,7 +17,7 @@ use crate::domain::host::{
 };
 use crate::git::checkout::{HOST_LISTING, shared_directories, shared_files};
 use crate::hosts::ssh::script::{
-    AnswerLines, FENCE, InvalidValue, OpSequence, Script, encode_paths, file_name, led_to, nonsense,
+    AnswerLines, FENCE, InvalidValue, OpSequence, Script, encode_paths, file_name, linked, nonsense,
 };
 
 /// Functions that read the live and complete releases, and compute a tree's digest.
@@ -103,7 +103,7 @@ pub fn prepare(
         None => ("", ""),
     };
     let script = match existing {
-        Existing::Found => at_target(place, turn, led_to(&release.id.0)?, ""),
+        Existing::Found => at_target(place, turn, linked(&release.id.0)?, ""),
         Existing::Equal | Existing::AsItIs => at_release(place, turn, release),
     }?
     .set("ts_kept", as_it_is(existing))?
@@ -182,7 +182,7 @@ pub(crate) fn read_standing_line(
             .map_err(|_| nonsense(word, value))
     };
     let lead = |text: &str| {
-        led_to(text)
+        linked(text)
             .map(|name| ReleaseId(name.to_owned()))
             .map_err(|_| match text.contains(char::REPLACEMENT_CHARACTER) {
                 true => HostError::Refused(format!(

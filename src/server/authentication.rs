@@ -310,7 +310,7 @@ impl AuditedAction {
 /// [`Fault::NotLoggedIn`] if nothing identifies a user.
 pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
     if let Peer::Local { uid } = call.peer
-        && !is_let_in(uid, site.uid)
+        && !is_admitted(uid, site.uid)
     {
         return Err(Fault::Forbidden(
             "this socket accepts only the agent's user and root; use TAGSHIP_URL and TAGSHIP_TOKEN"
@@ -380,7 +380,7 @@ async fn of_token(site: &Arc<Site>, token: &SecretString, from: String) -> Resul
 }
 
 /// Whether a user of this machine is admitted over the Unix socket.
-fn is_let_in(uid: u32, agent: u32) -> bool {
+fn is_admitted(uid: u32, agent: u32) -> bool {
     uid == 0 || uid == agent
 }
 
@@ -582,9 +582,9 @@ mod tests {
 
     #[test]
     fn socket_admits_only_root_and_the_agents_user() {
-        assert!(is_let_in(0, 990));
-        assert!(is_let_in(990, 990));
-        assert!(!is_let_in(1000, 990));
-        assert!(!is_let_in(1000, 0));
+        assert!(is_admitted(0, 990));
+        assert!(is_admitted(990, 990));
+        assert!(!is_admitted(1000, 990));
+        assert!(!is_admitted(1000, 0));
     }
 }

@@ -112,7 +112,7 @@ impl OpenStream {
 fn open<F>(
     site: &Arc<Site>,
     who: Who,
-    tell: impl FnOnce(Arc<Site>, OpenStream, Who) -> F,
+    produce: impl FnOnce(Arc<Site>, OpenStream, Who) -> F,
 ) -> HttpResult
 where
     F: Future<Output = Result<Infallible, Over>> + Send + 'static,
@@ -127,9 +127,9 @@ where
         every: limits.heartbeat,
         end: now + limits.stream,
     };
-    let telling = tell(Arc::clone(site), line, who);
+    let producing = produce(Arc::clone(site), line, who);
     tokio::spawn(async move {
-        if let Err(Over::Broken(fault)) = telling.await {
+        if let Err(Over::Broken(fault)) = producing.await {
             tracing::warn!(error = %fault, "an event stream ended");
         }
         drop(place);
@@ -172,14 +172,14 @@ pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRes
     let detail = detail_for(site, &who, parse_id(id)?).await?;
     open(site, who, move |site, line, who| async move {
         match parts {
-            true => tell_task(site, line, who, detail, seen).await,
-            false => tell_changes(site, line, detail.task.id).await,
+            true => send_task(site, line, who, detail, seen).await,
+            false => send_changes(site, line, detail.task.id).await,
         }
     })
 }
 
 /// Sends only that something has changed, for clients that request the task itself.
-async fn tell_changes(site: Arc<Site>, mut line: OpenStream, id: u64) -> Result<Infallible, Over> {
+async fn send_changes(site: Arc<Site>, mut line: OpenStream, id: u64) -> Result<Infallible, Over> {
     let mut changes = StoreChanges::of(&site).await?;
     loop {
         // Sent at the start as well, for changes made before the watch began.
@@ -203,7 +203,7 @@ async fn together(site: &Site, changes: &mut StoreChanges, id: u64) -> Result<()
     waited.unwrap_or(Ok(()))
 }
 
-async fn tell_task(
+async fn send_task(
     site: Arc<Site>,
     mut line: OpenStream,
     who: Who,
@@ -273,10 +273,10 @@ fn data_event(name: &str, data: &impl Serialize) -> Result<Event, Over> {
 /// `/events`: sends `tasks` whenever the list of tasks may have changed.
 pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who_reads(site, call).await?;
-    open(site, who, tell_all)
+    open(site, who, send_all)
 }
 
-async fn tell_all(site: Arc<Site>, mut line: OpenStream, who: Who) -> Result<Infallible, Over> {
+async fn send_all(site: Arc<Site>, mut line: OpenStream, who: Who) -> Result<Infallible, Over> {
     // Watched before the first heartbeat: a client that reads then and waits misses nothing.
     let mut changes = StoreChanges::of(&site).await?;
     line.send(Event::default().comment("").retry(COME_BACK))

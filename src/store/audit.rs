@@ -78,12 +78,12 @@ impl AuditEntry {
             before,
             digest: String::new(),
         };
-        entry.digest = entry.worked_out();
+        entry.digest = entry.computed_digest();
         entry
     }
 
     /// Returns the digest of the entry's fields. Length prefixes make its input unambiguous.
-    fn worked_out(&self) -> String {
+    fn computed_digest(&self) -> String {
         let AuditAction {
             by,
             from,
@@ -288,7 +288,7 @@ fn fits(entry: &AuditEntry, stored_key: &[u8], verdict: &ChainReport) -> bool {
     entry.number == verdict.entries + 1
         && key(entry.number).as_bytes() == stored_key
         && entry.before == verdict.digest
-        && entry.digest == entry.worked_out()
+        && entry.digest == entry.computed_digest()
 }
 
 fn key(number: u64) -> String {
@@ -347,7 +347,7 @@ mod tests {
             let mut entry: AuditEntry = serde_json::from_slice(&stored.value).unwrap();
             entry.action.by = "bob".to_owned();
             let mut forged = vec![Commit::new().put(key(number), json(&entry))];
-            entry.digest = entry.worked_out();
+            entry.digest = entry.computed_digest();
             forged.push(Commit::new().put(key(number), json(&entry)));
             forged.push(Commit::new().delete(key(number)));
             for forgery in forged {

@@ -106,7 +106,7 @@ impl Store {
         also: &(dyn Fn(Proposal) -> Commit + Sync),
     ) -> Result<Proposal, StoreError> {
         loop {
-            if let Some(id) = self.taken_in(record).await? {
+            if let Some(id) = self.recorded_task(record).await? {
                 let before = Proposal::TakenInBefore(id);
                 let noted = also(before);
                 if !noted.writes().is_empty() {
@@ -275,7 +275,7 @@ impl Store {
         Ok((kept.filter(counts), Require::Version(entry.version)))
     }
 
-    async fn taken_in(&self, record: Option<&str>) -> Result<Option<u64>, StoreError> {
+    async fn recorded_task(&self, record: Option<&str>) -> Result<Option<u64>, StoreError> {
         let Some(record) = record else {
             return Ok(None);
         };
@@ -321,6 +321,6 @@ impl Store {
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
     pub async fn task_of_record(&self, record: &str) -> Result<Option<u64>, StoreError> {
-        self.taken_in(Some(record)).await
+        self.recorded_task(Some(record)).await
     }
 }

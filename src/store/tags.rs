@@ -89,7 +89,7 @@ fn no_look_after(repository: &str, last: Option<KeyVersion>) -> Commit {
 
 /// Returns what to store about a record in addition to its outcome.
 #[must_use]
-pub fn told_by_hook(push: &SeenPush, now: Timestamp) -> Commit {
+pub fn hook_report(push: &SeenPush, now: Timestamp) -> Commit {
     let commit = Commit::new().put(of(HEARD, &push.repository), index::json(&now));
     if crate::domain::rule::is_zero(&push.new) {
         return commit;
@@ -176,7 +176,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`].
-    pub async fn was_on(
+    pub async fn has_landed(
         &self,
         project: &str,
         reference: &str,

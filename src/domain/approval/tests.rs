@@ -371,8 +371,8 @@ fn delegate_may_not_stop_tasks_of_others() {
         Actor::new("dave", Role::Submitter),
         &[mandate("carol", &[])],
     );
-    dave.may_of(Whose::Own, "stop this task").unwrap();
-    assert!(dave.may_of(Whose::Others, "stop this task").is_err());
+    dave.may_of(Ownership::Own, "stop this task").unwrap();
+    assert!(dave.may_of(Ownership::Others, "stop this task").is_err());
 }
 
 #[test]

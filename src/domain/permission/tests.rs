@@ -139,7 +139,7 @@ fn group_grant_applies_only_to_its_members() {
 #[test]
 fn own_task_requires_a_lower_role_than_anothers() {
     let place = PermissionTarget::new("shop", "qa", "");
-    let may = |role, scopes: &[Scope], whose| {
+    let may = |role, scopes: &[Scope], ownership| {
         let scopes: Scopes = scopes.iter().copied().collect();
         let standing = EffectiveRole {
             name: "alice",
@@ -147,17 +147,17 @@ fn own_task_requires_a_lower_role_than_anothers() {
             scopes: &scopes,
             target: &place,
         };
-        standing.may_of(whose, "stop this task")
+        standing.may_of(ownership, "stop this task")
     };
     let all = &Scope::ALL[..];
-    may(Role::Submitter, all, Whose::Own).unwrap();
-    may(Role::Approver, &[Scope::Approve], Whose::Own).unwrap();
-    let refused = may(Role::Submitter, all, Whose::Others).unwrap_err();
+    may(Role::Submitter, all, Ownership::Own).unwrap();
+    may(Role::Approver, &[Scope::Approve], Ownership::Own).unwrap();
+    let refused = may(Role::Submitter, all, Ownership::Others).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "alice has the role submitter in shop qa; to stop this task requires the role approver (or submitter, for their own tasks): ask an admin for it"
     );
-    let refused = may(Role::Submitter, &[Scope::Read], Whose::Own).unwrap_err();
+    let refused = may(Role::Submitter, &[Scope::Read], Ownership::Own).unwrap_err();
     assert!(
         refused.to_string().contains("requires the scope submit"),
         "{refused}"
@@ -305,8 +305,8 @@ fn refusal_names_the_missing_token_scope() {
         scopes: &[Scope::Submit].into_iter().collect(),
         target: &place,
     };
-    standing.may_of(Whose::Own, "stop this task").unwrap();
-    let refused = standing.may_of(Whose::Others, "stop this task");
+    standing.may_of(Ownership::Own, "stop this task").unwrap();
+    let refused = standing.may_of(Ownership::Others, "stop this task");
     assert_eq!(
         refused.unwrap_err().to_string(),
         "this token of alice has the scopes submit; to stop this task requires the scope approve: create a token with it"
@@ -322,14 +322,14 @@ fn refusal_asks_for_the_lowest_sufficient_role() {
         scopes: &Scope::ALL.into_iter().collect(),
         target: &place,
     };
-    for (whose, expected) in [
-        (Whose::Own, "requires the role submitter:"),
+    for (ownership, expected) in [
+        (Ownership::Own, "requires the role submitter:"),
         (
-            Whose::Others,
+            Ownership::Others,
             "requires the role approver (or submitter, for",
         ),
     ] {
-        let refused = standing.may_of(whose, "stop this task").unwrap_err();
+        let refused = standing.may_of(ownership, "stop this task").unwrap_err();
         assert!(refused.to_string().contains(expected), "{refused}");
     }
 }
@@ -351,8 +351,8 @@ fn refusal_never_asks_for_a_scope_the_token_has() {
                 scopes: &scopes,
                 target: &place,
             };
-            for whose in [Whose::Own, Whose::Others] {
-                let refused = standing.may_of(whose, "stop this task");
+            for ownership in [Ownership::Own, Ownership::Others] {
+                let refused = standing.may_of(ownership, "stop this task");
                 if let Err(Missing::Scope { needs, .. }) = refused {
                     assert!(!scopes.has(needs), "{role} with {scopes}: {needs}");
                 }

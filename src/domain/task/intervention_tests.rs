@@ -346,12 +346,12 @@ fn unattended_pause_becomes_a_stop_on_time() {
         }
         other => panic!("{other:?}"),
     }
-    let mut goes_on = walk;
-    goes_on.apply(Event::Continued {
+    let mut continues = walk;
+    continues.apply(Event::Continued {
         by: "bob".to_owned(),
         host: None,
     });
-    assert_eq!(goes_on.task.pause_ends(&goes_on.plan), None);
+    assert_eq!(continues.task.pause_ends(&continues.plan), None);
 }
 
 #[test]

@@ -224,7 +224,7 @@ fn retry_or_skip_after_unstopped_rollback_switches_again() {
         by: by(),
         reason: "its disk is broken".to_owned(),
     };
-    for goes_on in [Event::RetryRequested { by: by() }, skip] {
+    for continues in [Event::RetryRequested { by: by() }, skip] {
         let mut walk = half_way_back();
         let at = StepRef {
             way: Direction::Back,
@@ -239,7 +239,7 @@ fn retry_or_skip_after_unstopped_rollback_switches_again() {
         walk.apply(Event::Ended { at, result });
         walk_on(&mut walk, None, |_| false);
         assert!(matches!(walk.task.state, State::Paused { .. }));
-        walk.apply(goes_on);
+        walk.apply(continues);
         walk_on(&mut walk, None, |_| false);
         assert_eq!(walk.task.state, State::Succeeded);
         assert_eq!(last_switches(&walk)[0], Some(Direction::Forward));

@@ -247,7 +247,7 @@ impl Active {
     /// not found or is reported as gone, since it may never enter.
     pub(super) fn approaches_queue(&self) -> bool {
         let task = &self.task;
-        let goes_on = match task.state {
+        let continues = match task.state {
             State::Proposed => {
                 task.submission.schedule == Schedule::Ready
                     && self.failed_attempts.queries_since.is_none()
@@ -255,7 +255,7 @@ impl Active {
             State::Scheduled { .. } => true,
             _ => false,
         };
-        goes_on && task.doubted.is_none()
+        continues && task.doubted.is_none()
     }
 
     /// Whether it is about to land, possibly with others of its push.

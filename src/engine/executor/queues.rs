@@ -69,7 +69,7 @@ impl QueuePart {
         let submission = &task.submission;
         let acts = submission.schedule != Schedule::Observe;
         let waits = task.state.can_be_withdrawn() && task.work.is_none();
-        let goes_on = matches!(
+        let continues = matches!(
             task.state,
             State::Waiting
                 | State::Scheduled { .. }
@@ -78,7 +78,7 @@ impl QueuePart {
                 | State::Paused { .. }
         );
         // A task whose ref is reported as gone supersedes nothing.
-        let there = goes_on && task.landed.is_some() && task.doubted.is_none();
+        let there = continues && task.landed.is_some() && task.doubted.is_none();
         Self {
             running: task.state.holds_queue() || active.busy.claiming,
             queued: task.state == State::Queued,

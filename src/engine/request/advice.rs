@@ -203,7 +203,7 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
         ways.push(way);
     }
     if task.state.is_settled() {
-        ways.push(afresh(task).to_owned());
+        ways.push(new_request(task).to_owned());
     }
     let ways = match ways.as_slice() {
         [] if begins.is_empty() => "wait, or ask an approver".to_owned(),
@@ -226,7 +226,7 @@ fn ended_unstarted(state: &State) -> bool {
 }
 
 /// Returns how to request the same again with a new task.
-fn afresh(task: &Task) -> &'static str {
+fn new_request(task: &Task) -> &'static str {
     let back = matches!(task.submission.origin, Origin::Rollback { .. });
     if back || task.submission.has_reference() {
         "push a new tag"

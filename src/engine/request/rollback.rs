@@ -116,7 +116,7 @@ pub async fn roll_back(
         tags: request.tags,
     };
     let RollbackInputs { goal, earlier, .. } = &back;
-    let mut events = going_back(earlier, goal, landed, asker, now);
+    let mut events = rollback_events(earlier, goal, landed, asker, now);
     let submission = &earlier.submission;
     let (project, environment) = (&submission.project, &submission.environment);
     let frozen = request.calendar.frozen(project, environment, now);
@@ -346,7 +346,7 @@ async fn described_alone(store: &Store, earlier: &Task) -> Result<String, Reques
     Ok(store.put_blob(&bytes).await?)
 }
 
-fn going_back(
+fn rollback_events(
     earlier: &Task,
     goal: &RollbackGoal,
     landed: Landed,

@@ -100,7 +100,7 @@ impl Interpreter {
     }
 
     /// Reads on until the shell has ended, so that its channel counts as closed.
-    async fn see_it_end(&self) {
+    async fn read_to_end(&self) {
         while let ChannelEvent::Output(..) | ChannelEvent::Exit(_) | ChannelEvent::Eof =
             self.open.next_of(true).await
         {}
@@ -127,7 +127,7 @@ impl Interpreter {
                     }
                     if let (Some(code), Some(_)) = (stdout.code, stderr.code) {
                         if self.last.load(Ordering::SeqCst) {
-                            self.see_it_end().await;
+                            self.read_to_end().await;
                         }
                         return ScriptEnd::Ended(Exit::Code(code));
                     }

@@ -197,8 +197,8 @@ impl Attempt {
     /// [`HostError::Refused`] if the offset of the piece is invalid.
     pub fn reach(&mut self, offset: u64, length: usize) -> Result<u64, HostError> {
         let end = offset.checked_add(length as u64);
-        let goes_on = offset <= self.reach || self.reach >= OUTPUT_KEPT_BYTES;
-        match end.filter(|end| goes_on && *end <= OUTPUT_END_MAX) {
+        let continues = offset <= self.reach || self.reach >= OUTPUT_KEPT_BYTES;
+        match end.filter(|end| continues && *end <= OUTPUT_END_MAX) {
             Some(end) => {
                 self.reach = self.reach.max(end);
                 Ok(self.reach)

@@ -159,7 +159,7 @@ const LINK_BYTES_MAX: usize = 1_000;
 ///
 /// # Errors
 /// [`InvalidValue`] names the release.
-pub fn led_to(text: &str) -> Result<&str, InvalidValue> {
+pub fn linked(text: &str) -> Result<&str, InvalidValue> {
     let link = text.contains('/') && text.len() <= LINK_BYTES_MAX;
     // A non-text byte could not be restored unchanged.
     let odd = |letter: char| letter.is_control() || letter == char::REPLACEMENT_CHARACTER;

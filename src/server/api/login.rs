@@ -67,7 +67,7 @@ pub(super) async fn log_in(site: &Arc<Site>, call: &mut Call) -> HttpResult {
             LoginEndpoint::Codo
                 .completed(site, &account, authentication::address(site, call))
                 .await?;
-            welcome(site, &account).await
+            give_key(site, &account).await
         }
         Err(refused) => refusal(site, &refused),
     }
@@ -116,7 +116,7 @@ async fn verified(
     }
 }
 
-async fn welcome(site: &Site, account: &Account) -> HttpResult {
+async fn give_key(site: &Site, account: &Account) -> HttpResult {
     let made = site.web.sessions.auth_key(account).await?;
     tracing::info!(user = %account.name, "user logged in for CODO's API");
     let answer = json!({

@@ -30,18 +30,18 @@ impl CodoRefusal {
     }
 
     /// With our own message, which includes the detail: CODO has none for this.
-    fn in_own_words(code: i32, words: &str, detail: impl Into<String>) -> Self {
+    fn with_text(code: i32, words: &str, detail: impl Into<String>) -> Self {
         let detail = detail.into();
         Self::coded(code, format!("{words}: {detail}"), detail)
     }
 
     /// The body, or a text field, is malformed.
     pub(super) fn malformed(detail: impl Into<String>) -> Self {
-        Self::in_own_words(-1, "请求内容有误", detail)
+        Self::with_text(-1, "请求内容有误", detail)
     }
 
     pub(super) fn no_template(detail: impl Into<String>) -> Self {
-        Self::in_own_words(-2, "模板不存在", detail)
+        Self::with_text(-2, "模板不存在", detail)
     }
 
     pub(super) fn other_groups(detail: impl Into<String>) -> Self {
@@ -58,17 +58,17 @@ impl CodoRefusal {
 
     /// A value that the template does not accept.
     pub(super) fn unfit(detail: impl Into<String>) -> Self {
-        Self::in_own_words(-5, "参数与模板不符", detail)
+        Self::with_text(-5, "参数与模板不符", detail)
     }
 
     /// No project, environment or tag matches.
     pub(super) fn no_place(detail: impl Into<String>) -> Self {
-        Self::in_own_words(-6, "项目或环境无法确定", detail)
+        Self::with_text(-6, "项目或环境无法确定", detail)
     }
 
     /// The template exists, but names something that is not configured.
     pub(super) fn not_configured(detail: impl Into<String>) -> Self {
-        Self::in_own_words(-7, "配置缺少模板所需的内容", detail)
+        Self::with_text(-7, "配置缺少模板所需的内容", detail)
     }
 
     pub(super) fn bad_address(detail: impl Into<String>) -> Self {
@@ -89,7 +89,7 @@ impl CodoRefusal {
     pub(super) fn forbidden(detail: impl Into<String>) -> Self {
         Self {
             status: StatusCode::FORBIDDEN,
-            ..Self::in_own_words(403, "没有权限", detail)
+            ..Self::with_text(403, "没有权限", detail)
         }
     }
 
@@ -122,7 +122,7 @@ impl From<Fault> for CodoRefusal {
         }
         Self {
             status,
-            ..Self::in_own_words(i32::from(status.as_u16()), words, fault.to_string())
+            ..Self::with_text(i32::from(status.as_u16()), words, fault.to_string())
         }
     }
 }

@@ -24,7 +24,7 @@ impl TerminalSanitizer {
             if invalid.is_empty() {
                 continue;
             }
-            if chunks.peek().is_none() && may_go_on(invalid) {
+            if chunks.peek().is_none() && is_incomplete(invalid) {
                 self.cut = invalid.to_vec();
             } else {
                 self.put(&mut text, char::REPLACEMENT_CHARACTER);
@@ -69,7 +69,7 @@ impl TerminalSanitizer {
 }
 
 /// Whether an incomplete sequence of bytes can still become a character.
-fn may_go_on(bytes: &[u8]) -> bool {
+fn is_incomplete(bytes: &[u8]) -> bool {
     let expected = match bytes[0] {
         0xc2..=0xdf => 2,
         0xe0..=0xef => 3,

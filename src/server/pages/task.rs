@@ -323,7 +323,7 @@ impl TaskPage {
             StepState::Skipped => ("\u{2013}", "skipped", "over"),
             StepState::Elsewhere => ("\u{2013}", "not on this host", "over"),
         };
-        let code = match step.untold_exit() {
+        let code = match step.unstated_exit() {
             Some(code) if code != 0 => format!("exit {code}"),
             _ => String::new(),
         };

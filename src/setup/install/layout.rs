@@ -168,7 +168,7 @@ impl HookLayout {
 
     /// Returns the layout of a program that was copied manually to git's hooks directory, with its
     /// settings beside it; `None` if the existing hook is not tagship's.
-    pub(super) fn by_hand(hooks_path: &Path) -> Option<Self> {
+    pub(super) fn manual(hooks_path: &Path) -> Option<Self> {
         let program = fs::canonicalize(hooks_path.join("update")).ok()?;
         let settings = Settings::beside(&program);
         Settings::parse(&settings, &fs::read_to_string(&settings).ok()?).ok()?;

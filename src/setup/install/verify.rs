@@ -52,8 +52,8 @@ pub fn verify(install: &InstallRequest) -> Vec<HookFinding> {
         Err(_) => Ok(()),
     });
     if let Err(error) = looked_at {
-        match by_hand(&error) {
-            Some(there) => return by_hand_findings(install, &there, identity),
+        match manual(&error) {
+            Some(there) => return manual_findings(install, &there, identity),
             None => findings.push(HookFinding::new(
                 error.to_string(),
                 "no tag is seen until then",
@@ -79,7 +79,7 @@ pub fn verify(install: &InstallRequest) -> Vec<HookFinding> {
 }
 
 /// Checks a hook that was copied manually to git's hooks directory.
-fn by_hand_findings(
+fn manual_findings(
     install: &InstallRequest,
     layout: &HookLayout,
     identity: Result<TrialIdentity, InstallError>,
@@ -119,9 +119,9 @@ pub fn unchecked(install: &InstallRequest) -> Option<String> {
 }
 
 /// Returns the hook in a hooks directory outside of the repository.
-fn by_hand(error: &InstallError) -> Option<HookLayout> {
+fn manual(error: &InstallError) -> Option<HookLayout> {
     match error {
-        InstallError::HooksElsewhere { hooks_path, .. } => HookLayout::by_hand(hooks_path),
+        InstallError::HooksElsewhere { hooks_path, .. } => HookLayout::manual(hooks_path),
         _ => None,
     }
 }

@@ -207,8 +207,8 @@ impl TailWriter {
 
     /// Appends after the last piece; returns how many bytes were written.
     fn append(&mut self, offset: u64, bytes: &[u8]) -> io::Result<usize> {
-        let goes_on = |last: &TailPiece| last.end() == offset && last.length < PIECE_BYTES;
-        if !self.pieces.last().is_some_and(goes_on) {
+        let continues = |last: &TailPiece| last.end() == offset && last.length < PIECE_BYTES;
+        if !self.pieces.last().is_some_and(continues) {
             self.pieces.push(TailPiece {
                 start: offset,
                 length: 0,
