@@ -209,7 +209,7 @@ async fn a_tree_that_explodes_ends_plan_and_comparison() {
     let mut mode = "100644";
     let mut inner = world.tree().resolve("HEAD:x");
     let mut bomb = String::new();
-    for _ in 0..10 {
+    for _ in 0..6 {
         let entries = (0..10).map(|name| (mode, name.to_string(), inner.as_str()));
         let bytes = tree(entries);
         bomb = world.commit_tree(&bytes, &first);
