@@ -16,9 +16,10 @@ use crate::domain::host::TreeDigest;
 ///
 /// One NUL-terminated record for everything that is not a directory, sorted bytewise: `f MODE SIZE
 /// MTIME PATH` for files, `l PATH//TARGET` for symbolic links (a path has no `//`), and `o TYPE
-/// PATH` for anything else. No manifest lists the latter, so it shows as a difference.
+/// PATH` for anything else. No manifest lists the latter, so it shows as a difference. What is on
+/// another file system is not listed.
 pub const HOST_LISTING: &str = concat!(
-    "LC_ALL=C find . -type d -o -type f -printf 'f %m %s %T@ %P\\0'",
+    "LC_ALL=C find . -xdev -type d -o -type f -printf 'f %m %s %T@ %P\\0'",
     " -o -type l -printf 'l %P//%l\\0' -o -printf 'o %y %P\\0' | LC_ALL=C sort -z"
 );
 

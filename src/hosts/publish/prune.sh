@@ -63,7 +63,8 @@ ts_main() {
         ts_name=${ts_entry##*/}
         case $ts_name in *[!0-9A-Za-z._-]*) continue ;; esac
         if [ ! -d "$ts_at/releases/$ts_name" ]; then # cut off between two renames
-            ts_rename "$ts_entry" "$ts_mine/old-manifest"
+            # A link may lead to a disk that is not mounted now.
+            [ -L "$ts_at/releases/$ts_name" ] || ts_rename "$ts_entry" "$ts_mine/old-manifest"
             continue
         fi
         if ts_in "$ts_name" "$ts_failed"; then continue; fi

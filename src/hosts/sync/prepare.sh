@@ -87,7 +87,10 @@ ts_copy() {
     own) set -- --preserve=mode,timestamps --reflink=auto ;;
     *) set -- -l ;;
     esac
-    cp -RP "$@" -- "$ts_at/releases/$ts_from" "$ts_mine/copy" 2>/dev/null || return 1
+    # The release may be a link to another directory, and something may be mounted in it.
+    ts_see_mount "$ts_at/releases/$ts_from/."
+    if [ -n "$ts_mount" ]; then set -- -x "$@"; fi
+    { mkdir -- "$ts_mine/copy" && cp -RP "$@" -- "$ts_at/releases/$ts_from/." "$ts_mine/copy"; } 2>/dev/null || return 1
     ts_digest "$ts_mine/copy"
     [ "$ts_sum" = "$ts_from_digest" ] || return 1
     [ -n "$ts_removed" ] || return 0

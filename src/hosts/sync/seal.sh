@@ -48,7 +48,8 @@ ts_main() {
         if [ -e "$ts_mine/sealing" ]; then ts_discard "$ts_mine/sealing"; fi
         ts_rename "$ts_part" "$ts_mine/sealing"
     fi
-    [ -d "$ts_mine/sealing" ] || ts_refuse "$ts_part is gone: retry the sync step"
+    # Through a link, another release would be changed.
+    [ -d "$ts_mine/sealing" ] && [ ! -L "$ts_mine/sealing" ] || ts_refuse "$ts_part is gone: retry the sync step"
     ts_settle_directories
     ts_settle_owner
     ts_digest "$ts_mine/sealing"

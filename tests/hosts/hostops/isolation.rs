@@ -2,11 +2,11 @@
 //! the live one do not reach the new one. Also leftovers that the login user cannot delete.
 
 use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use tagship::domain::host::{Inodes, Release, TransferSet};
+use tagship::domain::host::{HostError, Inodes, Release, Reply, TransferSet};
 use tagship::hosts::sync::rsync::TransferEnd;
 
 use crate::hostops::local_host::{Host, Mounted, SHELLS, Tree, picture_of};
@@ -154,6 +154,61 @@ fn directories_come_from_the_commit_not_the_live_release() {
             }
         }
     }
+}
+
+/// An operator moved the live release to another disk, and left a link.
+#[test]
+fn release_behind_a_link_is_never_changed() {
+    for shell in SHELLS {
+        let tree = first_tree();
+        let (host, first) = live(shell, &tree);
+        let moved = host.path().join("moved");
+        std::fs::rename(host.release(&first), &moved).unwrap();
+        symlink(&moved, host.release(&first)).unwrap();
+        let before = inodes_of(&moved);
+
+        let next = tree.twin();
+        next.file("index.php", "two", 0o644, HOUR + 60)
+            .without("was-file");
+        let second = next.release("r2");
+        let prepared = host.prepare(2, &second, Some(&first), &[b"was-file"]);
+        assert!(
+            matches!(prepared, Ok(Reply::Prepared { based: true, .. })),
+            "{prepared:?}"
+        );
+        let changed = TransferSet::Changed(vec![b"index.php".to_vec()]);
+        assert_eq!(
+            host.transfer(2, next.path(), &changed),
+            TransferEnd::Complete
+        );
+        host.seal(2, &second).unwrap();
+        assert_eq!(inodes_of(&moved), before, "{shell:?}");
+        let made = host.release(&second);
+        assert!(made.symlink_metadata().unwrap().is_dir());
+        assert_eq!(picture_of(&made), picture_of(next.path()));
+
+        // Of an old release the link is deleted, never what it leads to.
+        host.publish(2, &second, "2").unwrap();
+        std::fs::rename(&moved, host.path().join("unmounted")).unwrap();
+        assert_eq!(host.prune(2, 1, &[], &[]).unwrap(), [""; 0]);
+        std::fs::rename(host.path().join("unmounted"), &moved).unwrap();
+        assert_eq!(host.prune(2, 1, &[], &[]).unwrap(), ["r1"]);
+        assert_eq!(inodes_of(&moved), before, "{shell:?}");
+    }
+}
+
+#[test]
+fn partial_release_that_is_a_link_is_refused() {
+    let tree = first_tree();
+    let (host, first) = live(SHELLS[0], &tree);
+    let second = tree.release("r2");
+    host.prepare(2, &second, None, &[]).unwrap();
+    let partial = host.path().join(".tagship/fence-2/partial");
+    std::fs::remove_dir(&partial).unwrap();
+    symlink(host.release(&first), &partial).unwrap();
+    let sealed = host.seal(2, &second);
+    assert!(matches!(sealed, Err(HostError::Refused(_))), "{sealed:?}");
+    assert!(!host.release(&second).exists());
 }
 
 /// Makes files that not even root can delete, if the file system supports that.

@@ -9,7 +9,7 @@ use tagship::domain::host::{Differs, Existing, HostError, Release, ReleaseId, Re
 use tagship::hosts::{publish, sync};
 use tagship_tests::program::script;
 
-use crate::hostops::local_host::{Host, SHELLS, Tree, picture_of};
+use crate::hostops::local_host::{Host, Mounted, SHELLS, Tree, picture_of};
 
 const HOUR: u64 = 1_700_000_000;
 
@@ -160,6 +160,19 @@ fn difference_is_detected_without_a_file_list() {
     std::fs::write(host.release(&r1).join("new"), "x").unwrap();
     let found = differs(switched_back(&host, &r1.id, &over)).unwrap();
     assert_eq!(found.files, 0);
+}
+
+#[test]
+fn what_is_mounted_in_a_release_is_not_compared() {
+    let host = Host::new(SHELLS[0]);
+    let [r1, r2] = two_releases(&host);
+    let uploads = host.release(&r1).join("uploads");
+    std::fs::create_dir(&uploads).unwrap();
+    let Some(_mounted) = Mounted::at(uploads.clone(), &["-t", "tmpfs", "tmpfs"]) else {
+        return;
+    };
+    std::fs::write(uploads.join("cat.jpg"), "x").unwrap();
+    assert_eq!(differs(switched_back(&host, &r1.id, &[r2.id])), None);
 }
 
 /// Programs that walk or read a tree report the target of `current` when they begin.

@@ -109,7 +109,7 @@ ts_away() {
     ts_find_free "$ts_mine/old-${1##*/}"
     mv -fT -- "$1" "$ts_free" 2>/dev/null && return 0
     # Moving a directory writes to it.
-    chmod u+rwx -- "$1" 2>/dev/null
+    [ -L "$1" ] || chmod u+rwx -- "$1" 2>/dev/null
     ts_error=$(mv -fT -- "$1" "$ts_free" 2>&1) && return 0
     [ -d "$ts_mine" ] || ts_overtaken
     return 1
