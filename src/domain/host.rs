@@ -261,12 +261,14 @@ pub enum Op {
     /// Kill the attempt's process group and every process with its cookie, including its parts.
     /// Verify that all are gone, and prevent new ones.
     Kill { deploy_to: String, key: String },
-    /// Delete old releases, but never what `current` points to or `protect` lists.
+    /// Delete old releases, but never what contains the target of `current`, or of one that
+    /// `protect` lists.
     Prune {
         target: DeployTarget,
         /// Maximum number of complete releases to keep, including the live one.
         keep: u32,
-        /// Releases to keep: the last good one and the rollback target.
+        /// Releases to keep: the last good one and the rollback target, which another tool's link
+        /// may have named.
         protect: Vec<ReleaseId>,
         /// Releases of failed tasks, deleted first and not counted.
         failed: Vec<ReleaseId>,

@@ -55,11 +55,9 @@ pub fn publish(
         Existing::Equal => file_name("release", &release.0)?,
         Existing::AsItIs | Existing::Found => linked(&release.0)?,
     };
-    let over: Result<Vec<&str>, InvalidValue> =
-        over.iter().map(|release| linked(&release.0)).collect();
     let script = Script::at(place, turn)?
         .set("ts_release", release)?
-        .set("ts_over", &over?.join("\n"))?
+        .set("ts_over", &targets(over)?)?
         .set("ts_key", file_name("key", key)?)?
         .set("ts_kept", as_it_is(existing))?
         .set("ts_walk", WALK)?;
@@ -126,19 +124,22 @@ pub fn prune(
     protect: &[ReleaseId],
     failed: &[ReleaseId],
 ) -> Result<Vec<u8>, InvalidValue> {
-    let script = Script::at(place, turn)?
-        .number("ts_keep", u64::from(keep))
-        .set("ts_protect", &names(protect)?)?
-        .set("ts_failed", &names(failed)?)?;
-    Ok(standing_text(&script, include_str!("publish/prune.sh")))
-}
-
-fn names(releases: &[ReleaseId]) -> Result<String, InvalidValue> {
-    let names: Result<Vec<&str>, InvalidValue> = releases
+    let failed: Result<Vec<&str>, InvalidValue> = failed
         .iter()
         .map(|release| file_name("release", &release.0))
         .collect();
-    Ok(names?.join(" "))
+    let script = Script::at(place, turn)?
+        .number("ts_keep", u64::from(keep))
+        .set("ts_protect", &targets(protect)?)?
+        .set("ts_failed", &failed?.join(" "))?;
+    Ok(standing_text(&script, include_str!("publish/prune.sh")))
+}
+
+/// Returns the targets of `current`, one per line.
+fn targets(releases: &[ReleaseId]) -> Result<String, InvalidValue> {
+    let targets: Result<Vec<&str>, InvalidValue> =
+        releases.iter().map(|release| linked(&release.0)).collect();
+    Ok(targets?.join("\n"))
 }
 
 /// Reads the answer to [`prune`].

@@ -1,4 +1,5 @@
-# ts_keep: how many complete releases to keep. ts_protect ts_failed: names separated by blanks.
+# ts_keep: how many complete releases to keep. ts_failed: names separated by blanks. ts_protect: names
+# and texts of foreign links, one per line.
 # A release leaves `releases` by one rename, before its first file is deleted.
 # If even the rename fails, it stays there incomplete; a marker file in the trash records it.
 ts_delete() {
@@ -26,7 +27,7 @@ ts_empty_trash() {
         ts_name=${ts_name%.stays}
         [ -e "$ts_entry" ] || continue
         if [ ! -d "$ts_at/releases/$ts_name" ] || [ -e "$ts_base/manifests/$ts_name" ] ||
-            ts_in "$ts_name" "$ts_within $ts_protect"; then
+            ts_in "$ts_name" "$ts_held"; then
             rm -f -- "$ts_entry"
         elif ts_away "$ts_at/releases/$ts_name"; then
             rm -f -- "$ts_entry"
@@ -47,13 +48,47 @@ ts_say_left() {
     ts_say "because $(printf '%s' "${ts_error##*: }" | head -n 1 | tr '\001-\037\177' ' ' | head -c 200)"
 }
 ts_in() { case " $2 " in *" $1 "*) return 0 ;; *) return 1 ;; esac; }
+# ts_hold TARGET: adds to ts_held the entry of `releases` that it names, and the one that contains what
+# it leads to.
+ts_hold() {
+    case $1 in
+    /*) ts_lead=$1 ;;
+    */*) ts_lead=$ts_at/$1 ;;
+    *) ts_lead=$ts_at/releases/$1 ;;
+    esac
+    ts_hold_below "$ts_at/releases"
+    # `readlink -f` might never end on a link that leads to itself.
+    [ -e "$ts_lead" ] || return 0
+    ts_lead=$(readlink -f -- "$ts_lead")
+    ts_hold_below "$ts_home"
+}
+ts_hold_below() {
+    case $ts_lead in "$1"/*)
+        ts_name=${ts_lead#"$1/"}
+        ts_held="$ts_held ${ts_name%%/*}"
+        ;;
+    esac
+}
+# Sets ts_held to what is live and what a rollback may lead to.
+ts_see_held() {
+    ts_held=$ts_within
+    ts_home=$(readlink -f -- "$ts_at/releases")
+    ts_hold "${ts_link-}"
+    IFS='
+'
+    set -f
+    for ts_entry in $ts_protect; do ts_hold "$ts_entry"; done
+    set +f
+    unset IFS
+}
 ts_main() {
     [ -d "$ts_at/.tagship" ] || ts_done
     ts_own
     ts_see_live
+    ts_see_held
     ts_sweep
     for ts_name in $ts_failed; do
-        if [ -d "$ts_at/releases/$ts_name" ] && ! ts_in "$ts_name" "$ts_within $ts_protect"; then
+        if [ -d "$ts_at/releases/$ts_name" ] && ! ts_in "$ts_name" "$ts_held"; then
             ts_delete "$ts_name"
         fi
     done
@@ -68,7 +103,7 @@ ts_main() {
             continue
         fi
         if ts_in "$ts_name" "$ts_failed"; then continue; fi
-        if ts_in "$ts_name" "$ts_within $ts_protect"; then
+        if ts_in "$ts_name" "$ts_held"; then
             ts_room=$((ts_room - 1))
         else
             ts_complete="$ts_name $ts_complete"

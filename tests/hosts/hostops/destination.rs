@@ -289,7 +289,12 @@ fn release_containing_current_is_never_deleted() {
                 .unwrap();
         }
         let current = host.path().join("current");
-        for led in ["releases/r1/bin", "./releases/../releases/r1/bin"] {
+        std::os::unix::fs::symlink("r1", host.path().join("releases/stable")).unwrap();
+        for led in [
+            "releases/r1/bin",
+            "./releases/../releases/r1/bin",
+            "releases/stable",
+        ] {
             std::fs::remove_file(&current).unwrap();
             std::os::unix::fs::symlink(led, &current).unwrap();
             let deleted = host.prune(3, 0, &[], &[&releases[0]]).unwrap();
@@ -305,6 +310,61 @@ fn release_containing_current_is_never_deleted() {
                 panic!("{led}: {refused:?}");
             };
             assert!(why.contains("is live"), "{why}");
+        }
+    }
+}
+
+/// Another tool's link, to which a rollback may lead back.
+#[test]
+fn release_containing_a_rollback_target_is_never_deleted() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let tree = first_tree();
+        let releases = ["r1", "r2"].map(|id| tree.release(id));
+        for (number, release) in (1..).zip(&releases) {
+            host.stage(number, &tree, release);
+            host.publish(number, release, &format!("{number}-forward"))
+                .unwrap();
+        }
+        let [r1, _] = &releases;
+        let target = |text: &str| Release {
+            id: ReleaseId(text.to_owned()),
+            ..r1.clone()
+        };
+        std::os::unix::fs::symlink("r1/bin", host.path().join("releases/stable")).unwrap();
+        let full = host.release(r1).join("bin").display().to_string();
+        for text in ["releases/r1/bin", "stable", "current/../r1/bin", &full[..]] {
+            let deleted = host.prune(3, 0, &[&target(text)], &[r1]).unwrap();
+            assert_eq!(deleted, [""; 0], "{text}");
+        }
+        let elsewhere = target("./releases/*/bin");
+        assert_eq!(host.prune(3, 0, &[&elsewhere], &[]).unwrap(), ["r1"]);
+    }
+}
+
+/// What is live is a release of ours by another name.
+#[test]
+fn alias_of_a_release_is_reported_as_that_release() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let tree = first_tree();
+        let first = tree.release("r1");
+        host.stage(1, &tree, &first);
+        let at = host.path();
+        std::fs::create_dir(at.join("elsewhere")).unwrap();
+        let link = |to: &str, name: &str| {
+            std::os::unix::fs::symlink(to, at.join(name)).unwrap();
+        };
+        link("r1", "current");
+        link("r1", "releases/stable");
+        link("r1/bin", "releases/within");
+        link("../elsewhere", "releases/moved");
+        for (led, live) in [("stable", "r1"), ("within", "within"), ("moved", "moved")] {
+            std::fs::remove_file(at.join("current")).unwrap();
+            link(&format!("releases/{led}"), "current");
+            let seen = host.inspect().unwrap();
+            assert_eq!(seen.live, Some(ReleaseId(live.to_owned())), "{led}");
+            assert_eq!(seen.broken, None, "{led}");
         }
     }
 }

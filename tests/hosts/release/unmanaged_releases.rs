@@ -278,3 +278,25 @@ fn api_and_page_rollback_names_releases_and_switches_all() {
         .until_state(again["id"].as_u64().unwrap(), "succeeded");
     assert_others_live(&stage);
 }
+
+#[test]
+fn failed_release_goes_back_into_a_release_that_is_old() {
+    let check = "[[stage.steps]]\nname = 'test'\nin = 'release'\nrun = 'test ! -e broken'\n";
+    let rule = "keep_releases = 2\n--\nschedule = 'ready'\ntemplate = 'own'";
+    let settings = Settings::default().template("own", &publishing(check));
+    let stage = settings.environment("qa", "qa-", rule).start();
+    let first = stage.release("qa-1", &[("public/index.html", "one\n")]);
+    stage.release("qa-2", &[("public/index.html", "two\n")]);
+    let led = format!("releases/{}/public", first["release"].as_str().unwrap());
+    for host in HOSTS {
+        let place = stage.place(host, "qa");
+        symlink(&led, place.join("current.new")).unwrap();
+        fs::rename(place.join("current.new"), place.join("current")).unwrap();
+    }
+    let id = stage.propose("qa-3", &[("broken", "")]);
+    stage.api.until_state(id, "rolled-back");
+    for host in HOSTS {
+        let page = stage.place(host, "qa").join("current/index.html");
+        assert_eq!(fs::read_to_string(page).unwrap(), "one\n", "{host}");
+    }
+}

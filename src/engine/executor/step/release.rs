@@ -558,7 +558,6 @@ async fn prune(
         protect: previous
             .into_iter()
             .chain(last_good.map(|record| &record.release))
-            .filter(|release| release.is_named())
             .cloned()
             .collect(),
         failed,

@@ -24,7 +24,17 @@ ts_see_current() {
         ts_link=$(readlink -n -- "$ts_at/current" && printf /)
         ts_link=${ts_link%/}
         ts_live=${ts_link#releases/}
-        if [ "$ts_live" = "$ts_link" ] || ! ts_plain "$ts_live"; then ts_see_lead; else ts_within=$ts_live; fi
+        if [ "$ts_live" = "$ts_link" ] || ! ts_plain "$ts_live"; then
+            ts_see_lead
+        elif [ -L "$ts_at/releases/$ts_live" ]; then
+            # Another name of a release (`releases/stable`), or one that was moved away.
+            ts_name=$ts_live
+            ts_see_lead
+            ts_plain "$ts_live" || ts_live=$ts_name
+            ts_within=${ts_within:-$ts_name}
+        else
+            ts_within=$ts_live
+        fi
     elif [ -d "$ts_at/current" ]; then
         ts_broken=directory
     elif [ -e "$ts_at/current" ]; then
