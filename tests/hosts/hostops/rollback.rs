@@ -2,7 +2,7 @@
 //! former target again.
 
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::PathBuf;
 
 use tagship::domain::host::{Differs, Existing, HostError, Release, ReleaseId, Reply};
@@ -102,6 +102,48 @@ fn current_points_again_to_a_file_of_another_tool() {
     host.ask(9, &switch.unwrap()).unwrap();
     let current = std::fs::read_link(host.path().join("current")).unwrap();
     assert_eq!(current, PathBuf::from("./shop-1.jar"));
+}
+
+/// A login user for whom not every directory is open.
+const NOBODY: &[&str] = &[
+    "setpriv",
+    "--reuid=65534",
+    "--regid=65534",
+    "--clear-groups",
+    "sh",
+];
+
+/// The target that another tool has made live is in another user's directory.
+#[test]
+fn target_that_the_login_user_may_not_see_goes_live_again() {
+    let is_root = rustix::process::geteuid().is_root();
+    let host = Host::new(if is_root { NOBODY } else { SHELLS[0] });
+    let at = host.path();
+    std::fs::create_dir_all(at.join("releases/r1")).unwrap();
+    let hidden = at.join("other");
+    std::fs::create_dir_all(hidden.join("v1")).unwrap();
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o000)).unwrap();
+    if is_root {
+        for path in ["..", ".", "releases"] {
+            chown(at.join(path), Some(65_534), Some(65_534)).unwrap();
+        }
+    }
+    symlink("releases/r1", at.join("current")).unwrap();
+    let target = ReleaseId(hidden.join("v1").display().to_string());
+    let switched = switched_back(&host, &target, &[ReleaseId("r1".into())]);
+    assert!(
+        matches!(switched, Ok(Reply::Published { .. })),
+        "{switched:?}"
+    );
+    let current = std::fs::read_link(at.join("current")).unwrap();
+    assert_eq!(current, hidden.join("v1"));
+    let seen = host.inspect().unwrap();
+    assert_eq!((seen.live, seen.broken), (Some(target.clone()), None));
+
+    let gone = ReleaseId(at.join("gone/v1").display().to_string());
+    let refused = switched_back(&host, &gone, &[target]);
+    assert!(refused.is_err(), "{refused:?}");
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o700)).unwrap();
 }
 
 #[test]

@@ -17,8 +17,12 @@ ts_see_current() {
     if [ -L "$ts_at/current" ]; then
         if [ ! -e "$ts_at/current" ]; then
             ts_broken=dangling
+            case $(stat -L -- "$ts_at/current" 2>&1) in
             # No target of a rollback, and `readlink -f` might never end on it.
-            case $(stat -L -- "$ts_at/current" 2>&1) in *'Too many levels'*) return 0 ;; esac
+            *'Too many levels'*) return 0 ;;
+            # Other users may see it.
+            *'Permission denied'*) ts_broken= ;;
+            esac
         fi
         # Command substitution removes line ends; one of the text comes before the slash.
         ts_link=$(readlink -n -- "$ts_at/current" && printf /)
@@ -96,6 +100,8 @@ ts_digest() {
     ts_sum=$(cd -- "$1" 2>/dev/null && ts_listing | tee -- "$ts_mine/listing" 2>/dev/null | sha256sum)
     ts_sum=${ts_sum%% *}
 }
+# ts_is_hidden PATH: whether it cannot be known if it exists.
+ts_is_hidden() { case $(stat -L -- "$1" 2>&1) in *'Permission denied'*) return 0 ;; *) return 1 ;; esac; }
 # Sets ts_link to the new text of current, and ts_dir to the directory that it points to.
 ts_see_target() {
     ts_digest_recorded=
@@ -111,8 +117,9 @@ ts_see_target() {
     *) ts_dir=$ts_at/$ts_link ;;
     esac
     if [ -n "$ts_kept" ]; then
-        # The target of another tool may be a file.
-        [ -d "$ts_dir" ] || { [ "$ts_link" = "$ts_release" ] && [ -e "$ts_dir" ]; } ||
+        # The target of another tool may be a file, or in a directory that the login user may not
+        # enter. It was live, so others may.
+        [ -d "$ts_dir" ] || { [ "$ts_link" = "$ts_release" ] && { [ -e "$ts_dir" ] || ts_is_hidden "$ts_dir"; }; } ||
             ts_refuse "$ts_dir is no longer there, so current cannot be switched back to it: put it there again, or release under a new tag"
     else
         [ -n "$ts_digest_recorded" ] && [ -d "$ts_dir" ] ||
