@@ -4,7 +4,7 @@
 use regex::Regex;
 
 /// The reviewed advice, by its file.
-const READ: [(&str, &str); 18] = [
+const READ: [(&str, &str); 19] = [
     (
         "src/hosts/sync/prepare.sh",
         "$ts_base is on another file system than $ts_at, so current cannot be switched by a rename: put both on one file system, or let deploy_to name another directory",
@@ -20,6 +20,10 @@ const READ: [(&str, &str); 18] = [
     (
         "src/setup/doctor/probe.rs",
         "delete what has many small files on that file system, or lower keep_releases",
+    ),
+    (
+        "src/setup/doctor/probe.rs",
+        "delete there by hand what no rollback needs, but never what current leads to",
     ),
     (
         "src/setup/doctor/probe.rs",

@@ -26,9 +26,10 @@ ts_empty_trash() {
         ts_name=${ts_entry##*/}
         ts_name=${ts_name%.stays}
         [ -e "$ts_entry" ] || continue
-        if [ ! -d "$ts_at/releases/$ts_name" ] || [ -e "$ts_base/manifests/$ts_name" ] ||
-            ts_in "$ts_name" "$ts_held"; then
+        if [ ! -d "$ts_at/releases/$ts_name" ] || [ -e "$ts_base/manifests/$ts_name" ]; then
             rm -f -- "$ts_entry"
+        elif ts_in "$ts_name" "$ts_held"; then
+            continue # in use for now
         elif ts_away "$ts_at/releases/$ts_name"; then
             rm -f -- "$ts_entry"
             ts_discard "$ts_free"

@@ -362,6 +362,7 @@ fn check_target(subject: &Subject, key: &str, value: &str, user: &str) -> Option
             format!("{value} could not be deleted by the login user"),
             remove_as_root(value),
         )),
+        "unrecorded" => unrecorded(subject, value),
         "free" => {
             let (free, path) = value.split_once(' ')?;
             match free.parse::<u64>() {
@@ -378,6 +379,18 @@ fn check_target(subject: &Subject, key: &str, value: &str, user: &str) -> Option
         }
         _ => None,
     }
+}
+
+/// Reports releases that retention does not know: their records in `.tagship` were deleted.
+fn unrecorded(subject: &Subject, value: &str) -> Option<CheckFinding> {
+    let (count, path) = value.split_once(' ')?;
+    Some(CheckFinding::warn(
+        subject,
+        format!(
+            "releases in {path} without a record in .tagship: {count}; tagship never deletes them"
+        ),
+        "delete there by hand what no rollback needs, but never what current leads to",
+    ))
 }
 
 fn clock_offset(subject: &Subject, clock: &str, now_s: i64) -> Option<CheckFinding> {

@@ -24,18 +24,36 @@ above() {
     done
 }
 
-# Missing entries of shared/, and what tagship could not delete.
+# live DIRECTORY: whether `current` leads into it, so that it must not be deleted.
+live() {
+    [ -n "$lead" ] && [ -e "$1" ] || return 1
+    case $lead/ in "$(readlink -f -- "$1")"/*) return 0 ;; *) return 1 ;; esac
+}
+
+# Missing entries of shared/, what tagship could not delete, and what it no longer knows.
 remains() {
     at=$1
     shift
+    lead=
+    # `readlink -f` might never end on a link that leads to itself.
+    if [ -e "$at/current" ]; then lead=$(readlink -f -- "$at/current"); fi
     for entry in "$at"/.tagship/trash/*; do
         [ -e "$entry" ] || [ -L "$entry" ] || continue
         case $entry in
         *.stays) entry=${entry##*/} && entry=$at/releases/${entry%.stays} && [ -e "$entry" ] || continue ;;
         esac
+        if live "$entry"; then continue; fi
         ts_see_mount "$entry"
         if [ -n "$ts_mount" ]; then say mounted "$ts_mount"; else say left "$entry"; fi
     done
+    unrecorded=0
+    for entry in "$at"/releases/[0-9]*-[0-9]*-*; do
+        name=${entry##*/}
+        case ${name%-*} in *[!0-9-]* | *-*-*) continue ;; ????????-??????) ;; *) continue ;; esac
+        [ -d "$entry" ] && [ ! -e "$at/.tagship/manifests/$name" ] && [ ! -e "$at/.tagship/trash/$name.stays" ] || continue
+        live "$entry" || unrecorded=$((unrecorded + 1))
+    done
+    if [ "$unrecorded" -gt 0 ]; then say unrecorded "$unrecorded $at/releases"; fi
     for entry in "$@"; do [ -e "$at/shared/$entry" ] || say missing-shared "$at/shared/$entry"; done
 }
 

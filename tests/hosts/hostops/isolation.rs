@@ -270,6 +270,29 @@ fn leftovers_are_set_aside_and_reported_until_deleted() {
     }
 }
 
+/// Its record went when it could not be deleted.
+#[test]
+fn leftover_that_is_live_meanwhile_is_deleted_later() {
+    for shell in SHELLS {
+        let tree = first_tree();
+        let (host, first) = live(shell, &tree);
+        let own = host.path().join(".tagship");
+        std::fs::remove_file(own.join("manifests/r1")).unwrap();
+        std::fs::create_dir(own.join("trash")).unwrap();
+        std::fs::write(own.join("trash/r1.stays"), "").unwrap();
+        assert_eq!(host.prune(1, 1, &[], &[]).unwrap(), [""; 0]);
+        assert!(host.release(&first).exists(), "{shell:?}");
+
+        host.stage(2, &tree, &tree.release("r2"));
+        let current = host.path().join("current");
+        std::fs::remove_file(&current).unwrap();
+        symlink("releases/r2", &current).unwrap();
+        assert_eq!(host.prune(2, 1, &[], &[]).unwrap(), [""; 0]);
+        assert!(!host.release(&first).exists(), "{shell:?}");
+        assert!(!own.join("trash").exists(), "{shell:?}");
+    }
+}
+
 #[test]
 fn mounts_in_an_old_release_are_never_deleted() {
     for shell in SHELLS {

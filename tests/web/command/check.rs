@@ -388,6 +388,51 @@ fn a_dangling_current_link() {
 }
 
 #[test]
+fn a_leftover_that_is_live_is_not_to_be_deleted() {
+    let world = Checked::installed();
+    let at = world.deploy_to();
+    std::fs::create_dir_all(at.join(".tagship/trash")).unwrap();
+    for name in ["r1", "r2"] {
+        std::fs::create_dir_all(at.join("releases").join(name).join("public")).unwrap();
+        let mark = at.join(".tagship/trash").join(format!("{name}.stays"));
+        std::fs::write(mark, "").unwrap();
+    }
+    std::os::unix::fs::symlink("releases/r1/public", at.join("current")).unwrap();
+    let said = world.check();
+    assert!(said.stdout.contains("rm -rf"), "{said}");
+    assert!(
+        said.stdout.contains("releases/r2 could not be deleted"),
+        "{said}"
+    );
+    assert!(!said.stdout.contains("releases/r1"), "{said}");
+}
+
+#[test]
+fn releases_that_are_not_recorded_are_counted() {
+    let world = Checked::installed();
+    let at = world.deploy_to();
+    let names = [
+        "20261121-160314-3f2a9c1",
+        "20261122-160314-3f2a9c1",
+        "20261123-160314-3f2a9c1",
+    ];
+    std::fs::create_dir_all(at.join(".tagship/manifests")).unwrap();
+    std::fs::write(at.join(".tagship/manifests").join(names[1]), "").unwrap();
+    for name in names.iter().chain(&["20261121160314", "v1-2-3"]) {
+        std::fs::create_dir_all(at.join("releases").join(name)).unwrap();
+    }
+    let counted = |count: &str| {
+        let said = world.check();
+        let words = format!("srv/shop/releases without a record in .tagship: {count};");
+        assert!(said.stdout.contains(&words), "{said}");
+    };
+    counted("2");
+    let live = format!("releases/{}", names[0]);
+    std::os::unix::fs::symlink(live, at.join("current")).unwrap();
+    counted("1");
+}
+
+#[test]
 fn a_file_where_the_directory_should_be() {
     let world = Checked::installed();
     std::fs::write(world.path("srv"), "").unwrap();
