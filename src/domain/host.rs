@@ -142,8 +142,16 @@ pub fn is_own(path: &str, deploy_to: &str) -> bool {
     };
     let kind = ["releases/", ".tagship/trash/"];
     let name = kind.iter().find_map(|kind| below.strip_prefix(kind));
+    let name = name.or_else(|| left_in_fence(below));
     let plain = |part: &str| !matches!(part, "" | "." | "..");
     name.is_some_and(|name| name.split('/').all(plain)) && !path.chars().any(char::is_control)
+}
+
+/// Returns the name of what an earlier attempt left in the directory of a fence.
+fn left_in_fence(below: &str) -> Option<&str> {
+    let (fence, name) = below.strip_prefix(".tagship/fence-")?.split_once('/')?;
+    let is_number = !fence.is_empty() && fence.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && name.starts_with("left-")).then_some(name)
 }
 
 /// Returns what to do about a path that the login user cannot delete.

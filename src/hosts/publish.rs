@@ -245,6 +245,18 @@ mod tests {
             ("/srv/shop/releases/r1", "/srv/shop", true),
             ("/home/deploy/shop/releases/r1", "~/shop", true),
             ("/srv/shop/.tagship/trash/r1/it's", "/srv/shop", true),
+            ("/srv/shop/.tagship/fence-7/left-partial", "/srv/shop", true),
+            ("/srv/shop/.tagship/fence-7/partial", "/srv/shop", false),
+            (
+                "/srv/shop/.tagship/fence-x/left-partial",
+                "/srv/shop",
+                false,
+            ),
+            (
+                "/srv/shop/.tagship/fence-7/left-a/../..",
+                "/srv/shop",
+                false,
+            ),
             ("/", "/srv/shop", false),
             ("/srv/shop", "/srv/shop", false),
             ("/srv/shop/", "/srv/shop", false),

@@ -4,7 +4,7 @@
 use regex::Regex;
 
 /// The reviewed advice, by its file.
-const READ: [(&str, &str); 19] = [
+const READ: [(&str, &str); 20] = [
     (
         "src/hosts/sync/prepare.sh",
         "$ts_base is on another file system than $ts_at, so current cannot be switched by a rename: put both on one file system, or let deploy_to name another directory",
@@ -76,6 +76,11 @@ const READ: [(&str, &str); 19] = [
     (
         "src/hosts/sync/prepare.sh",
         "cannot make $ts_at: $ts_error; make it once, for $(id -un): mkdir -p $ts_at && chown $(id -un) $ts_at",
+    ),
+    // Nothing live is in the directory of a fence.
+    (
+        "src/hosts/sync/prepare.sh",
+        "cannot rename $ts_entry: $ts_error; delete it as root on the host (chattr -R -i or umount first), then retry",
     ),
     // The release in which `current` leads was refused before.
     (

@@ -46,11 +46,20 @@ ts_say_missing() {
     (cd -- "$ts_at/shared" && printf '%b' "$ts_shared_files" |
         xargs -0 sh -c 'for ts_entry; do [ -e "$ts_entry" ] || printf "missing %s\n" "${ts_entry#./}"; done' sh) 2>/dev/null
 }
+# ts_aside PATH: a rename within its directory needs no right to PATH itself, and what is mounted in it
+# stays. `prune` tries to delete it. 1: it cannot be renamed either, with ts_error.
+ts_aside() {
+    ts_find_free "$ts_base/fence-$ts_fence/left-${1##*/}"
+    ts_error=$(mv -fT -- "$1" "$ts_free" 2>&1) && return 0
+    [ -d "$ts_mine" ] || ts_overtaken
+    return 1
+}
 # Leftovers of earlier attempts are renamed away before deletion: nothing is ever half deleted.
 ts_clear() {
     for ts_entry in "$ts_part" "$ts_temp"; do
-        if [ -e "$ts_entry" ]; then
-            ts_away "$ts_entry" || ts_refuse "cannot rename $ts_entry: $ts_error"
+        if [ -e "$ts_entry" ] || [ -L "$ts_entry" ]; then
+            ts_away "$ts_entry" || ts_aside "$ts_entry" ||
+                ts_refuse "cannot rename $ts_entry: $ts_error; delete it as root on the host (chattr -R -i or umount first), then retry"
         fi
     done
     for ts_entry in "$ts_mine"/*; do

@@ -37,7 +37,7 @@ remains() {
     lead=
     # `readlink -f` might never end on a link that leads to itself.
     if [ -e "$at/current" ]; then lead=$(readlink -f -- "$at/current"); fi
-    for entry in "$at"/.tagship/trash/*; do
+    for entry in "$at"/.tagship/trash/* "$at"/.tagship/fence-*/left-*; do
         [ -e "$entry" ] || [ -L "$entry" ] || continue
         case $entry in
         *.stays) entry=${entry##*/} && entry=$at/releases/${entry%.stays} && [ -e "$entry" ] || continue ;;

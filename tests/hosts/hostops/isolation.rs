@@ -270,6 +270,37 @@ fn leftovers_are_set_aside_and_reported_until_deleted() {
     }
 }
 
+/// Its parts are of another user, so that they cannot be moved to another directory, or are mounted.
+#[test]
+fn leftover_of_a_transfer_is_set_aside_and_reported() {
+    for shell in SHELLS {
+        let tree = first_tree();
+        let (host, _) = live(shell, &tree);
+        host.prepare(2, &tree.release("r2"), None, &[]).unwrap();
+        let partial = host.path().join(".tagship/fence-2/partial");
+        let mounted = partial.join("uploads");
+        std::fs::create_dir_all(&mounted).unwrap();
+        let Some(mount) = Mounted::at(mounted.clone(), &["-t", "tmpfs", "tmpfs"]) else {
+            return;
+        };
+        std::fs::write(mounted.join("cat.jpg"), "x").unwrap();
+
+        let third = tree.release("r3");
+        host.stage(3, &tree, &third);
+        host.publish(3, &third, "3").unwrap();
+        let left = host.path().join(".tagship/fence-3/left-partial");
+        let (_, leftovers) = host.pruned(3, 1, &[], &[]).unwrap();
+        let paths: Vec<&str> = leftovers.iter().map(|left| left.path.as_str()).collect();
+        assert_eq!(paths, [left.to_str().unwrap()], "{shell:?}");
+        assert!(left.join("uploads/cat.jpg").exists(), "{shell:?}");
+        drop(mount);
+        let unmounted = Command::new("umount").arg(left.join("uploads")).status();
+        assert!(unmounted.unwrap().success());
+        assert_eq!(host.prune(4, 1, &[], &[]).unwrap(), [""; 0]);
+        assert!(!host.path().join(".tagship/fence-4/left-partial").exists());
+    }
+}
+
 /// Its record went when it could not be deleted.
 #[test]
 fn leftover_that_is_live_meanwhile_is_deleted_later() {
