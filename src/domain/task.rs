@@ -15,6 +15,7 @@ mod hosts;
 mod next;
 mod pause;
 mod recorded;
+mod reference;
 mod stage_progress;
 mod state;
 mod step_position;
@@ -242,32 +243,6 @@ impl Task {
             work.clear_switch();
         }
         self.state = state;
-    }
-
-    /// Applies an event about the task's ref; returns whether it was one that the state allows.
-    fn apply_ref_event(&mut self, event: &Event, time: Timestamp) -> bool {
-        match (&self.state, event) {
-            (State::Proposed | State::Waiting | State::Scheduled { .. }, Event::RefDoubted) => {
-                self.doubted = Some(time);
-            }
-            (
-                State::Proposed | State::Waiting | State::Scheduled { .. } | State::Queued,
-                Event::RefConfirmed,
-            ) => {
-                self.doubted = None;
-                self.ref_error = None;
-            }
-            (State::Waiting | State::Scheduled { .. }, Event::RefUnseen { reason })
-                if self.doubted.is_some() =>
-            {
-                self.ref_error = Some(reason.clone());
-            }
-            (State::Proposed, Event::NotLanded { reason }) => {
-                self.landing_error = Some(reason.clone());
-            }
-            _ => return false,
-        }
-        true
     }
 
     fn illegal(&self, event: &Event) -> IllegalTransition {

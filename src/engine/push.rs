@@ -13,7 +13,7 @@ use crate::domain::approval::Actor;
 use crate::domain::permission::{Ability, Missing};
 use crate::domain::rule::{Decision, RuleSet, is_zero};
 use crate::domain::task::{
-    Event, Origin, PushedTag, PushedWith, Recorded, State, Submission, Submitter, Supersede,
+    Event, Origin, PushedTag, PushedWith, Recorded, Submission, Submitter, Supersede,
 };
 use crate::domain::template::{Hidden, ParamKind, Template};
 use crate::store::kv::Commit;
@@ -175,11 +175,7 @@ pub async fn doubt(
         }
         loop {
             let task = store.task(id).await?;
-            let waits = matches!(
-                task.state,
-                State::Proposed | State::Waiting | State::Scheduled { .. }
-            );
-            if !waits || task.object() == push.new {
+            if !task.depends_on_ref() || task.object() == push.new {
                 break;
             }
             // Doubt it again, even if it is doubted already: the first check may precede this push.

@@ -159,7 +159,7 @@ fn waits_for_people(state: &State) -> bool {
 /// Returns the details of the state; at a gate, the steps that wait there, by the names of the
 /// plan; in the queue, the task that it waits for.
 fn detail(task: &Task, head: &Head, plan: Option<&Plan>, ahead: Option<&Head>) -> String {
-    if let (State::Queued, Some(ahead)) = (&task.state, ahead) {
+    if let (State::Queued, None, Some(ahead)) = (&task.state, &task.ref_error, ahead) {
         return format!(
             "waits for task {}, which is {}",
             ahead.id,

@@ -251,7 +251,7 @@ fn without(task: &Task) -> String {
 pub(super) fn head(task: &Task) -> Head {
     let submission = &task.submission;
     let detail = match &task.state {
-        State::Waiting | State::Scheduled { .. } if task.ref_error.is_some() => {
+        State::Waiting | State::Scheduled { .. } | State::Queued if task.ref_error.is_some() => {
             let why = task.ref_error.as_deref().unwrap_or_default();
             format!("tag {} cannot be looked for: {why}", task.tag())
         }

@@ -202,7 +202,7 @@ fn no_freeze_broken(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
 /// A waiting task of a tag has a ref that exists.
 fn refs_stand(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
     for task in tasks {
-        let waits = matches!(task.state, State::Waiting | State::Scheduled { .. });
+        let waits = task.state != State::Proposed && task.depends_on_ref();
         if !waits || !matches!(task.submission.origin, Origin::Tag(_)) {
             continue;
         }

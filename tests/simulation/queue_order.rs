@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use tagship::base::clock::Clock as _;
 use tagship::domain::host::RunEnd;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::State;
@@ -133,6 +134,95 @@ fn queued_task_is_superseded_by_a_newer_one() {
     for disk in sim.disks("production").values() {
         assert_eq!(disk.history.len(), 2);
     }
+}
+
+/// `qa-1` runs for a while; `qa-2` and `qa-3` wait for it, in that order.
+fn two_wait() -> (Sim, [u64; 3]) {
+    let mut sim = Sim::new(TEMPLATE);
+    let ended = RunEnd::Ended {
+        code: 0,
+        values: BTreeMap::new(),
+    };
+    *sim.fleet.program.lock().unwrap() =
+        Arc::new(move |_, _| (ended.clone(), Duration::from_secs(90)));
+    let running = sim.push_kept("qa-1", &object_of('1'));
+    sim.run_for(SECOND * 5);
+    let queued = sim.push_kept("qa-2", &object_of('2'));
+    let behind = sim.push_kept("qa-3", &object_of('3'));
+    sim.run_for(SECOND * 5);
+    let states = [running, queued, behind].map(|id| sim.task(id).state);
+    assert_eq!(states, [State::Running, State::Queued, State::Queued]);
+    (sim, [running, queued, behind])
+}
+
+#[test]
+fn queued_task_whose_tag_is_deleted_or_moved_does_not_begin() {
+    for digit in ['0', '9'] {
+        let (mut sim, [running, queued, behind]) = two_wait();
+        sim.hook("qa-2", &object_of(digit));
+        sim.move_ref("qa-2", &object_of(digit));
+        sim.rest();
+        let gone = sim.task(queued);
+        assert!(
+            matches!(gone.state, State::Withdrawn { .. }),
+            "{:?}",
+            gone.state
+        );
+        assert!(gone.work.is_none());
+        for id in [running, behind] {
+            assert_eq!(sim.task(id).state, State::Succeeded);
+        }
+    }
+}
+
+#[test]
+fn queued_task_with_a_doubted_tag_blocks_none_behind_it() {
+    let (mut sim, [_, queued, behind]) = two_wait();
+    // The git server refuses the deletion.
+    let told = sim.clock.now();
+    sim.hook("qa-2", &object_of('0'));
+    sim.rest();
+    let (queued, behind) = (sim.task(queued), sim.task(behind));
+    for task in [&queued, &behind] {
+        assert_eq!(task.state, State::Succeeded);
+    }
+    assert!(queued.updated.duration_since(told) >= SECOND * 300);
+    assert!(behind.updated < queued.updated);
+    assert!(sim.serves('2'));
+}
+
+/// The hook reports the deletion before any effect of a task, the claim of its queue included.
+#[test]
+fn tag_deletion_during_the_claim_leaves_no_task_behind() {
+    let (mut withdrawn, mut began) = (0, 0);
+    for effect in 0.. {
+        let mut sim = Sim::new(TEMPLATE);
+        let id = sim.push_kept("qa-1", &object_of('1'));
+        let (refs, records, bell) = (sim.refs.clone(), sim.records.clone(), sim.bell.clone());
+        let time = sim.clock.now().as_millisecond();
+        let before = sim.faults.count();
+        sim.faults.meanwhile(before + effect, move || {
+            refs.lock().unwrap().remove("refs/tags/qa-1");
+            records.write("refs/tags/qa-1", &object_of('1'), &object_of('0'), time, "");
+            bell.send_modify(|rung| *rung += 1);
+        });
+        sim.rest();
+        if sim.records.accepted().is_empty() {
+            break;
+        }
+        let task = sim.task(id);
+        match task.state {
+            State::Succeeded => began += 1,
+            State::Withdrawn { .. } | State::Expired { .. } if task.work.is_none() => {
+                withdrawn += 1;
+            }
+            state => panic!("effect {effect}: {state:?}\n{}", sim.faults.trace(0)),
+        }
+    }
+    assert!(
+        withdrawn > 0 && began > 0,
+        "withdrawn {withdrawn} times, began {began} times"
+    );
 }
 
 /// The commit of this number; odd and even ones are two lines of history.

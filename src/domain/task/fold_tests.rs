@@ -59,6 +59,55 @@ fn failed_ref_lookup_reason_is_kept_until_the_ref_is_seen() {
 }
 
 #[test]
+fn doubted_ref_stops_a_queued_task_that_has_not_begun() {
+    let mut task = fold([
+        proposed(submission(Schedule::Ready)),
+        Event::Landed(Box::new(landed())),
+        Event::Due,
+    ]);
+    let tell = |task: &mut Task, event| task.advance(&Recorded { time: at(2), event });
+    tell(&mut task, Event::RefDoubted).unwrap();
+    assert_eq!(next_actions(&task, None), [NextAction::Recheck]);
+    let unseen = Event::RefUnseen {
+        reason: "the server is away".to_owned(),
+    };
+    tell(&mut task, unseen).unwrap();
+    tell(&mut task, Event::Claimed { fence: 1 }).unwrap();
+    let started = || Event::Started { release: release() };
+    assert!(tell(&mut task, started()).is_err());
+    tell(&mut task, Event::RefConfirmed).unwrap();
+    assert_eq!(next_actions(&task, None), [NextAction::Start]);
+    tell(&mut task, started()).unwrap();
+    // From here on, what the hook saw is released.
+    let failed = Outcome::Failed {
+        message: "no".to_owned(),
+    };
+    tell(&mut task, Event::Finished(failed)).unwrap();
+    let by = "bob".to_owned();
+    tell(&mut task, Event::RetryRequested { by }).unwrap();
+    assert_eq!(task.state, State::Queued);
+    assert!(tell(&mut task, Event::RefDoubted).is_err());
+}
+
+#[test]
+fn queued_rollback_needs_no_tag() {
+    let back = Submission {
+        origin: Origin::Rollback {
+            to: Some(1),
+            release: release(),
+        },
+        ..submission(Schedule::Ready)
+    };
+    let mut task = fold([
+        proposed(back),
+        Event::Landed(Box::new(landed())),
+        Event::Due,
+    ]);
+    let event = Event::RefDoubted;
+    assert!(task.advance(&Recorded { time: at(2), event }).is_err());
+}
+
+#[test]
 fn checkout_result_is_recorded() {
     let mut walk = Walk::new(plan(1, None, OnFailure::Stop, Gate::None));
     assert_eq!(walk.task.work.as_ref().unwrap().tree, None);

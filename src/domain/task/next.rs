@@ -36,6 +36,7 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<NextAction> {
         }
         State::Scheduled { .. } if task.doubted.is_some() => vec![NextAction::Recheck],
         State::Scheduled { at } => vec![NextAction::At(*at, Event::Due)],
+        State::Queued if task.doubted.is_some() => vec![NextAction::Recheck],
         State::Queued => vec![NextAction::Start],
         State::Running => with_work(task, plan, |work, plan| forward_actions(task, work, plan)),
         State::Paused { why } => with_work(task, plan, |work, plan| paused(task, why, work, plan)),

@@ -29,12 +29,15 @@ pub(super) struct QueueStage {
     /// Landed, and its ref is not reported as gone.
     landed: bool,
     approaching: bool,
+    queued: bool,
 }
 
 impl QueueStage {
     /// Whether others need no longer wait for the task, or yield to it, at its stage `now`.
     pub(super) fn is_released_by(self, now: Self) -> bool {
-        (!self.landed && now.landed) || (self.approaching && !now.approaching)
+        (!self.landed && now.landed)
+            || (self.approaching && !now.approaching)
+            || (self.queued && !now.queued)
     }
 }
 
@@ -240,7 +243,14 @@ impl Active {
             holds_queue: self.task.state.holds_queue(),
             landed: self.task.landed.is_some() && self.task.doubted.is_none(),
             approaching: self.approaches_queue(),
+            queued: self.is_queued(),
         }
+    }
+
+    /// Whether it waits for its turn. A task whose ref is reported as gone does not, and blocks
+    /// none of those behind it.
+    pub(super) fn is_queued(&self) -> bool {
+        self.task.state == State::Queued && self.task.doubted.is_none()
     }
 
     /// Whether the task is about to enter its queue and waits for no approval. False if its ref was

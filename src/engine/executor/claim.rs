@@ -124,7 +124,8 @@ impl Executor {
         };
         active.busy.claiming = false;
         self.queues.update(active);
-        let queued = active.task.state == State::Queued;
+        // Its ref may have been reported as gone during the claim.
+        let queued = active.is_queued();
         let taken_up = active.task.state.holds_queue() && active.may_claim();
         let (task, now) = (Arc::clone(&active.task), self.world.clock.now());
         // A freeze may have begun during the claim.

@@ -81,7 +81,7 @@ impl QueuePart {
         let there = continues && task.landed.is_some() && task.doubted.is_none();
         Self {
             running: task.state.holds_queue() || active.busy.claiming,
-            queued: task.state == State::Queued,
+            queued: active.is_queued(),
             approaching: active.approaches_queue(),
             replaces: acts && there,
             replaceable: acts && waits && submission.yields_to_newer(),
