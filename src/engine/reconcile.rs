@@ -2,9 +2,10 @@
 //!
 //! Periodically reads all tags of a repository in one query and compares them with the last scan.
 //! The first scan only records what exists. Later ones propose tasks for new or moved tags that no
-//! hook reported; their author is unknown, whatever a tag's own text says. The tags of one scan are
-//! one push. Failures are logged and retried; nothing waits for them. Decides nothing about hosts
-//! and fetches nothing: a task lands like that of any push. Started by the agent.
+//! hook reported; their author is unknown, whatever a tag's own text says. A deleted tag that comes
+//! back on its object is not new. The tags of one scan are one push. Failures are logged and
+//! retried; nothing waits for them. Decides nothing about hosts and fetches nothing: a task lands
+//! like that of any push. Started by the agent.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +76,10 @@ pub enum ScanError {
         "{0} has more than {TAGS_MAX} tags, which are not compared; set reconcile = \"off\" for it"
     )]
     TooMany(String),
+    #[error(
+        "{repository} had {had} tags, and the git server shows none: nothing is taken for deleted; check the repository there, and which refs it hides"
+    )]
+    NoTag { repository: String, had: u64 },
     #[error(
         "a record in the spool cannot be read, and may be of a tag of {0}; see \"spool record left\" in the log"
     )]
@@ -222,6 +227,13 @@ impl Reconciler {
             );
             return Ok(());
         };
+        if tags.is_empty() && before.tags > 1 {
+            // Rather hidden or lost than deleted: believed, all of them would be new afterwards.
+            return Err(ScanError::NoTag {
+                repository: repository.clone(),
+                had: before.tags,
+            });
+        }
         // The hook of every push with a visible tag has written its record before.
         self.scans.another().await;
         if self.scans.has_left_some() {
@@ -335,25 +347,15 @@ impl Reconciler {
                 settled = false;
                 continue;
             }
-            let zero = "0".repeat(40);
-            let or_zero = |object: &str| match object {
-                "" => zero.clone(),
-                object => object.to_owned(),
-            };
+            // It was hidden, or its repository was restored: its commit is not new.
+            let is_back = before.is_some_and(|known| known.is_back_on(object));
+            if is_back && passed.is_empty() && !is_brought {
+                let noted = self.store.note_tag(repository, name, object, before);
+                noted.await?;
+                continue;
+            }
             let turn = before.map_or(0, |known| known.turn);
-            let seen = SeenPush {
-                record: format!("{push} {turn} {name}"),
-                repository: repository.to_owned(),
-                reference: name.clone(),
-                old: or_zero(was),
-                new: or_zero(object),
-                pusher: NOBODY.to_owned(),
-                ssh_key: String::new(),
-                system_user: false,
-                owner: 0,
-                pushed_at: None,
-                push: Some(push.to_owned()),
-            };
+            let seen = push_by_unknown((repository, push), name, (was, object), turn);
             if is_brought {
                 // The hook's record preceded the move: a scan may have proposed the old object.
                 self.doubt(&seen).await?;
@@ -463,6 +465,32 @@ impl Reconciler {
 /// Returns the prefix of the names of a repository's reconciled pushes.
 fn pushes_of(repository: &str) -> String {
     format!("{LOOK}{repository} ")
+}
+
+/// Returns the change of a tag from one object to another as a push of an unknown author.
+fn push_by_unknown(
+    (repository, push): (&str, &str),
+    name: &str,
+    (was, object): (&str, &str),
+    turn: u64,
+) -> SeenPush {
+    let or_zero = |object: &str| match object {
+        "" => "0".repeat(40),
+        object => object.to_owned(),
+    };
+    SeenPush {
+        record: format!("{push} {turn} {name}"),
+        repository: repository.to_owned(),
+        reference: name.to_owned(),
+        old: or_zero(was),
+        new: or_zero(object),
+        pusher: NOBODY.to_owned(),
+        ssh_key: String::new(),
+        system_user: false,
+        owner: 0,
+        pushed_at: None,
+        push: Some(push.to_owned()),
+    }
 }
 
 fn digest(tags: &BTreeMap<String, String>) -> String {

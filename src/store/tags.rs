@@ -38,9 +38,20 @@ pub struct KnownTag {
     pub reference: String,
     /// Empty if it was deleted.
     pub object: String,
+    /// Of a deleted tag: its object before.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub former: String,
     /// Changes whenever the tag was seen to change.
     #[serde(skip)]
     pub turn: u64,
+}
+
+impl KnownTag {
+    /// Whether it was deleted, and `object` is the one that it pointed to before.
+    #[must_use]
+    pub fn is_back_on(&self, object: &str) -> bool {
+        self.object.is_empty() && !object.is_empty() && self.former == object
+    }
 }
 
 /// One scan of all tags of a repository.
@@ -248,6 +259,7 @@ impl Store {
                         let known = KnownTag {
                             reference: (*name).clone(),
                             object: (*object).clone(),
+                            former: String::new(),
                             turn: 0,
                         };
                         commit.put(tag_key(repository, name), index::json(&known))
@@ -269,9 +281,15 @@ impl Store {
         object: &str,
         before: Option<&KnownTag>,
     ) -> Result<(), StoreError> {
+        let former = match before {
+            Some(known) if object.is_empty() && known.object.is_empty() => known.former.clone(),
+            Some(known) if object.is_empty() => known.object.clone(),
+            _ => String::new(),
+        };
         let known = KnownTag {
             reference: reference.to_owned(),
             object: object.to_owned(),
+            former,
             turn: 0,
         };
         let as_before = before.map_or(Require::Absent, |known| {

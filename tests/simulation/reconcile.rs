@@ -127,8 +127,54 @@ fn a_tag_that_is_moved_or_made_again_on_the_server_is_new() {
     made(&mut sim, "prod-1", '2');
     assert!(sim.serves('2'));
     made(&mut sim, "prod-1", '0');
-    made(&mut sim, "prod-1", '2');
+    made(&mut sim, "prod-1", '3');
+    assert!(sim.serves('3'));
     assert_eq!(tasks(&sim).len(), 3);
+}
+
+#[test]
+fn poll_that_shows_no_tag_deletes_and_releases_nothing() {
+    let mut sim = looked();
+    made(&mut sim, "prod-1", '1');
+    made(&mut sim, "release-2", '2');
+    assert_eq!(sim.task(2).state, State::Waiting);
+    let failed = |sim: &Sim| at_once(sim.store().failed_looks(REPOSITORY)).unwrap();
+    let shown = std::mem::take(&mut *sim.refs.lock().unwrap());
+    for _ in 0..2 {
+        sim.look();
+        let cause = failed(&sim).unwrap().cause;
+        assert!(cause.contains("had 3 tags"), "{cause}");
+        sim.kill();
+    }
+    sim.refs.lock().unwrap().extend(shown);
+    sim.look();
+    assert_eq!(failed(&sim), None);
+    assert_eq!(sim.task(2).state, State::Waiting);
+    assert_eq!(tasks(&sim).len(), 2);
+    assert!(sim.serves('1'));
+}
+
+#[test]
+fn a_deleted_tag_that_is_back_on_its_object_is_not_new() {
+    let mut sim = looked();
+    made(&mut sim, "prod-1", '1');
+    made(&mut sim, "prod-2", '2');
+    made(&mut sim, "prod-1", '0');
+    sim.kill();
+    // The deletion is looked at twice.
+    made(&mut sim, "prod-3", '3');
+    made(&mut sim, "prod-1", '1');
+    assert_eq!(tasks(&sim).len(), 3);
+    assert!(sim.serves('3'));
+    // On another object it is new, and so is whatever a hook reports.
+    made(&mut sim, "prod-1", '0');
+    made(&mut sim, "prod-1", '4');
+    assert_eq!(tasks(&sim).len(), 4);
+    assert!(sim.serves('4'));
+    made(&mut sim, "prod-1", '0');
+    sim.push_tag("prod-1", &object_of('4'));
+    sim.look();
+    assert_eq!(tasks(&sim).len(), 5);
 }
 
 /// Pushes `prod-1` without a scan that sees it.
