@@ -20,10 +20,11 @@ mod write;
 
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use git2::Repository;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::plan::PushLimits;
@@ -270,6 +271,13 @@ async fn streamed<T: Send + 'static>(
         Some(Err(Unread::Io(error))) => Err(failed(&error.to_string())),
         None => Err(failed("what it wrote was not read")),
     }
+}
+
+fn open_mirror(mirror: &Path) -> Result<Repository, CheckoutError> {
+    Repository::open_bare(mirror).map_err(|error| CheckoutError::Mirror {
+        mirror: mirror.to_owned(),
+        detail: error.message().to_owned(),
+    })
 }
 
 fn missing(path: &[u8], blob: &str) -> CheckoutError {

@@ -459,6 +459,21 @@ async fn failed_write_leaves_no_valid_record() {
 }
 
 #[tokio::test]
+async fn mirror_deleted_before_a_tree_is_written_is_missing() {
+    let world = Mirrored::new();
+    world.put("a", "1");
+    let commit = world.ship("v1", 1).await;
+    let manifest = world.plan(&commit).unwrap();
+    let dir = world.path("tree");
+    fs::remove_dir_all(&world.source.mirror).unwrap();
+    let error = world.try_write(&manifest, &dir).unwrap_err();
+    assert!(error.is_missing(), "{error}");
+    world.land("v1", &commit, 1).await.unwrap();
+    world.write(&manifest, &dir);
+    assert_eq!(fs::read(dir.join("a")).unwrap(), b"1");
+}
+
+#[tokio::test]
 async fn second_writer_of_a_tree_is_refused_as_busy() {
     let world = Mirrored::new();
     world.put("a", "1");

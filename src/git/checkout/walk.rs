@@ -8,7 +8,7 @@ use git2::{ObjectType, Oid, Repository};
 use super::attributes::{AttributesFile, Converted};
 use super::exclude::Exclude;
 use super::manifest::{ancestors, check_path};
-use super::{CheckoutError, Mode, PlanRequest, display_path, missing};
+use super::{CheckoutError, Mode, PlanRequest, display_path, missing, open_mirror};
 
 pub(super) struct Context {
     pub(super) request: PlanRequest,
@@ -43,10 +43,7 @@ pub(super) struct Walked {
 
 impl Context {
     pub(super) fn open(&self) -> Result<Repository, CheckoutError> {
-        Repository::open_bare(&self.request.mirror).map_err(|error| CheckoutError::Mirror {
-            mirror: self.request.mirror.clone(),
-            detail: error.message().to_owned(),
-        })
+        open_mirror(&self.request.mirror)
     }
 
     /// Returns the directory to release, with a trailing `/`; empty for the whole repository.

@@ -25,7 +25,8 @@ use crate::domain::plan::PushLimits;
 use crate::git::lock::{self, LockFile};
 
 use super::{
-    CheckoutError, EntryKind, Manifest, ManifestEntry, Unread, blobs, blocking, missing, streamed,
+    CheckoutError, EntryKind, Manifest, ManifestEntry, Unread, blobs, blocking, missing,
+    open_mirror, streamed,
 };
 
 const DIRECTORY_BITS: u32 = 0o755;
@@ -58,9 +59,17 @@ pub async fn write_tree(
     let guard = lock::of_directory(&dir).lock_owned().await;
     let stop = StopOnDrop::default();
     let stopped = stop.0.clone();
-    let begun = manifest.clone();
+    let (begun, read_from) = (manifest.clone(), mirror.clone());
     // Work left over from a dropped call holds its turn and lock until it has ended.
-    let write = blocking(move || TreeWrite::begin(begun, dir, guard, &stopped)).await?;
+    let write = blocking(move || {
+        let write = TreeWrite::begin(begun, dir, guard, &stopped)?;
+        if write.is_some() {
+            // If it was deleted, the caller fetches it again; git would only report a failure.
+            open_mirror(&read_from)?;
+        }
+        Ok(write)
+    })
+    .await?;
     let Some(write) = write else {
         return Ok(WrittenTree::default());
     };
