@@ -59,31 +59,62 @@ pub(super) fn newest<'t>(tasks: impl Iterator<Item = &'t Task>, heads: &[String]
     tasks.max_by(order).map(|task| task.id)
 }
 
+/// Words that mark a pre-release, as in `1.12-rc1`.
+const PRERELEASES: [&str; 6] = ["alpha", "beta", "pre", "prerelease", "preview", "rc"];
+
+/// What follows a number in a name, in ascending order.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum VersionSuffix<'n> {
+    /// With its word, if it has one.
+    Prerelease(String),
+    End,
+    Other(&'n str),
+}
+
+impl<'n> VersionSuffix<'n> {
+    fn of(part: &'n str) -> Self {
+        let separators = ['-', '.', '_', '~'];
+        let text = part.strip_prefix(separators).unwrap_or(part);
+        let word = text.chars().take_while(char::is_ascii_alphabetic);
+        let word: String = word.map(|letter| letter.to_ascii_lowercase()).collect();
+        if part.is_empty() {
+            Self::End
+        } else if part.starts_with('~') || PRERELEASES.contains(&word.as_str()) {
+            Self::Prerelease(word)
+        } else {
+            Self::Other(part)
+        }
+    }
+}
+
 /// Compares names part by part: numbers by value, other text by its characters, so that `1.12` is
-/// later than `1.9`.
+/// later than `1.9`. A pre-release such as `1.12-rc1` is earlier than `1.12`; `1.12-2` is later.
 fn by_version(one: &str, other: &str) -> Ordering {
     let (mut one, mut other) = (one, other);
-    loop {
-        if one.is_empty() || other.is_empty() {
-            return one.len().cmp(&other.len());
-        }
+    let mut after_number = false;
+    while !one.is_empty() || !other.is_empty() {
         let ((first, one_rest), (second, other_rest)) = (split(one), split(other));
         let number = |part: &str| part.starts_with(|letter: char| letter.is_ascii_digit());
-        let order = if number(first) && number(second) {
+        let numbers = number(first) && number(second);
+        let order = if numbers {
             let value = |part: &'_ str| part.trim_start_matches('0').to_owned();
             let (first, second) = (value(first), value(second));
             first
                 .len()
                 .cmp(&second.len())
                 .then_with(|| first.cmp(&second))
+        } else if after_number {
+            VersionSuffix::of(first).cmp(&VersionSuffix::of(second))
         } else {
             first.cmp(second)
         };
         if order.is_ne() {
             return order;
         }
+        after_number = numbers;
         (one, other) = (one_rest, other_rest);
     }
+    Ordering::Equal
 }
 
 /// Splits off the first run of digits, or of non-digits.
@@ -97,6 +128,37 @@ fn split(name: &str) -> (&str, &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn prerelease_is_earlier_than_its_release() {
+        let ascending = [
+            "release-1.11.9",
+            "release-1.12~1",
+            "release-1.12-alpha2",
+            "release-1.12.beta1",
+            "release-1.12-pre3",
+            "release-1.12-RC1",
+            "release-1.12rc2",
+            "release-1.12_rc10",
+            "release-1.12",
+            "release-1.12-2",
+            "release-1.12-hotfix1",
+            "release-1.12.1-rc1",
+            "release-1.12.1",
+            "release-1.13-rc1",
+        ];
+        for (number, earlier) in ascending.iter().enumerate() {
+            assert_eq!(by_version(earlier, earlier), Ordering::Equal);
+            for later in &ascending[number + 1..] {
+                let both = (earlier, later);
+                assert_eq!(by_version(earlier, later), Ordering::Less, "{both:?}");
+                assert_eq!(by_version(later, earlier), Ordering::Greater, "{both:?}");
+            }
+        }
+        // At the beginning, and within a word, it says nothing.
+        assert_eq!(by_version("rc-1", "qa-1"), Ordering::Greater);
+        assert_eq!(by_version("v1-prefix", "v1"), Ordering::Greater);
+    }
 
     #[test]
     fn numbers_in_names_of_tags_are_compared_by_value() {
