@@ -89,6 +89,7 @@ async fn failed(server: &TestServer) {
         message: message.to_owned(),
         exit_code: Some(12),
         omits_exit: false,
+        is_final: false,
     };
     let events = vec![
         ended(at(1, 1, 0), failed),

@@ -3,6 +3,7 @@
 
 use super::task::TaskView;
 use super::waiting::waits_for;
+use crate::domain::task::OriginKind;
 use crate::engine::request::May;
 
 /// Whether a freeze keeps it from running.
@@ -137,26 +138,35 @@ impl TaskOffer<'_> {
         }
     }
 
-    /// Suggests to inspect the failure, and to retry if that is permitted.
+    /// Suggests to inspect the failure, and to retry if that is permitted and may help.
     fn fix_cause(&self) -> Sentence {
         let look = format!("see `tagship log {}`", self.task.id);
         let new_request = self.new_request();
+        let is_rollback = matches!(self.task.origin, OriginKind::Rollback { .. });
         Some(match self.retry("fix the cause, then") {
             Some(retry) => format!("{look}, {retry} or {new_request}"),
+            None if is_rollback => format!("{look}, then {new_request}"),
             None => format!("{look}, fix the cause, then {new_request}"),
         })
     }
 
     /// Describes how to submit the same as another task.
-    fn new_request(&self) -> &'static str {
-        match self.task.reference.as_str() {
-            "" => "submit it again",
+    fn new_request(&self) -> String {
+        let request = match (&self.task.origin, self.task.reference.as_str()) {
+            (OriginKind::Rollback { to: Some(to), .. }, _) => {
+                let command = format!("rollback {to}");
+                let again = self.command(May::RollbackBefore, "ask for it again with", &command);
+                return again.unwrap_or_else(|| "ask for it again".to_owned());
+            }
+            (OriginKind::Rollback { to: None, .. }, _) => "ask for it again",
+            (_, "") => "submit it again",
             _ => "push a new tag",
-        }
+        };
+        request.to_owned()
     }
 
     fn at_rest(&self) -> Vec<Sentence> {
-        let new_request = say(self.new_request());
+        let new_request = Some(self.new_request());
         match self.task.state.as_str() {
             "stopped" => {
                 let ways = [self.retry("retry it with"), self.roll_back()];
@@ -174,10 +184,14 @@ impl TaskOffer<'_> {
                 self.verb(May::Rollback, "roll back to it later with", "rollback", ""),
             ],
             "withdrawn" | "superseded" | "expired" => {
-                let retry = self.retry("retry it with");
+                let landed = self.task.commit.is_some() || self.task.reference.is_empty();
+                let retry = match self.task.state.as_str() {
+                    "expired" if !landed => self.retry("fix the cause, then retry it with"),
+                    _ => self.retry("retry it with"),
+                };
                 vec![Some(match retry {
                     Some(retry) => format!("{retry}, or {}", self.new_request()),
-                    None => self.new_request().to_owned(),
+                    None => self.new_request(),
                 })]
             }
             "observed" => vec![say("nothing was released: its rule only observes")],

@@ -71,6 +71,8 @@ pub struct Task {
     pub ref_error: Option<String>,
     /// Why it has not landed yet, if landing did not succeed at once.
     pub landing_error: Option<String>,
+    /// What was pushed can never land.
+    pub is_final: bool,
     /// The freeze override, if there is one: it runs although releases are frozen.
     pub freeze_override: Option<FreezeOverride>,
     /// The claim under which its work is done; `None` while it is not claimed.
@@ -122,6 +124,7 @@ impl Task {
             doubted: None,
             ref_error: None,
             landing_error: None,
+            is_final: false,
             freeze_override: None,
             fence: None,
             work: None,
@@ -184,10 +187,13 @@ impl Task {
             ) if self.work.is_none() => Some(State::Superseded { by: *by }),
             (
                 State::Proposed | State::Waiting | State::Scheduled { .. },
-                Event::Expired { reason },
-            ) => Some(State::Expired {
-                reason: reason.clone(),
-            }),
+                Event::Expired { reason, is_final },
+            ) => {
+                self.is_final = *is_final;
+                Some(State::Expired {
+                    reason: reason.clone(),
+                })
+            }
             (
                 State::Withdrawn { .. } | State::Superseded { .. } | State::Expired { .. },
                 Event::Reopened { .. },
@@ -301,6 +307,7 @@ impl Task {
         self.freeze_override = None;
         self.ref_error = None;
         self.landing_error = None;
+        self.is_final = false;
         match (&self.landed, &self.work, self.submission.schedule) {
             (Some(_), _, Schedule::New) => {
                 self.doubted = Some(self.created);
@@ -514,6 +521,19 @@ impl Task {
         self.landed_at?
             .checked_add(SignedDuration::from_secs(after))
             .ok()
+    }
+
+    /// Whether a retry would end the same, whatever is mended meanwhile.
+    #[must_use]
+    pub fn is_retry_futile(&self) -> bool {
+        match self.state {
+            State::Expired { .. } => self.is_final,
+            State::Failed { .. } | State::Stopped | State::RolledBack { .. } => {
+                let mut steps = self.work.iter().flat_map(|work| work.steps.values());
+                steps.any(StepProgress::is_final)
+            }
+            _ => false,
+        }
     }
 
     /// Returns the commit, if there is one and it is known.

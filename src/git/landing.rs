@@ -234,6 +234,18 @@ pub enum LandingError {
 }
 
 impl LandingError {
+    /// Whether what was pushed is at fault, so that no retry can land it.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            Self::Name { .. }
+                | Self::Fsck { .. }
+                | Self::Unreadable { .. }
+                | Self::NotACommit { .. }
+        )
+    }
+
     /// Whether retrying later may help without intervention. A full disk, process table or file
     /// table looks like a missing program or a damaged mirror: such errors do not fail a push
     /// before its timeout.

@@ -460,7 +460,7 @@ fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
         Event::Superseded { by } => format!("by task {by}"),
         Event::RefUnseen { reason }
         | Event::NotLanded { reason }
-        | Event::Expired { reason }
+        | Event::Expired { reason, .. }
         | Event::RollbackBegan { reason } => reason.clone(),
         Event::Reopened { by }
         | Event::Continued { by, host: None }

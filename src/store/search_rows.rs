@@ -199,7 +199,7 @@ pub(super) fn words(events: &[Recorded]) -> Vec<&str> {
             Event::Approved(approval) => words.push(&approval.comment),
             Event::Rejected { reason, .. }
             | Event::Withdrawn { reason, .. }
-            | Event::Expired { reason }
+            | Event::Expired { reason, .. }
             | Event::RollbackBegan { reason } => words.push(reason),
             Event::Finished(
                 Outcome::Failed { message }

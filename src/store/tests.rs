@@ -164,7 +164,15 @@ fn repeated_push_joins_only_an_unfinished_task() {
     assert_eq!(push(&store, "v1", 'b', Some("r3")), Proposal::New(2));
     assert_eq!(push(&store, "v2", 'a', Some("r4")), Proposal::New(3));
     let reason = "late".to_owned();
-    append(&store, 1, vec![Event::Expired { reason }]).unwrap();
+    append(
+        &store,
+        1,
+        vec![Event::Expired {
+            reason,
+            is_final: false,
+        }],
+    )
+    .unwrap();
     assert_eq!(push(&store, "v1", 'a', Some("r5")), Proposal::New(4));
 }
 
@@ -174,7 +182,15 @@ fn task_is_not_reopened_while_its_push_has_another() {
     push(&store, "v1", 'a', None);
     let over = |id| {
         let reason = "late".to_owned();
-        append(&store, id, vec![Event::Expired { reason }]).unwrap();
+        append(
+            &store,
+            id,
+            vec![Event::Expired {
+                reason,
+                is_final: false,
+            }],
+        )
+        .unwrap();
     };
     let reopen = |id| {
         let by = "bob".to_owned();
@@ -500,9 +516,9 @@ proptest! {
             match life {
                 0 => {}
                 1 => drop(append(&store, id, vec![Event::Withdrawn { by, reason }]).unwrap()),
-                2 => drop(append(&store, id, vec![Event::Expired { reason }]).unwrap()),
+                2 => drop(append(&store, id, vec![Event::Expired { reason, is_final: false }]).unwrap()),
                 _ => {
-                    append(&store, id, vec![Event::Expired { reason }]).unwrap();
+                    append(&store, id, vec![Event::Expired { reason, is_final: false }]).unwrap();
                     append(&store, id, vec![Event::Reopened { by }]).unwrap();
                 }
             }

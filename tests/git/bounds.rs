@@ -225,7 +225,7 @@ async fn a_tree_that_explodes_ends_plan_and_comparison() {
         matches!(error, LandingError::Limit { key: "entries", .. }),
         "{error}"
     );
-    assert!(!error.is_transient());
+    assert!(!error.is_transient() && !error.is_final());
     let error = world.plan(&bomb).unwrap_err();
     assert!(
         matches!(error, CheckoutError::Limit { key: "entries", .. }),

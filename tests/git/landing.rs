@@ -247,6 +247,7 @@ async fn nested_tag_is_followed_and_blob_or_tree_tag_refused() {
     world.land("light-blob", &blob, 2).await.unwrap();
     let error = world.try_describe("light-blob", &blob, &[]).unwrap_err();
     assert!(matches!(error, LandingError::NotACommit { .. }), "{error}");
+    assert!(error.is_final());
 }
 
 #[tokio::test]

@@ -297,6 +297,47 @@ fn failed_task_is_not_retried_once_a_newer_one_ran() {
     assert!(!offered(&sim).contains("retry"), "{}", offered(&sim));
 }
 
+/// What this user reads about a task; all of it was tried.
+fn offered_to(sim: &Sim, id: u64, who: &'static str) -> String {
+    let rows = sim.backup();
+    let advised = Advised::new(sim, &rows, id, who);
+    advised.tried();
+    next(&advised.view)
+}
+
+#[test]
+fn tag_that_can_never_land_is_not_retried() {
+    let mut sim = Sim::new(TEMPLATE);
+    let odd = sim.push("qa-1 x", &object_of('1'), Schedule::Ready);
+    let missing = sim.propose("refs/tags/qa-2", &object_of('2'), Schedule::Ready);
+    sim.rest();
+    assert_eq!(offered_to(&sim, odd, "bob"), "push a new tag");
+    assert_eq!(
+        offered_to(&sim, missing, "bob"),
+        "fix the cause, then retry it with `tagship retry 2`, or push a new tag"
+    );
+}
+
+#[test]
+fn rollback_to_a_gone_release_is_requested_again_not_retried() {
+    let mut sim = Sim::new(TEMPLATE);
+    for (tag, digit) in [("qa-1", '1'), ("qa-2", '2')] {
+        sim.push(tag, &object_of(digit), Schedule::Ready);
+        sim.rest();
+    }
+    let one = sim.task(1).work.unwrap().release;
+    for disk in sim.fleet.disks.lock().unwrap().values_mut() {
+        disk.releases.remove(&one);
+    }
+    let back = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
+    sim.rest();
+    assert!(matches!(sim.task(back).state, State::Failed { .. }));
+    assert_eq!(
+        offered_to(&sim, back, "bob"),
+        "see `tagship log 3`, then ask for it again with `tagship rollback 1`"
+    );
+}
+
 #[test]
 fn viewer_is_offered_no_action() {
     let mut sim = Sim::new(TEMPLATE);

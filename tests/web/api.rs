@@ -196,6 +196,7 @@ async fn replaced_task_cannot_be_retried() {
             message: "no space".to_owned(),
             exit_code: Some(11),
             omits_exit: true,
+            is_final: false,
         },
     };
     let outcome = Outcome::Failed {

@@ -377,6 +377,7 @@ async fn reopening_a_ready_task_requires_the_run_right() {
     let task = server.store.task(proposal.id()).await.unwrap();
     let expired = Event::Expired {
         reason: "never landed".to_owned(),
+        is_final: false,
     };
     server.append(&task, vec![expired]).await;
     let submits = [Scope::Read, Scope::Submit].into_iter().collect();

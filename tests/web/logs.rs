@@ -117,7 +117,15 @@ async fn unknown_host_or_step_error_lists_the_existing_ones() {
     let path = format!("tasks/{}/log?host=nope", early.id);
     assert_eq!(text(&vera, &path).await, "");
     let reason = "it never landed".to_owned();
-    server.append(&early, vec![Event::Expired { reason }]).await;
+    server
+        .append(
+            &early,
+            vec![Event::Expired {
+                reason,
+                is_final: false,
+            }],
+        )
+        .await;
     let said = missing(&vera, &path).await;
     assert!(said.ends_with("has no host nope: it has none"), "{said}");
     server.end().await;

@@ -77,6 +77,9 @@ pub enum StepResult {
         /// Whether the message leaves out the exit code.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         omits_exit: bool,
+        /// Whether a retry would end the same, whatever is mended meanwhile.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_final: bool,
     },
     /// It was begun, and its result cannot be determined.
     Unknown { message: String },
@@ -263,6 +266,9 @@ pub enum Event {
     },
     Expired {
         reason: String,
+        /// Whether it could not land again, whatever is mended meanwhile.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        is_final: bool,
     },
     /// It was withdrawn, superseded or expired, and is reopened.
     Reopened {

@@ -108,6 +108,24 @@ fn queued_rollback_needs_no_tag() {
 }
 
 #[test]
+fn retry_is_futile_only_while_the_tag_can_never_land() {
+    let expired = |is_final| {
+        let reason = "it points to a tree".to_owned();
+        fold([
+            proposed(submission(Schedule::New)),
+            Event::Expired { reason, is_final },
+        ])
+    };
+    assert!(!expired(false).is_retry_futile());
+    let mut task = expired(true);
+    assert!(task.is_retry_futile());
+    let by = "bob".to_owned();
+    let event = Event::Reopened { by };
+    task.advance(&Recorded { time: at(2), event }).unwrap();
+    assert!(!task.is_retry_futile());
+}
+
+#[test]
 fn checkout_result_is_recorded() {
     let mut walk = Walk::new(plan(1, None, OnFailure::Stop, Gate::None));
     assert_eq!(walk.task.work.as_ref().unwrap().tree, None);

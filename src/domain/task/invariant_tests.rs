@@ -49,6 +49,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             message: "no".to_owned(),
             exit_code: Some(1),
             omits_exit: true,
+            is_final: false,
         }),
         Just(StepResult::Unknown {
             message: "who knows".to_owned(),
@@ -237,6 +238,7 @@ fn reopened_task_gets_its_full_time() {
             3601,
             Event::Expired {
                 reason: "late".to_owned(),
+                is_final: false,
             },
         ),
         (
@@ -312,7 +314,7 @@ fn new_task_awaits_landing_approval_time_and_queue() {
     assert_eq!(after(&[begins(Schedule::New)]), [NextAction::Land]);
 
     match after(&[begins(Schedule::New), lands()]).as_slice() {
-        [NextAction::At(time, Event::Expired { reason })] => {
+        [NextAction::At(time, Event::Expired { reason, .. })] => {
             assert_eq!(*time, at(3601), "nobody has longer to approve it");
             assert!(reason.contains("it was not approved in time"), "{reason}");
         }

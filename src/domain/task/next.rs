@@ -29,6 +29,7 @@ pub fn next_actions(task: &Task, plan: Option<&Plan>) -> Vec<NextAction> {
                     expiry,
                     Event::Expired {
                         reason: reason.to_owned(),
+                        is_final: false,
                     },
                 ));
             }

@@ -104,6 +104,7 @@ fn only_failures_of_one_direction_are_forgotten() {
         message: "no".to_owned(),
         exit_code: None,
         omits_exit: false,
+        is_final: false,
     };
     let mut work = work();
     work.steps.insert(place(0, 0), progress(Some(failed())));

@@ -136,6 +136,7 @@ fn task_in(state: State, running: Option<StepRef>) -> Task {
         doubted: None,
         ref_error: None,
         landing_error: None,
+        is_final: false,
         freeze_override: None,
         fence: Some(3),
         work: begun.then_some(work),
@@ -188,6 +189,7 @@ fn states() -> Vec<State> {
 
 pub(super) fn events() -> Vec<(&'static str, Event)> {
     let text = || "why".to_owned();
+    let (reason, is_final) = (text(), false);
     let outcome = |outcome| Event::Finished(outcome);
     vec![
         (
@@ -238,7 +240,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
             },
         ),
         ("superseded", Event::Superseded { by: 8 }),
-        ("expired", Event::Expired { reason: text() }),
+        ("expired", Event::Expired { reason, is_final }),
         ("reopened", Event::Reopened { by: text() }),
         ("due", Event::Due),
         ("claimed, fence 4", Event::Claimed { fence: 4 }),
@@ -498,6 +500,7 @@ fn attempts_stay_counted_when_failures_are_forgotten() {
         message: "no".to_owned(),
         exit_code: None,
         omits_exit: false,
+        is_final: false,
     };
     for event in [
         Event::Ended {

@@ -276,6 +276,7 @@ pub(super) fn bad(unknown: bool) -> StepResult {
             message,
             exit_code: None,
             omits_exit: false,
+            is_final: false,
         }
     }
 }

@@ -43,6 +43,14 @@ impl StepProgress {
     pub(super) fn is_unknown(&self) -> bool {
         matches!(self.end, Some((_, StepResult::Unknown { .. })))
     }
+
+    /// Whether it failed, and would fail again.
+    pub(super) fn is_final(&self) -> bool {
+        matches!(
+            self.end,
+            Some((_, StepResult::Failed { is_final: true, .. }))
+        )
+    }
 }
 
 /// A skipped host.

@@ -297,6 +297,7 @@ fn shortened(event: &Event, why: &StoreError) -> Option<Event> {
     let short = match event {
         Event::Landed(_) => Event::Expired {
             reason: format!("never landed: {why}"),
+            is_final: false,
         },
         Event::Ended { at, result } => Event::Ended {
             at: *at,
@@ -305,15 +306,18 @@ fn shortened(event: &Event, why: &StoreError) -> Option<Event> {
                     message,
                     exit_code: Some(0),
                     omits_exit: true,
+                    is_final: false,
                 },
                 StepResult::Failed {
                     message: reported,
                     exit_code,
+                    is_final,
                     ..
                 } if long(reported) => StepResult::Failed {
                     message,
                     exit_code: *exit_code,
                     omits_exit: true,
+                    is_final: *is_final,
                 },
                 StepResult::Unknown { message: reported } if long(reported) => {
                     StepResult::Unknown { message }
@@ -321,7 +325,10 @@ fn shortened(event: &Event, why: &StoreError) -> Option<Event> {
                 _ => return None,
             },
         },
-        Event::Expired { reason } if long(reason) => Event::Expired { reason: message },
+        Event::Expired { reason, is_final } if long(reason) => Event::Expired {
+            reason: message,
+            is_final: *is_final,
+        },
         Event::RefUnseen { reason } if long(reason) => Event::RefUnseen { reason: message },
         Event::RollbackBegan { reason } if long(reason) => Event::RollbackBegan { reason: message },
         Event::Paused(Pause::HostFailed { message: reported }) if long(reported) => {
@@ -394,6 +401,7 @@ mod tests {
         let mut events = vec![
             Event::Expired {
                 reason: long.clone(),
+                is_final: false,
             },
             Event::RefUnseen {
                 reason: long.clone(),
@@ -411,6 +419,7 @@ mod tests {
                 message: long.clone(),
                 exit_code: Some(1),
                 omits_exit: false,
+                is_final: false,
             }),
             ended(StepResult::Unknown {
                 message: long.clone(),

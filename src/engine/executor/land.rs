@@ -104,7 +104,10 @@ impl Executor {
                 "never landed: {:?} is no name that a git server can be asked for; push the commit under another tag",
                 active.task.tag()
             );
-            active.outbox.push(Event::Expired { reason });
+            active.outbox.push(Event::Expired {
+                reason,
+                is_final: true,
+            });
             return;
         }
         let project = active.task.submission.project.clone();
@@ -308,8 +311,8 @@ impl Executor {
                 self.record(id, Event::Landed(landed));
                 self.decide(id);
             }
-            LandingOutcome::Never(reason) => {
-                self.record(id, Event::Expired { reason });
+            LandingOutcome::Never { reason, is_final } => {
+                self.record(id, Event::Expired { reason, is_final });
                 self.decide(id);
             }
             LandingOutcome::NotYet(reason) => self.retry_landing(id, &reason, FailedQuery::Fetch),
@@ -342,7 +345,8 @@ impl Executor {
         if proposed && given_up {
             let reason = format!("never landed: {why}");
             tracing::warn!(task = id, reason, "landing ended without success");
-            self.record(id, Event::Expired { reason });
+            let is_final = false;
+            self.record(id, Event::Expired { reason, is_final });
             self.decide(id);
             return;
         }

@@ -74,7 +74,10 @@ impl Executor {
 fn missed_event(task: &Task, time: &str) -> Event {
     let why = format!("its time, {time}, passed while the agent was down (missed_schedule)");
     match task.state {
-        State::Scheduled { .. } => Event::Expired { reason: why },
+        State::Scheduled { .. } => Event::Expired {
+            reason: why,
+            is_final: false,
+        },
         // Its work has begun.
         _ => Event::StopRequested {
             by: format!("tagship, since {why}"),

@@ -115,6 +115,7 @@ fn bounded(mut result: StepResult, secrets: &Secrets) -> StepResult {
                 ),
                 exit_code: Some(0),
                 omits_exit: true,
+                is_final: false,
             };
         }
         _ => {}

@@ -102,7 +102,7 @@ fn of_task(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> 
         .into_iter()
         .filter(|(_, request)| attempt(task, actor, request, moment).is_ok())
         .map(|(may, _)| may)
-        .filter(|may| *may != May::Retry || !only_waits(task))
+        .filter(|may| *may != May::Retry || !(only_waits(task) || task.is_retry_futile()))
         .collect()
 }
 

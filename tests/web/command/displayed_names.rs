@@ -45,6 +45,7 @@ async fn exit_code_of_a_step_is_said_once() {
         message: "ended with 3: no such table".to_owned(),
         exit_code: Some(3),
         omits_exit: false,
+        is_final: false,
     };
     let ended = Event::Ended {
         at: at(1, 1, 0),

@@ -14,8 +14,11 @@ use crate::store::StoreError;
 /// The result of a task's landing.
 pub(in crate::engine::executor) enum LandingOutcome {
     Landed(Box<Landed>),
-    /// It will never land; the reason.
-    Never(String),
+    /// It will not land by itself; the reason, and whether the pushed object is at fault.
+    Never {
+        reason: String,
+        is_final: bool,
+    },
     /// Retry later; the reason.
     NotYet(String),
 }
@@ -38,7 +41,20 @@ impl From<LandingError> for LandingOutcome {
         if error.is_transient() {
             Self::NotYet(error.to_string())
         } else {
-            Self::Never(error.to_string())
+            Self::Never {
+                reason: error.to_string(),
+                is_final: error.is_final(),
+            }
+        }
+    }
+}
+
+impl LandingOutcome {
+    /// It lands once a person has mended something else than the pushed object.
+    fn never(reason: String) -> Self {
+        Self::Never {
+            reason,
+            is_final: false,
         }
     }
 }
@@ -46,7 +62,7 @@ impl From<LandingError> for LandingOutcome {
 impl From<StoreError> for LandingOutcome {
     fn from(error: StoreError) -> Self {
         if matches!(error, StoreError::TooLong(_)) {
-            return Self::Never(error.to_string());
+            return Self::never(error.to_string());
         }
         Self::NotYet(error.to_string())
     }
@@ -61,7 +77,7 @@ async fn try_fetch_and_plan(
     let source = world
         .plan_source
         .source(&submission.project)
-        .map_err(LandingOutcome::Never)?;
+        .map_err(LandingOutcome::never)?;
     let log = world.logs.step(task.id, plan::AGENT, "landing", 1);
     let wanted = FetchRequest {
         reference: submission.reference.clone(),
@@ -92,13 +108,13 @@ async fn try_fetch_and_plan(
     if submission.refuse_older
         && let Some(refused) = refusal_as_older(&description.comparisons)
     {
-        return Err(LandingOutcome::Never(refused));
+        return Err(LandingOutcome::never(refused));
     }
     compared.live = releases;
     compared.relations = description.relations();
     let (terms, waits) = freeze(world, task, &inputs, &description.commit).await?;
     let bytes = serde_json::to_vec(&description)
-        .map_err(|error| LandingOutcome::Never(format!("description: {error}")))?;
+        .map_err(|error| LandingOutcome::never(format!("description: {error}")))?;
     let description_blob = world.store.put_blob(&bytes).await?;
     log.line(&format!("landed: commit {}", description.commit));
     Ok(Landed {
@@ -136,7 +152,7 @@ async fn plan_inputs(world: &World, task: &Task) -> Result<PlanInputs, LandingOu
         .plan_inputs(&task.submission, &disabled)
         .await
         .map_err(|none| match none {
-            NoPlanInputs::Missing(reason) => LandingOutcome::Never(reason),
+            NoPlanInputs::Missing(reason) => LandingOutcome::never(reason),
             NoPlanInputs::Unread(reason) => LandingOutcome::NotYet(reason),
         })
 }
@@ -156,7 +172,7 @@ async fn freeze(
         hosts: &inputs.given_hosts,
     };
     let plan = plan::build(&inputs.environment, &inputs.template, commit, &task_inputs)
-        .map_err(|error| LandingOutcome::Never(error.to_string()))?;
+        .map_err(|error| LandingOutcome::never(error.to_string()))?;
     let now = world.clock.now();
     world.store.put_template(&inputs.version, now).await?;
     let account = account(world, submission).await?;

@@ -93,11 +93,8 @@ async fn probe_on_host(
     let key = program::key_part(&key, &format!("{number}-{nonce}"));
     let limit = program.timeout;
     let run = program::prepare(ctx, program, key.clone());
-    let run = run.await.map_err(|error| match error {
-        StepError::Failed(message) | StepError::Unknown(message) => {
-            ProbeFailure::Retryable(message)
-        }
-    })?;
+    let run = run.await;
+    let run = run.map_err(|error| ProbeFailure::Retryable(error.into_message()))?;
     let op = Op::Run {
         place: work.target(),
         run,
@@ -122,9 +119,7 @@ async fn probe_on_host(
             format!("ended with {code}{}", ctx.last.text())
         }
         Ok(Reply::Run(end)) => format!("{end:?}"),
-        Ok(other) => match unexpected(&other) {
-            StepError::Failed(message) | StepError::Unknown(message) => message,
-        },
+        Ok(other) => unexpected(&other).into_message(),
         Err(error @ HostError::Lost(_)) => {
             // It may still begin after the check is over: bar it, if the host can be reached.
             let op = Op::Kill {

@@ -41,7 +41,17 @@ pub(in crate::engine::executor) struct StepInputs {
 /// Why a step did not succeed.
 pub(in crate::engine::executor) enum StepError {
     Failed(String),
+    /// A retry would fail the same.
+    Final(String),
     Unknown(String),
+}
+
+impl StepError {
+    pub(in crate::engine::executor) fn into_message(self) -> String {
+        match self {
+            Self::Failed(message) | Self::Final(message) | Self::Unknown(message) => message,
+        }
+    }
 }
 
 impl From<StoreError> for StepError {
@@ -52,11 +62,13 @@ impl From<StoreError> for StepError {
 
 impl From<StepError> for StepResult {
     fn from(error: StepError) -> Self {
+        let is_final = matches!(error, StepError::Final(_));
         match error {
-            StepError::Failed(message) => Self::Failed {
+            StepError::Failed(message) | StepError::Final(message) => Self::Failed {
                 message,
                 exit_code: None,
                 omits_exit: false,
+                is_final,
             },
             StepError::Unknown(message) => Self::Unknown { message },
         }

@@ -219,9 +219,7 @@ async fn result_of(ctx: &StepContext<'_>, key: &str) -> Result<RunEnd, StepError
         Ok(Reply::Run(end)) => Ok(end),
         Ok(other) => Err(unexpected(&other)),
         // It was begun, and the host can't be queried: that is no failure of the program.
-        Err(StepError::Failed(message) | StepError::Unknown(message)) => {
-            Err(StepError::Unknown(message))
-        }
+        Err(error) => Err(StepError::Unknown(error.into_message())),
     }
 }
 
@@ -242,6 +240,7 @@ fn step_result(
             ),
             exit_code: Some(code),
             omits_exit: false,
+            is_final: false,
         }),
         RunEnd::TimedOut => Err(StepError::Failed(format!(
             "did not end within {} s and was ended{}",

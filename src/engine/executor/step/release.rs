@@ -256,7 +256,7 @@ async fn check_rebuild(
     }
     let target = (plan.project.as_str(), plan.environment.as_str(), host);
     ctx.world.store.keeps(target, state).await?;
-    Err(StepError::Failed(format!(
+    Err(StepError::Final(format!(
         "release {release} is gone from the host, and that was not known when this rollback was asked for; ask for it again, and it is built again from its commit there (without what was written into it on the host)"
     )))
 }
@@ -586,11 +586,10 @@ async fn prune(
             notes
         }
         Ok(other) => vec![truncate(&format!("unexpected answer {other:?}"))],
-        Err(StepError::Failed(message) | StepError::Unknown(message)) => {
-            vec![truncate(&format!(
-                "old releases were not deleted: {message}"
-            ))]
-        }
+        Err(error) => vec![truncate(&format!(
+            "old releases were not deleted: {}",
+            error.into_message()
+        ))],
     };
     for note in &notes {
         ctx.output.line(note);
