@@ -39,7 +39,7 @@ pub use users::{
     UserList, UserView,
 };
 
-pub use waiting::waits_for;
+pub use waiting::{CAN_APPROVE_MAX, has_too_few_approvers, missing_and_who, waits_for};
 pub(crate) use waiting::{list, missing, plural};
 
 use crate::domain::host::{Drift, ReleaseId};

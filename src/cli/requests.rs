@@ -26,6 +26,8 @@ const PIECE: u64 = 200;
 const COMMIT_DIGITS: usize = 9;
 /// How a rollback is described.
 const ROLLBACK: &str = "asked to roll back";
+/// How an approval is described.
+const APPROVED: &str = "approved";
 /// The most tasks of a list for which it is explained why they have not landed.
 const DETAILED_MAX: usize = 20;
 
@@ -342,7 +344,7 @@ pub(super) async fn act(
     }
 }
 
-/// Returns `task 7 is approved; it is scheduled for …`, with the missing approvals.
+/// Returns `task 7 is approved; it is scheduled for …`, or what it still waits for.
 fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     let id = task.id;
     let state = printable(&state_line(task, &agent.zone));
@@ -359,10 +361,13 @@ fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
         text = text.lines().map(|line| printable(line) + "\n").collect();
     }
     if task.state == "waiting" {
-        let waits = printable(&api::waits_for(task));
+        let waits = printable(&api::missing_and_who(task));
         return match text.is_empty() {
-            true => format!("task {id} is {done}; {waits}\n"),
-            false => format!("{text}{waits}\n"),
+            true if done == APPROVED => {
+                format!("your approval of task {id} counts; it still waits for {waits}\n")
+            }
+            true => format!("task {id} is {done}; it waits for {waits}\n"),
+            false => format!("{text}task {id} waits for {waits}\n"),
         };
     }
     if !text.is_empty() {

@@ -163,7 +163,9 @@ fn frozen_line(frozen: &FrozenView, zone: &Zone) -> String {
 pub(crate) fn state_line(task: &TaskView, zone: &Zone) -> String {
     let words = task.state.replace('-', " ");
     match task.starts_at {
-        Some(at) => format!("{words} for {}", zone.show(at)),
+        Some(at) if at > task.updated_at => format!("{words} for {}", zone.show(at)),
+        // It has come already: only the agent, or a freeze, keeps it waiting.
+        Some(_) => words,
         None if task.detail.is_empty() => words,
         None => format!("{words}: {}", task.detail),
     }

@@ -167,7 +167,7 @@ impl<'s> Advised<'s> {
                 TaskRequest::OverrideFreeze { reason: reason() }
             }
             "resume" => TaskRequest::Resume { host },
-            "rollback" | "log" | "show" | "tasks" => return None,
+            "rollback" | "log" | "show" | "tasks" | "user" => return None,
             _ => panic!("nobody knows `tagship {command}`"),
         })
     }

@@ -3,14 +3,12 @@
 use super::super::Site;
 use super::super::authentication;
 use super::super::fault::Fault;
+use crate::api::CAN_APPROVE_MAX;
 use crate::domain::approval::{self, ApprovalRequest};
 use crate::domain::task::{State, Task};
 use crate::identity::account::Status;
 
-/// The most names that are listed.
-const NAMED_MAX: usize = 10;
-
-/// Returns the accounts whose approval would count now, by name; at most ten.
+/// Returns the accounts whose approval would count now, by name; at most [`CAN_APPROVE_MAX`].
 pub(super) async fn who_can_approve(site: &Site, task: &Task) -> Result<Vec<String>, Fault> {
     let mut names = Vec::new();
     let Some(landed) = task
@@ -39,7 +37,7 @@ pub(super) async fn who_can_approve(site: &Site, task: &Task) -> Result<Vec<Stri
         if approval::approve(&landed.terms, &task.approvals, &request).is_ok() {
             names.push(name);
         }
-        if names.len() == NAMED_MAX {
+        if names.len() == CAN_APPROVE_MAX {
             break;
         }
     }

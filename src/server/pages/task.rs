@@ -184,7 +184,11 @@ impl TaskPage {
     /// Returns what it waits for that only people can provide.
     fn waits_for(&self) -> Option<String> {
         let waits = self.view.state == "waiting" && !self.view.can_approve.is_empty();
-        waits.then(|| format!("Can be approved by {}", text::list(&self.view.can_approve)))
+        let who = text::list(&self.view.can_approve);
+        waits.then(|| match api::has_too_few_approvers(&self.view) {
+            true => format!("Only {who} can approve it, which is not enough"),
+            false => format!("Can be approved by {who}"),
+        })
     }
 
     /// Returns the approvals that an admin gave in an emergency.

@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
 
 use tagship::config::TemplateCache;
+use tagship::domain::plan::Plan;
 use tagship::domain::task::{Event, Outcome, Pause};
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::Role;
@@ -171,7 +172,7 @@ async fn an_approver_approves_exactly_the_plan_they_saw() {
 
     let taken = run(&digest[..12]).await;
     assert_eq!(
-        taken.stdout, "task 1 is approved; it is scheduled for 2026-11-21 16:00:00 CET\n",
+        taken.stdout, "task 1 is approved; it is scheduled\n",
         "{taken}"
     );
     assert_eq!(taken.status, Some(0));
@@ -180,6 +181,22 @@ async fn an_approver_approves_exactly_the_plan_they_saw() {
         (approvals[0].by.as_str(), approvals[0].plan.0.as_str()),
         ("carol", digest.as_str())
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn approval_of_several_says_what_is_still_missing() {
+    let lab = Lab::new().await;
+    let task = lab.server.proposed("release-1").await;
+    let two = |plan: &mut Plan| plan.approvals[0].count = 2;
+    lab.server.landed_with(&task, two).await;
+    lab.server.account("pat", Role::Approver, &[]).await;
+    let alone = said(lab.remote("victor", Role::Viewer, &["show", "1"]).await);
+    let words = "next: task 1 waits for 2 approvals, and only pat can approve it (an admin adds approvers with `tagship user set ACCOUNT --role approver`); `tagship approve 1`\n";
+    assert!(alone.stdout.ends_with(words), "{alone}");
+    let test = lab.remote("carol", Role::Approver, &["approve", "1"]).await;
+    holds(test.stdout(
+        "your approval of task 1 counts; it still waits for 1 more approval: pat; `tagship approve 1`\n",
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,7 +258,7 @@ async fn each_request_reports_its_result() {
         "{withdrawn}"
     );
     holds(lab.local(&["retry", "2"]).stdout(
-        "task 2 is asked to retry; task 2 waits for 1 approval; no account can approve it (in an emergency: `tagship approve 2 --emergency REASON`)\n",
+        "task 2 is asked to retry; it waits for 1 approval; no account can approve it (in an emergency: `tagship approve 2 --emergency REASON`)\n",
     ));
     lab.server.running("release-3").await;
     holds(lab.local(&["stop", "3"]).stdout(&format!(
