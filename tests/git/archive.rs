@@ -7,7 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tagship::git::checkout::{EntryKind, HOST_LISTING, Manifest, PlanOptions};
+use tagship::git::checkout::{CheckoutError, EntryKind, HOST_LISTING, Manifest, PlanOptions};
 use tagship_tests::git::output_of;
 use tagship_tests::random::Random;
 
@@ -281,6 +281,31 @@ async fn many_converted_files_equal_git_archive_too() {
     let dir = world.path("tree");
     world.write(&world.plan(&commit).unwrap(), &dir);
     assert_eq!(standing(&dir), archived(&world, &commit, "archive"));
+}
+
+#[tokio::test]
+async fn lfs_pointer_is_refused_whatever_attributes_change() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n";
+    let wide: Vec<u8> = pointer.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for (attributes, content) in [
+        (
+            "* text=auto eol=crlf\n*.psd filter=lfs\n",
+            pointer.as_bytes(),
+        ),
+        (
+            "*.psd text working-tree-encoding=UTF-16LE\n",
+            wide.as_slice(),
+        ),
+    ] {
+        let world = Mirrored::new();
+        world.put(".gitattributes", attributes);
+        world.put("logo.psd", content);
+        world.put("app", "a\n");
+        let commit = world.ship("v1", 1).await;
+        let error = world.plan(&commit).unwrap_err();
+        let named = CheckoutError::LfsPointer(vec!["logo.psd".to_owned()]);
+        assert_eq!(error, named, "{attributes}");
+    }
 }
 
 #[tokio::test]

@@ -28,7 +28,12 @@ use crate::git::landing::program::on_mirror;
 const NAMED_MAX: usize = 5;
 /// The size limit of a Git LFS pointer, by its specification.
 const LFS_POINTER_BYTES_MAX: u64 = 1024;
-const LFS_MAGIC: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+/// The first line of a Git LFS pointer: today's, and those that Git LFS still reads.
+const LFS_VERSIONS: [&[u8]; 3] = [
+    b"version https://git-lfs.github.com/spec/v1",
+    b"version https://hawser.github.com/spec/v1",
+    b"version http://git-media.io/v/2",
+];
 /// The longest link target that Linux supports.
 const TARGET_BYTES_MAX: u64 = 4095;
 
@@ -54,8 +59,8 @@ pub async fn plan(request: PlanRequest) -> Result<Manifest, CheckoutError> {
     blocking(move || context.finish(entries, notes)).await
 }
 
-/// Indexes of entries whose contents must still be read.
-type Unknown = Vec<usize>;
+/// The contents that must still be read: index of the entry, committed blob and its size.
+type Unknown = Vec<(usize, Oid, u64)>;
 
 impl Context {
     fn new(request: PlanRequest) -> Result<Self, CheckoutError> {
@@ -202,15 +207,15 @@ impl Context {
             let known = self.base(&found.path).filter(|was| {
                 is_file && was.blob == blob && matches!(was.kind, EntryKind::File(_))
             });
-            let size = match (known, made) {
-                (Some(was), _) => was.size,
-                (None, Some((_, size))) => size,
-                (None, None) => {
+            let size = match known {
+                Some(was) => was.size,
+                None => {
+                    // Attributes may change the bytes of a pointer: what is committed decides.
                     let size = self.size(&repository, found.blob, &found.path)?;
                     if !is_file || size < LFS_POINTER_BYTES_MAX {
-                        unknown.push(entries.len());
+                        unknown.push((entries.len(), found.blob, size));
                     }
-                    size
+                    made.map_or(size, |(_, size)| size)
                 }
             };
             if !is_file {
@@ -259,20 +264,21 @@ impl Context {
         if unknown.is_empty() {
             return Ok(entries);
         }
-        let ids = blobs::input(unknown.iter().map(|at| entries[*at].blob.as_str()));
+        let ids: Vec<String> = unknown.iter().map(|(_, id, _)| id.to_string()).collect();
+        let ids = blobs::input(ids.iter().map(String::as_str));
         self.contents(ids, move |pipe| {
             let mut pointers = Vec::new();
             let mut content = Vec::new();
-            for at in unknown {
+            for (at, blob, size) in unknown {
                 let entry = &mut entries[at];
                 content.clear();
-                read_next(pipe, (&entry.blob, entry.size, &entry.path), &mut content)?;
+                read_next(pipe, (&blob.to_string(), size, &entry.path), &mut content)?;
                 match &mut entry.kind {
                     EntryKind::Symlink { .. } if content.contains(&0) => {
                         return Err(CheckoutError::BadLink(display_path(&entry.path)).into());
                     }
                     EntryKind::Symlink { target } => target.clone_from(&content),
-                    EntryKind::File(_) if content.starts_with(LFS_MAGIC) => {
+                    EntryKind::File(_) if is_lfs_pointer(&content) => {
                         pointers.push(display_path(&entry.path));
                     }
                     EntryKind::File(_) => {}
@@ -358,6 +364,13 @@ impl Context {
     }
 }
 
+/// Whether the first line of a file is that of a Git LFS pointer.
+fn is_lfs_pointer(content: &[u8]) -> bool {
+    let line = content.split(|byte| *byte == b'\n').next();
+    let line = line.filter(|line| line.len() < content.len());
+    line.is_some_and(|line| LFS_VERSIONS.contains(&line.strip_suffix(b"\r").unwrap_or(line)))
+}
+
 /// Reads the next content in full: only small ones are requested.
 fn read_next(
     pipe: &mut impl BufRead,
@@ -402,4 +415,22 @@ fn first_names(mut paths: Vec<String>) -> Vec<String> {
         paths.push(format!("and {more} more"));
     }
     paths
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lfs_pointer_is_known_by_its_whole_first_line() {
+        for version in LFS_VERSIONS {
+            for rest in [&b"\noid sha256:00\nsize 9\n"[..], b"\r\noid sha256:00\r\n"] {
+                assert!(is_lfs_pointer(&[version, rest].concat()));
+            }
+            for rest in [&b""[..], b" is its first line.\n", b".1\n", b"\r"] {
+                assert!(!is_lfs_pointer(&[version, rest].concat()), "{rest:?}");
+            }
+        }
+        assert!(!is_lfs_pointer(b""));
+    }
 }
