@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::plan::PushLimits;
 pub use crate::domain::plan::Submodules;
+use crate::git::landing::damage;
 use crate::git::landing::program::{self, GitFailure};
 pub use adapter::{Checkout, MirrorCheckout};
 pub use manifest::{
@@ -178,6 +179,15 @@ pub enum CheckoutError {
     /// Content in the manifest is no longer in the mirror.
     #[error("blob {blob} of {path:?} is not in the mirror, or not whole: fetch and plan again")]
     MissingBlob { path: String, blob: String },
+    /// The mirror lost an object of the commit, or cannot read it.
+    #[error(
+        "commit {commit}: git {operation}: {detail}; the mirror is damaged, and the next fetch creates it again"
+    )]
+    DamagedMirror {
+        commit: String,
+        operation: &'static str,
+        detail: String,
+    },
     /// Another process is writing the same tree.
     #[error("{0}: another process is writing this tree; wait for it to end")]
     Busy(PathBuf),
@@ -200,8 +210,16 @@ impl CheckoutError {
     pub fn is_missing(&self) -> bool {
         matches!(
             self,
-            Self::NoCommit { .. } | Self::MissingBlob { .. } | Self::Mirror { .. }
+            Self::NoCommit { .. }
+                | Self::MissingBlob { .. }
+                | Self::Mirror { .. }
+                | Self::DamagedMirror { .. }
         )
+    }
+
+    /// Whether the mirror lacks a part of a commit that it has: only a new mirror helps.
+    fn is_damage(&self) -> bool {
+        matches!(self, Self::MissingBlob { .. } | Self::DamagedMirror { .. })
     }
 }
 
@@ -265,7 +283,14 @@ async fn streamed<T: Send + 'static>(
                 limit: format!("git {operation} needs more memory than it may take ({reason})"),
                 key: "git_memory_bytes",
             },
-            None => failed(&reason),
+            None => match damage::unread_object(&ended.messages) {
+                Some(object) => CheckoutError::DamagedMirror {
+                    commit: commit.to_owned(),
+                    operation,
+                    detail: object.to_owned(),
+                },
+                None => failed(&reason),
+            },
         }),
         Some(Ok(made)) => Ok(made),
         Some(Err(Unread::Io(error))) => Err(failed(&error.to_string())),

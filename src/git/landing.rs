@@ -10,10 +10,11 @@
 //! on. `refs/tagship/incoming/ID` is a fetch that was not checked yet. git's maintenance runs at
 //! the end of a fetch, in the foreground, so that the mirror is idle between calls. Fetched objects
 //! are never pruned (`gc.pruneExpire = never`): to free space, delete the mirror, and the next
-//! fetch recreates it.
+//! fetch recreates it. So does a mirror that lost an object: see `damage`.
 
 mod adapter;
 mod changes;
+pub(crate) mod damage;
 mod describe;
 mod fsck;
 mod objects;
@@ -185,6 +186,9 @@ pub enum LandingError {
         "mirror {mirror}: {detail}; if it is damaged, delete it: the next fetch creates it again"
     )]
     Mirror { mirror: PathBuf, detail: String },
+    /// The mirror lost an object, or cannot read it. It is marked.
+    #[error("mirror {mirror} is damaged: {detail}; the next fetch creates it again")]
+    DamagedMirror { mirror: PathBuf, detail: String },
     /// A file named in the configuration could not be read.
     #[error("{path}: {detail}; correct `[git]` in the configuration")]
     File { path: PathBuf, detail: String },
@@ -256,6 +260,7 @@ impl LandingError {
             | Self::TimedOut { .. }
             | Self::Busy(_)
             | Self::Mirror { .. }
+            | Self::DamagedMirror { .. }
             | Self::File { .. }
             | Self::NoGit(_)
             | Self::BrokeOff { .. } => true,
@@ -291,6 +296,10 @@ mod tests {
         for error in [
             LandingError::NoGit("Resource temporarily unavailable".to_owned()),
             LandingError::Mirror {
+                mirror: mirror.clone(),
+                detail: detail.clone(),
+            },
+            LandingError::DamagedMirror {
                 mirror: mirror.clone(),
                 detail: detail.clone(),
             },

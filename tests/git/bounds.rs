@@ -14,7 +14,7 @@ use tagship_tests::eventually::until;
 use tagship_tests::git::output_of;
 use tagship_tests::random::Random;
 
-use crate::mirror::{Mirrored, NOW, source, tree, wait};
+use crate::mirror::{Mirrored, NOW, source, tree, unpack, wait};
 
 const LARGE: &str = "TAGSHIP_TEST_LARGE";
 const LARGE_BYTES: u64 = 200_000_000;
@@ -304,22 +304,6 @@ async fn line_comparison_times_out() {
     let described = world.describe("v2", &second, &[&first]);
     assert_eq!(described.comparisons[0].insertions, None);
     assert_eq!(described.comparisons[0].files_changed, 1);
-}
-
-/// Makes a file of each object of a mirror.
-fn unpack(mirror: &Path) {
-    let pack = mirror.join("objects/pack");
-    for item in fs::read_dir(&pack).unwrap().flatten() {
-        if item.path().extension().is_some_and(|kind| kind == "pack") {
-            let moved = mirror.join("moved.pack");
-            fs::rename(item.path(), &moved).unwrap();
-            let mut git = tagship_tests::git::git();
-            git.arg("--git-dir")
-                .arg(mirror)
-                .args(["unpack-objects", "-q"]);
-            output_of(git.stdin(fs::File::open(moved).unwrap()));
-        }
-    }
 }
 
 #[tokio::test]

@@ -179,6 +179,22 @@ pub(crate) fn wait<T: Send>(work: impl Future<Output = T> + Send) -> T {
     })
 }
 
+/// Makes a file of each object of a mirror.
+pub(crate) fn unpack(mirror: &Path) {
+    let pack = mirror.join("objects/pack");
+    for item in std::fs::read_dir(&pack).unwrap().flatten() {
+        if item.path().extension().is_some_and(|kind| kind == "pack") {
+            let moved = mirror.join("moved.pack");
+            std::fs::rename(item.path(), &moved).unwrap();
+            let mut git = tagship_tests::git::git();
+            git.arg("--git-dir")
+                .arg(mirror)
+                .args(["unpack-objects", "-q"]);
+            output_of(git.stdin(std::fs::File::open(moved).unwrap()));
+        }
+    }
+}
+
 pub(crate) fn source(url: &str, dir: &Path) -> GitSource {
     GitSource {
         project: "shop".to_owned(),

@@ -8,12 +8,13 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tagship::git::landing::{self, GitSource, LandingError, RemoteFailure, RemoteRef};
+use tagship::git::checkout::{Checkout, MirrorCheckout, PlanOptions, PlanRequest};
+use tagship::git::landing::{self, GitSource, LandingError, Relation, RemoteFailure, RemoteRef};
 use tagship_tests::git::output_of;
 use tagship_tests::sshd::{Kind, Sshd, make_key};
 use tokio::io::AsyncReadExt;
 
-use crate::mirror::{Mirrored, wanted};
+use crate::mirror::{Mirrored, NOW, unpack, wanted};
 
 /// How many processes show `text` in their arguments.
 fn processes_with(text: &str) -> usize {
@@ -153,6 +154,80 @@ async fn damaged_mirror_is_reported_and_deleted_one_recreated() {
     fs::remove_dir_all(&world.source.mirror).unwrap();
     world.land("v1", &commit, 1).await.unwrap();
     assert_eq!(world.describe("v1", &commit, &[]).commit, commit);
+}
+
+/// Overwrites the second half of an object in the mirror, as a failing disk might.
+fn damage(world: &Mirrored, object: &str) {
+    unpack(&world.source.mirror);
+    let file = world.source.mirror.join("objects");
+    let file = file.join(&object[..2]).join(&object[2..]);
+    let mut bytes = fs::read(&file).unwrap();
+    let half = bytes.len() / 2;
+    for byte in &mut bytes[half..] {
+        *byte ^= 0xff;
+    }
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn damaged_mirror_is_created_again_by_the_next_fetch() {
+    let world = Mirrored::new();
+    let first = world
+        .tree()
+        .commit_files("first", &[("a", "1"), ("d/b", "2")]);
+    for (number, revision) in ["", "^{tree}"].into_iter().enumerate() {
+        let tag = format!("v{number}");
+        let next = world.tree().commit_files(&tag, &[("a", tag.as_str())]);
+        world.release(&tag, &next);
+        world.land(&tag, &next, 1).await.unwrap();
+        damage(&world, &world.tree().resolve(&format!("{first}{revision}")));
+        let error = world.try_describe(&tag, &next, &[&first]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("the next fetch creates it again"), "{text}");
+        assert!(error.is_transient(), "{text}");
+        world.land(&tag, &next, 1).await.unwrap();
+        let described = world.describe(&tag, &next, &[&first]);
+        let commits = number as u64 + 1;
+        assert_eq!(
+            described.comparisons[0].relation,
+            Relation::Ahead { commits }
+        );
+    }
+}
+
+#[tokio::test]
+async fn checkout_of_a_damaged_mirror_succeeds_after_a_fetch() {
+    let world = Mirrored::new();
+    let commit = world
+        .tree()
+        .commit_files("first", &[("a", "1"), ("d/b", "2")]);
+    world.release("v1", &commit);
+    world.land("v1", &commit, 1).await.unwrap();
+    let request = || PlanRequest {
+        mirror: world.source.mirror.clone(),
+        commit: commit.clone(),
+        options: PlanOptions::default(),
+        base: None,
+        now_s: NOW,
+        limits: world.source.limits,
+    };
+    let manifest = MirrorCheckout.plan(request()).await.unwrap();
+    let write = || async {
+        let (mirror, dir) = (world.source.mirror.clone(), world.path("tree"));
+        MirrorCheckout.write(mirror, manifest.clone(), dir).await
+    };
+    damage(&world, &world.tree().resolve("HEAD:d"));
+    let error = MirrorCheckout.plan(request()).await.unwrap_err();
+    assert!(error.is_missing(), "{error}");
+    world.land("v1", &commit, 1).await.unwrap();
+    assert_eq!(MirrorCheckout.plan(request()).await.unwrap(), manifest);
+
+    damage(&world, &world.tree().resolve("HEAD:d/b"));
+    let error = write().await.unwrap_err();
+    assert!(error.is_missing(), "{error}");
+    world.land("v1", &commit, 1).await.unwrap();
+    assert_eq!(write().await.unwrap().written, 2);
 }
 
 /// Answers one HTTP request with 401. Returns its head, and what `ps` shows meanwhile.

@@ -1,12 +1,13 @@
 //! The trait [`Checkout`], and its implementation with the other modules here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 
 use super::{CheckoutError, Manifest, PlanRequest, WrittenTree, plan, write_tree};
 use crate::base::crash;
+use crate::git::landing::damage;
 
 /// The checkout interface for the executor; simulations implement their own.
 pub trait Checkout: Send + Sync {
@@ -33,9 +34,10 @@ impl Checkout for MirrorCheckout {
     fn plan(&self, request: PlanRequest) -> BoxFuture<'_, Result<Arc<Manifest>, CheckoutError>> {
         Box::pin(async move {
             crash::before("checkout.plan");
+            let mirror = request.mirror.clone();
             let planned = plan(request).await.map(Arc::new);
             crash::after("checkout.plan");
-            planned
+            planned.inspect_err(|error| mark_damage(&mirror, error))
         })
     }
 
@@ -47,9 +49,16 @@ impl Checkout for MirrorCheckout {
     ) -> BoxFuture<'_, Result<WrittenTree, CheckoutError>> {
         Box::pin(async move {
             crash::before("checkout.write");
-            let written = write_tree(mirror, manifest, dir).await;
+            let written = write_tree(mirror.clone(), manifest, dir).await;
             crash::after("checkout.write");
-            written
+            written.inspect_err(|error| mark_damage(&mirror, error))
         })
+    }
+}
+
+/// Lets the fetch that follows create the mirror again, if that is what helps.
+fn mark_damage(mirror: &Path, error: &CheckoutError) {
+    if error.is_damage() {
+        damage::mark(mirror);
     }
 }

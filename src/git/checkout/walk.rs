@@ -9,6 +9,7 @@ use super::attributes::{AttributesFile, Converted};
 use super::exclude::Exclude;
 use super::manifest::{ancestors, check_path};
 use super::{CheckoutError, Mode, PlanRequest, display_path, missing, open_mirror};
+use crate::git::landing::damage;
 
 pub(super) struct Context {
     pub(super) request: PlanRequest,
@@ -57,12 +58,17 @@ impl Context {
     }
 
     pub(super) fn git(&self, operation: &'static str, error: &git2::Error) -> CheckoutError {
-        match error.code() {
-            git2::ErrorCode::NotFound => self.missing_commit(),
-            _ => CheckoutError::Git {
-                commit: self.request.commit.clone(),
+        let (commit, detail) = (self.request.commit.clone(), error.message().to_owned());
+        match damage::lost_object(error) {
+            true => CheckoutError::DamagedMirror {
+                commit,
                 operation,
-                detail: error.message().to_owned(),
+                detail,
+            },
+            false => CheckoutError::Git {
+                commit,
+                operation,
+                detail,
             },
         }
     }

@@ -6,10 +6,11 @@
 
 use std::io::BufRead;
 
-use git2::Oid;
+use git2::{ErrorClass, Oid};
 use serde::{Deserialize, Serialize};
 
 use super::changes::{self, ListedChanges, count_lines};
+use super::damage;
 use super::objects::{self, FORMAT, ShownCommit};
 use super::program::{Finished, GitCommand, GitFailure, on_mirror, out_of_memory, run, stream};
 use super::system::blocking;
@@ -48,7 +49,8 @@ pub struct LiveOn {
 ///
 /// # Errors
 /// [`LandingError::NotACommit`] for a tag of a blob or a tree, [`LandingError::NoObject`] for an
-/// object that was not fetched, [`LandingError::Unreadable`] for one that git cannot read.
+/// object that was not fetched, [`LandingError::Unreadable`] for one that git cannot read,
+/// [`LandingError::DamagedMirror`] if the mirror lost what it is compared with.
 pub async fn describe(
     source: &GitSource,
     question: &DescribeRequest,
@@ -289,7 +291,11 @@ impl CommitReader<'_> {
             Ok(changes::compare(&mirror, trees, source.as_deref(), &limits))
         });
         let changes = compared.await?;
-        let changes = changes.map_err(|error| self.unreadable(error.message()))?;
+        let changes = changes.map_err(|error| match damage::lost_object(&error) {
+            true => self.damaged(error.message()),
+            false if error.class() == ErrorClass::Os => self.mirror_failed(error.message()),
+            false => self.unreadable(error.message()),
+        })?;
         let Some(key) = changes.over else {
             return Ok(changes);
         };
@@ -348,7 +354,13 @@ impl CommitReader<'_> {
 
     fn failed<T>(&self, operation: &str, ended: &Finished<T>) -> LandingError {
         let Some(reason) = out_of_memory(&ended.messages) else {
-            return self.unreadable(ended.reason());
+            let reason = ended.reason();
+            return match damage::unread_object(&ended.messages) {
+                Some(object) => self.damaged(object),
+                // Another landing is creating it again.
+                None if reason.contains("not a git repository: ") => self.mirror_failed(reason),
+                None => self.unreadable(reason),
+            };
         };
         LandingError::Limit {
             reference: self.question.reference.clone(),
@@ -377,6 +389,22 @@ impl CommitReader<'_> {
         LandingError::NoObject {
             mirror: self.source.mirror.clone(),
             object: self.question.object.clone(),
+        }
+    }
+
+    /// What was pushed is whole: its fetch has checked it.
+    fn damaged(&self, detail: &str) -> LandingError {
+        damage::mark(&self.source.mirror);
+        LandingError::DamagedMirror {
+            mirror: self.source.mirror.clone(),
+            detail: detail.to_owned(),
+        }
+    }
+
+    fn mirror_failed(&self, detail: &str) -> LandingError {
+        LandingError::Mirror {
+            mirror: self.source.mirror.clone(),
+            detail: detail.to_owned(),
         }
     }
 

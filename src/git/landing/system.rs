@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use git2::{Oid, Repository};
 
+use super::damage;
 use super::fsck;
 use super::program::{self, Finished, GitCommand, GitFailure, STDOUT_BYTES_MAX};
 use super::{FetchRequest, GitProgress, GitSource, LandingError, RemoteFailure, RemoteRef};
@@ -245,12 +246,16 @@ pub(super) async fn make_mirror(source: &GitSource) -> Result<(), LandingError> 
     let mirror = &source.mirror;
     let lock = lock::of_directory(mirror);
     let _turn = lock.lock().await;
+    let failed = |error: io::Error| mirror_failed(mirror, &error.to_string());
+    if damage::is_marked(mirror) {
+        let _held = lock_file(mirror)?;
+        damage::remove(mirror).map_err(failed)?;
+    }
     let config = program::config_path(mirror);
     // Written last, so it also marks the repository as complete.
     if fs::read(&config).is_ok_and(|bytes| bytes == program::CONFIG.as_bytes()) {
         return Ok(());
     }
-    let failed = |error: io::Error| mirror_failed(mirror, &error.to_string());
     fs::create_dir_all(mirror).map_err(failed)?;
     let mut git = program::local(source.limits.git_memory_bytes);
     git.args([

@@ -38,7 +38,9 @@ pub(super) async fn fetch_and_plan(world: &World, task: &Task, object: String) -
 
 impl From<LandingError> for LandingOutcome {
     fn from(error: LandingError) -> Self {
-        if error.is_transient() {
+        // Another landing may have created the mirror again after this one's fetch.
+        let was_removed = matches!(error, LandingError::NoObject { .. });
+        if error.is_transient() || was_removed {
             Self::NotYet(error.to_string())
         } else {
             Self::Never {
