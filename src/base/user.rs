@@ -1,9 +1,16 @@
-//! Names of this machine's users and groups. Reads `/etc`; changes nothing.
+//! Names and homes of this machine's users and groups. Reads `/etc`; changes nothing.
 
 /// Returns the user's name, if the machine has one for this number.
 #[must_use]
 pub fn user_name(uid: u32) -> Option<String> {
     name_in("/etc/passwd", uid)
+}
+
+/// Returns the user's home, if the machine has an absolute one for this number.
+#[must_use]
+pub fn user_home(uid: u32) -> Option<String> {
+    let home = field_in("/etc/passwd", uid, 5)?;
+    home.starts_with('/').then_some(home)
 }
 
 /// Returns the user's name, else the number.
@@ -19,12 +26,18 @@ pub fn group_or_number(gid: u32) -> String {
 }
 
 fn name_in(file: &str, number: u32) -> Option<String> {
+    field_in(file, number, 0)
+}
+
+/// Returns a field of the first line with this number. The number is the third field.
+fn field_in(file: &str, number: u32, field: usize) -> Option<String> {
     let file = std::fs::read_to_string(file).ok()?;
-    file.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(number)).then(|| name.to_owned())
-    })
+    let mut lines = file.lines().map(|line| line.split(':'));
+    let mut found = lines.find(|fields| {
+        let shown = fields.clone().nth(2);
+        shown.and_then(|shown| shown.parse().ok()) == Some(number)
+    })?;
+    found.nth(field).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -38,5 +51,7 @@ mod tests {
         assert_eq!(user_or_number(4_000_000_000), "4000000000");
         assert_eq!(group_or_number(0), "root");
         assert_eq!(group_or_number(4_000_000_000), "4000000000");
+        assert_eq!(user_home(0).as_deref(), Some("/root"));
+        assert_eq!(user_home(4_000_000_000), None);
     }
 }

@@ -16,6 +16,7 @@ mod adapter;
 mod changes;
 pub(crate) mod damage;
 mod describe;
+mod environment;
 mod fsck;
 mod objects;
 pub(crate) mod program;

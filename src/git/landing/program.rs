@@ -21,30 +21,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio::sync::Notify;
 
+use super::environment::environment;
 use super::progress::ProgressLines;
 use super::url::{GitTransport, transport};
 use super::{GitProgress, GitSource, LandingError};
 
-/// Environment variables that git and its child processes inherit.
-const KEPT: [&str; 17] = [
-    "HOME",
-    "PATH",
-    "USER",
-    "LOGNAME",
-    "TMPDIR",
-    "XDG_CONFIG_HOME",
-    "SSH_AUTH_SOCK",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "http_proxy",
-    "https_proxy",
-    "no_proxy",
-    "all_proxy",
-    "HTTPS_PROXY",
-    "NO_PROXY",
-    "ALL_PROXY",
-    "LD_LIBRARY_PATH",
-];
 /// `ls-remote` of 100,000 refs is 7 MB.
 pub(super) const STDOUT_BYTES_MAX: usize = 32 * 1024 * 1024;
 const STDERR_LINES_MAX: usize = 20;
@@ -95,22 +76,6 @@ fn bound_memory(group: &GitProcessGroup, bytes: u64) {
         };
         let _ = prlimit(Some(git), Resource::Data, limit);
     }
-}
-
-fn environment() -> Vec<(OsString, OsString)> {
-    let kept = KEPT.iter().filter_map(|name| {
-        let value = std::env::var_os(name)?;
-        Some((OsString::from(name), value))
-    });
-    let set = [
-        ("LC_ALL", "C"),
-        ("GIT_TERMINAL_PROMPT", "0"),
-        ("GIT_ASKPASS", ""),
-        ("GIT_PAGER", "cat"),
-        ("GIT_SSH_VARIANT", "ssh"),
-    ];
-    let set = set.map(|(name, value)| (name.into(), value.into()));
-    kept.chain(set).collect()
 }
 
 /// Returns a local git to create the mirror: no transport, no user configuration.
