@@ -246,6 +246,25 @@ async fn old_tools_directories_are_released() {
 }
 
 #[tokio::test]
+async fn settings_files_that_git_leaves_unread_are_released() {
+    let long = format!("*.x {}\n*.tmp export-ignore\n", "a".repeat(5_000));
+    for (files, released) in [
+        (vec![(".gitattributes", long.as_str()), ("x.tmp", "1")], 1),
+        (vec![(".gitattributes/x", "*.tmp export-ignore\n")], 1),
+        (vec![(".gitmodules/x", "1")], 1),
+    ] {
+        let world = Mirrored::new();
+        let commit = world.tree().commit_files("odd", &files);
+        world.release("v1", &commit);
+        world.land("v1", &commit, 1).await.unwrap();
+        let described = world.describe("v1", &commit, &[]);
+        assert_eq!(described.subject, "odd");
+        let entries = world.plan(&commit).unwrap().entries().len();
+        assert_eq!(entries, released, "{}", files[0].0);
+    }
+}
+
+#[tokio::test]
 async fn objects_refused_by_fsck_are_named_and_do_not_land() {
     let world = Mirrored::new();
     world

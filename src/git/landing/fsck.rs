@@ -6,7 +6,7 @@
 //! such as `..` and `.git`).
 
 /// `-c` arguments of a fetch. git ignores unknown names.
-pub(super) const SETTINGS: [&str; 36] = [
+pub(super) const SETTINGS: [&str; 40] = [
     "fetch.fsckObjects=true",
     // People and dates of commits and tags.
     "fetch.fsck.badDate=ignore",
@@ -37,8 +37,13 @@ pub(super) const SETTINGS: [&str; 36] = [
     "fetch.fsck.largePathname=ignore",
     "fetch.fsck.nullSha1=ignore",
     "fetch.fsck.zeroPaddedFilemode=ignore",
-    // Files that only a work tree with submodules reads.
+    // git leaves such lines and files unread. `attributes_bytes` bounds what is read.
+    "fetch.fsck.gitattributesBlob=ignore",
+    "fetch.fsck.gitattributesLarge=ignore",
+    "fetch.fsck.gitattributesLineLength=ignore",
+    // Files that only a work tree with submodules reads: none is ever cloned.
     "fetch.fsck.gitignoreSymlink=ignore",
+    "fetch.fsck.gitmodulesBlob=ignore",
     "fetch.fsck.gitmodulesLarge=ignore",
     "fetch.fsck.gitmodulesName=ignore",
     "fetch.fsck.gitmodulesParse=ignore",
