@@ -17,6 +17,7 @@ mod changes;
 pub(crate) mod damage;
 mod describe;
 mod environment;
+mod failure;
 mod fsck;
 mod objects;
 pub(crate) mod program;
@@ -108,24 +109,38 @@ pub enum RemoteFailure {
     Memory,
     /// The server cannot read its own repository.
     Damaged,
+    /// The server's repository borrows objects from one that is gone.
+    Alternate,
+    /// The server's repository is a partial clone: it lacks objects by design.
+    Partial,
+    /// There is no connection to the server.
+    Unreachable,
     Other,
 }
 
 impl RemoteFailure {
+    /// Returns the end of the message. git's own words have to do for an unknown failure.
     fn advice(self) -> &'static str {
         match self {
             Self::HostKey => {
-                "add the server's host key to that file (`ssh-keyscan`, then compare its fingerprint with the server's own)"
+                "; add the server's host key to that file (`ssh-keyscan`, then compare its fingerprint with the server's own)"
             }
             Self::Credentials => {
-                "give the agent's key or token access to it (`[git] identity`, `token_file`)"
+                "; give the agent's key or token access to it (`[git] identity`, `token_file`)"
             }
-            Self::NotFound => "correct `git_url`, or give the agent access to it",
-            Self::Memory => "push less, or raise `git_memory_bytes` in `[projects.limits]`",
+            Self::NotFound => "; correct `git_url`, or give the agent access to it",
+            Self::Memory => "; push less, or raise `git_memory_bytes` in `[projects.limits]`",
             Self::Damaged => {
-                "the repository on the git server is damaged: run `git fsck` in it there, and put the object back from a clone or a backup"
+                "; the repository on the git server is damaged: run `git fsck` in it there, and put the object back from a clone or a backup"
             }
-            Self::Other => "see whether the agent's machine reaches the git server",
+            Self::Alternate => {
+                "; correct `objects/info/alternates` in the repository on the git server, or put that directory back"
+            }
+            Self::Partial => {
+                "; the repository on the git server is a partial clone: run `git fetch --refetch --no-filter --tags` in it there"
+            }
+            Self::Unreachable => "; see whether the agent's machine reaches the git server",
+            Self::Other => "",
         }
     }
 }
@@ -162,7 +177,7 @@ pub enum LandingError {
         found: String,
     },
     /// The git program exited with an error.
-    #[error("project {project}: git {doing}: {detail}; {}", failure.advice())]
+    #[error("project {project}: git {doing}: {detail}{}", failure.advice())]
     Remote {
         project: String,
         doing: &'static str,
@@ -265,9 +280,14 @@ impl LandingError {
             | Self::File { .. }
             | Self::NoGit(_)
             | Self::BrokeOff { .. } => true,
-            Self::Remote { failure, .. } => {
-                matches!(failure, RemoteFailure::Damaged | RemoteFailure::Other)
-            }
+            Self::Remote { failure, .. } => matches!(
+                failure,
+                RemoteFailure::Damaged
+                    | RemoteFailure::Alternate
+                    | RemoteFailure::Partial
+                    | RemoteFailure::Unreachable
+                    | RemoteFailure::Other
+            ),
             Self::Url { .. }
             | Self::Name { .. }
             | Self::ObjectFormat { .. }

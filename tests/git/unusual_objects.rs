@@ -303,6 +303,7 @@ async fn damaged_object_on_the_server_is_named_with_what_to_do() {
         ("HEAD~1", "garbage"),
         ("HEAD", "garbage"),
         ("HEAD", ""),
+        ("HEAD", "gone"),
     ] {
         let world = Mirrored::new();
         world.tree().commit_files("first", &[("a", "1")]);
@@ -314,7 +315,9 @@ async fn damaged_object_on_the_server_is_named_with_what_to_do() {
         let file = world.repo().path.join("objects");
         let file = file.join(&object[..2]).join(&object[2..]);
         std::fs::remove_file(&file).unwrap();
-        std::fs::write(&file, damage).unwrap();
+        if damage != "gone" {
+            std::fs::write(&file, damage).unwrap();
+        }
         let error = world.land("v1", &head, 1).await.unwrap_err();
         let text = error.to_string();
         assert!(text.contains(&object), "{revision} {damage:?}: {text}");
@@ -342,6 +345,59 @@ async fn damaged_pack_on_the_server_is_reported() {
     std::fs::write(&pack, bytes).unwrap();
     let error = world.land("v1", &head, 1).await.unwrap_err().to_string();
     assert!(error.contains("git server is damaged"), "{error}");
+}
+
+#[tokio::test]
+async fn server_repository_without_its_alternate_is_reported() {
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
+    world.release("v1", &commit);
+    let path = world.path("borrower.git");
+    let mut clone = world.tree().git();
+    clone.args(["clone", "--quiet", "--bare", "--shared"]);
+    output_of(clone.arg(&world.repo().path).arg(&path));
+    let server = Repository { path };
+    let mut other = Mirrored::new();
+    other.source = source(&server.url(), other.directory());
+    std::fs::rename(&world.repo().path, world.path("moved.git")).unwrap();
+    let error = other.land("v1", &commit, 1).await.unwrap_err();
+    let text = error.to_string();
+    let gone = world.repo().path.join("objects");
+    assert!(text.contains(gone.to_str().unwrap()), "{text}");
+    assert!(text.contains("correct `objects/info/alternates`"), "{text}");
+    std::fs::rename(world.path("moved.git"), &world.repo().path).unwrap();
+    other.land("v1", &commit, 1).await.unwrap();
+}
+
+#[tokio::test]
+async fn partial_server_repository_lands_after_the_remedy() {
+    let world = Mirrored::new();
+    let commit = world.tree().commit_files("first", &[("a", "1")]);
+    let mut push = world.tree().git();
+    push.args([
+        "push",
+        "--quiet",
+        &world.repo().url(),
+        "HEAD:refs/heads/main",
+    ]);
+    output_of(&mut push);
+    world.release("v1", &commit);
+    let mut filters = world.repo().git();
+    output_of(filters.args(["config", "uploadpack.allowFilter", "true"]));
+    let path = world.path("partial.git");
+    let mut clone = world.tree().git();
+    clone.args(["clone", "--quiet", "--bare", "--filter=blob:none"]);
+    output_of(clone.arg(world.repo().url()).arg(&path));
+    let server = Repository { path };
+    let mut other = Mirrored::new();
+    other.source = source(&server.url(), other.directory());
+    let error = other.land("v1", &commit, 1).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("is a partial clone"), "{text}");
+    assert!(error.is_transient(), "the remedy needs no new push");
+    let mut remedy = server.git();
+    output_of(remedy.args(["fetch", "--quiet", "--refetch", "--no-filter", "--tags"]));
+    other.land("v1", &commit, 1).await.unwrap();
 }
 
 #[tokio::test]

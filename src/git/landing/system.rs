@@ -9,9 +9,10 @@ use std::time::Duration;
 use git2::{Oid, Repository};
 
 use super::damage;
+use super::failure::failure_of;
 use super::fsck;
 use super::program::{self, Finished, GitCommand, GitFailure, STDOUT_BYTES_MAX};
-use super::{FetchRequest, GitProgress, GitSource, LandingError, RemoteFailure, RemoteRef};
+use super::{FetchRequest, GitProgress, GitSource, LandingError, RemoteRef};
 use crate::base::crash;
 use crate::domain::rule::is_reference;
 use crate::git::lock::{self, LockFile};
@@ -338,97 +339,6 @@ pub(super) fn succeeded(
     }
 }
 
-/// What git says if the server cannot read an object; its `upload-pack` runs in the repository.
-const DAMAGED: [&str; 4] = [
-    "repository corruption on the remote side",
-    "(stored in ./objects/",
-    "object file ./objects/",
-    "pack has bad object at offset",
-];
-
-fn names_object(line: &str) -> bool {
-    line.split(|c: char| !c.is_ascii_hexdigit())
-        .any(|token| token.len() == 40)
-}
-
-/// Interprets git's messages. They are stable under `LC_ALL=C`; versions differ at most in parts
-/// that are not checked here.
-fn failure_of(source: &GitSource, operation: &'static str, messages: &[String]) -> LandingError {
-    let all = messages.join("\n");
-    let has = |patterns: &[&str]| patterns.iter().any(|token| all.contains(token));
-    if has(&[
-        "mismatched algorithms",
-        "unknown object format",
-        "hash algorithm",
-    ]) {
-        return LandingError::ObjectFormat {
-            project: source.project.clone(),
-        };
-    }
-    if let Some(detail) = fsck::refusal(messages) {
-        return LandingError::Fsck {
-            project: source.project.clone(),
-            detail,
-        };
-    }
-    if has(&["not a git repository: "]) {
-        return mirror_failed(&source.mirror, "is not a git repository");
-    }
-    let failure = if program::out_of_memory(messages).is_some() {
-        RemoteFailure::Memory
-    } else if has(&DAMAGED) {
-        RemoteFailure::Damaged
-    } else if has(&["Host key verification failed"]) {
-        RemoteFailure::HostKey
-    } else if has(&[
-        "Permission denied",
-        "could not read Username",
-        "could not read Password",
-        "Authentication failed",
-        "terminal prompts disabled",
-        "error: 403",
-    ]) {
-        RemoteFailure::Credentials
-    } else if has(&[
-        "does not appear to be a git repository",
-        "not found",
-        "does not exist",
-    ]) {
-        RemoteFailure::NotFound
-    } else {
-        RemoteFailure::Other
-    };
-    let relevant = messages
-        .iter()
-        .filter(|line| !line.is_empty() && !line.contains('%'))
-        .filter(|line| {
-            !line.starts_with("Please make sure") && !line.starts_with("and the repository")
-        });
-    let last: Vec<&str> = relevant.map(String::as_str).collect();
-    let named = last.iter().position(|line| names_object(line));
-    let last = match (failure, named) {
-        // The following lines are consequences.
-        (RemoteFailure::Damaged, Some(first)) => &last[first..=first],
-        _ => &last[last.len().saturating_sub(3)..],
-    };
-    let known_hosts = match failure {
-        RemoteFailure::HostKey => format!(
-            " / {} (`[git] known_hosts`) holds no key that fits",
-            source.known_hosts.display()
-        ),
-        _ => String::new(),
-    };
-    LandingError::Remote {
-        project: source.project.clone(),
-        doing: operation,
-        failure,
-        detail: match last {
-            [] => "it failed and said nothing".to_owned(),
-            lines => lines.join(" / ") + &known_hosts,
-        },
-    }
-}
-
 pub(super) async fn blocking<T: Send + 'static>(
     mirror: &Path,
     work: impl FnOnce() -> Result<T, LandingError> + Send + 'static,
@@ -510,33 +420,5 @@ mod tests {
         assert!(!error.is_transient());
         assert!(check_object(&source(), &"a".repeat(39)).is_err());
         assert!(check_object(&source(), "HEAD").is_err());
-    }
-
-    #[test]
-    fn git_errors_lead_to_advice() {
-        let failure = |line: &str| match failure_of(&source(), "fetch", &[line.to_owned()]) {
-            LandingError::Remote { failure, .. } => Some(failure),
-            _ => None,
-        };
-        assert_eq!(
-            failure("Host key verification failed."),
-            Some(RemoteFailure::HostKey)
-        );
-        assert_eq!(
-            failure("git@git.example.com: Permission denied (publickey)."),
-            Some(RemoteFailure::Credentials)
-        );
-        assert_eq!(
-            failure("fatal: '/x' does not appear to be a git repository"),
-            Some(RemoteFailure::NotFound)
-        );
-        assert_eq!(
-            failure("fatal: the remote end hung up unexpectedly"),
-            Some(RemoteFailure::Other)
-        );
-        assert_eq!(
-            failure("fatal: mismatched algorithms: client sha1; server sha256"),
-            None
-        );
     }
 }
