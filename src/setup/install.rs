@@ -16,6 +16,7 @@ mod elsewhere;
 mod error;
 mod file;
 mod layout;
+mod object_format;
 mod trial;
 mod verify;
 
@@ -66,6 +67,7 @@ impl InstallRequest {
         layout.refuse_gitolite()?;
         let settings = self.settings()?.to_text().map_err(InstallError::Settings)?;
         let identity = TrialIdentity::find(&repo, self.git_user.as_deref())?;
+        object_format::refuse(&repo, self.kind, &identity)?;
         elsewhere::refuse(&repo, self.kind, &identity)?;
 
         file::make_directories(&repo, &layout.directory, &identity)?;

@@ -147,6 +147,11 @@ async fn sha256_repository_is_refused_explicitly() {
         matches!(error, LandingError::ObjectFormat { .. }),
         "{error}"
     );
+    let error = landing::tags(source).await.unwrap_err();
+    assert!(
+        matches!(error, LandingError::ObjectFormat { .. }),
+        "{error}"
+    );
     let id = "a".repeat(40);
     let error = landing::fetch(source, &wanted("v1", &id, 1), &|_| {}).await;
     let error = error.unwrap_err();

@@ -8,14 +8,12 @@ use super::scratch::scratch;
 use super::{CheckFinding, CheckScope, Subject};
 use crate::agent::reach;
 use crate::config::{Config, Project};
-use crate::git::landing;
+use crate::git::landing::{self, LandingError};
 use crate::hosts::ssh::make_key;
 use crate::setup::install;
 
 /// Maximum number of repositories that are queried concurrently.
 const PARALLEL: usize = 8;
-/// A ref that need not exist: only the server's answer counts.
-const REFERENCE: &str = "refs/tags/tagship-check";
 
 /// Returns the findings on projects in scope, in their order.
 pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
@@ -48,8 +46,11 @@ async fn repository(config: &Config, project: &Project) -> CheckFinding {
     // The agent's own mirror belongs to the agent's user, who may be another one.
     source.mirror = scratch.0.join("mirror.git");
     let url = &source.git_url;
-    match landing::ls_remote(&source, &[REFERENCE.to_owned()]).await {
-        Ok(_) => CheckFinding::ok(&subject, format!("{url} answers")),
+    // All tags: their ids show an object format that is not supported.
+    match landing::tags(&source).await {
+        Ok(_) | Err(LandingError::TooManyTags { .. }) => {
+            CheckFinding::ok(&subject, format!("{url} answers"))
+        }
         Err(error) => {
             let own = format!("project {}: ", project.name);
             let what = error.to_string();

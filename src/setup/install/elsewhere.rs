@@ -77,8 +77,7 @@ fn query_git(
     kind: GitServerKind,
     identity: &TrialIdentity,
 ) -> Result<Option<HooksPath>, String> {
-    let mut command = Command::new("git");
-    command.arg("--git-dir").arg(repo);
+    let mut command = git_there(repo, kind, identity);
     command.args([
         "config",
         "--null",
@@ -87,15 +86,22 @@ fn query_git(
         "--get",
         "core.hooksPath",
     ]);
+    let output = command
+        .output()
+        .map_err(|error| format!("git cannot be asked for core.hooksPath: {error}"))?;
+    read(repo, &output)
+}
+
+/// Returns a git on the repository, run as the git user.
+pub(super) fn git_there(repo: &Path, kind: GitServerKind, identity: &TrialIdentity) -> Command {
+    let mut command = Command::new("git");
+    command.arg("--git-dir").arg(repo);
     identity.become_git_user(&mut command);
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     if let Some(home) = home(identity, kind) {
         command.env("HOME", home);
     }
-    let output = command
-        .output()
-        .map_err(|error| format!("git cannot be asked for core.hooksPath: {error}"))?;
-    read(repo, &output)
+    command
 }
 
 fn read(repo: &Path, output: &Output) -> Result<Option<HooksPath>, String> {

@@ -21,6 +21,10 @@ pub enum InstallError {
         "{0} belongs to gitolite, which puts its own hook back; install tagship's as a VREF, as docs/hook.md says"
     )]
     Gitolite(PathBuf),
+    #[error(
+        "{0} has SHA-256 object ids, which are not supported; push to a repository with SHA-1 ids (git init --object-format=sha1), and name that one in the configuration"
+    )]
+    ObjectFormat(PathBuf),
     #[error("hook program {0} is missing; name it with --hook")]
     ProgramMissing(PathBuf),
     #[error(

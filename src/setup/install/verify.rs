@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::layout::{HookLayout, HookState};
 use super::trial::TrialIdentity;
-use super::{InstallError, InstallRequest, elsewhere, repository_dir};
+use super::{InstallError, InstallRequest, elsewhere, object_format, repository_dir};
 use crate::base::user::user_or_number;
 use tagship_hook::settings::Settings;
 
@@ -48,7 +48,8 @@ pub fn verify(install: &InstallRequest) -> Vec<HookFinding> {
     let mut findings = Vec::new();
     let identity = TrialIdentity::find(&repo, install.git_user.as_deref());
     let looked_at = layout.refuse_gitolite().and_then(|()| match &identity {
-        Ok(identity) => elsewhere::refuse(&repo, install.kind, identity),
+        Ok(identity) => object_format::refuse(&repo, install.kind, identity)
+            .and_then(|()| elsewhere::refuse(&repo, install.kind, identity)),
         Err(_) => Ok(()),
     });
     if let Err(error) = looked_at {

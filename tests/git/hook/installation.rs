@@ -4,7 +4,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use tagship::setup::install::{self, GitServerKind, InstallError, InstallRequest};
+use tagship::setup::install::{self, GitServerKind, HookFinding, InstallError, InstallRequest};
 use tagship_tests::git::output_of;
 use tagship_tests::program::{self, script};
 
@@ -290,6 +290,16 @@ fn repository_with_another_hooks_path_is_refused() {
         .join("config");
     let named = format!("(core.hooksPath in {})", config.display());
     assert!(error.to_string().contains(&named), "{error}");
+}
+
+#[test]
+fn repository_with_sha256_ids_is_refused_and_found() {
+    let shop = Shop::sha256();
+    let error = shop.installation().run().unwrap_err();
+    assert!(matches!(error, InstallError::ObjectFormat(_)), "{error}");
+    let findings = install::verify(&shop.installation());
+    let named = |finding: &HookFinding| finding.what.contains("has SHA-256 object ids");
+    assert!(findings.iter().any(named), "{findings:?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use tagship::domain::rule::{FORMAT, OnSpoolError, ProjectRules, Rule, RulesFile, Schedule};
 use tagship::engine::spool::{self, Record};
 use tagship::setup::install::{GitServerKind, InstallRequest};
+use tagship_tests::git::output_of;
 use tagship_tests::hook::hook_program;
 use tagship_tests::world::{Settings, World};
 
@@ -70,7 +71,13 @@ impl Shop {
 
     pub(crate) fn sha256() -> Self {
         let shop = Self::of(Settings::default().sha256().build());
+        // The installation refuses this format, so the repository gets it afterwards.
+        let config = |arguments: &[&str]| {
+            output_of(shop.repo().git().arg("config").args(arguments));
+        };
+        config(&["--unset", "extensions.objectFormat"]);
         shop.install();
+        config(&["extensions.objectFormat", "sha256"]);
         shop
     }
 
