@@ -10,3 +10,5 @@ pub mod checkout;
 // Verifies a pushed ref, fetches and pins its object, and compares it with what is live.
 pub mod landing;
 mod lock;
+// What git takes an entry of a tree for.
+mod tree_mode;

@@ -7,11 +7,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use tagship::git::checkout::{CheckoutError, EntryKind, HOST_LISTING, Manifest, PlanOptions};
+use tagship::git::checkout::{
+    CheckoutError, EntryKind, HOST_LISTING, Manifest, PlanOptions, Submodules,
+};
 use tagship_tests::git::output_of;
 use tagship_tests::random::Random;
 
-use crate::mirror::{Mirrored, NOW};
+use crate::mirror::{Mirrored, NOW, tree};
 
 /// The file at a path, as comparable text.
 #[derive(Debug, PartialEq, Eq)]
@@ -306,6 +308,33 @@ async fn lfs_pointer_is_refused_whatever_attributes_change() {
         let named = CheckoutError::LfsPointer(vec!["logo.psd".to_owned()]);
         assert_eq!(error, named, "{attributes}");
     }
+}
+
+#[tokio::test]
+async fn unusual_modes_are_released_as_git_archives_them() {
+    let world = Mirrored::new();
+    let (file, link) = (world.object("blob", b"x\n"), world.object("blob", b"a"));
+    let entries = [
+        ("100600", "a", &file),
+        ("100611", "b", &file),
+        ("100755", "c", &file),
+        ("120777", "d", &link),
+        ("644", "e", &file),
+    ];
+    let entries = entries.map(|(mode, name, id)| (mode, name.to_owned(), id.as_str()));
+    let commit = world.commit_tree(&tree(entries), "");
+    world.release("v1", &commit);
+    world.land("v1", &commit, 1).await.unwrap();
+    let options = PlanOptions {
+        submodules: Submodules::Skip,
+        ..PlanOptions::default()
+    };
+    let manifest = world.plan_with(&commit, options, None, NOW).unwrap();
+    let dir = world.path("tree");
+    world.write(&manifest, &dir);
+    let expected = archived(&world, &commit, "archive");
+    assert_eq!(expected.len(), 4);
+    assert_eq!(standing(&dir), expected);
 }
 
 #[tokio::test]

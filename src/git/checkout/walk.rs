@@ -10,6 +10,7 @@ use super::exclude::Exclude;
 use super::manifest::{ancestors, check_path};
 use super::{CheckoutError, Mode, PlanRequest, display_path, missing, open_mirror};
 use crate::git::landing::damage;
+use crate::git::tree_mode;
 
 pub(super) struct Context {
     pub(super) request: PlanRequest,
@@ -160,8 +161,8 @@ impl Context {
         } else {
             [parent, name].join(&b'/')
         };
-        let kind = match entry.filemode() {
-            0o040_000 => {
+        let kind = match tree_mode::of(entry) {
+            tree_mode::DIRECTORY => {
                 let cut = self.exclude.directory(&path) || self.shared.contains(&path);
                 if !cut {
                     self.check(&path, walked)?;
@@ -170,9 +171,9 @@ impl Context {
                 }
                 return Ok(());
             }
-            0o120_000 => FoundKind::Link,
-            0o160_000 => FoundKind::Submodule,
-            mode if mode & 0o111 != 0 => FoundKind::File(Mode::Executable),
+            tree_mode::LINK => FoundKind::Link,
+            tree_mode::SUBMODULE => FoundKind::Submodule,
+            tree_mode::EXECUTABLE => FoundKind::File(Mode::Executable),
             _ => FoundKind::File(Mode::Plain),
         };
         let cut = match kind {
@@ -210,7 +211,8 @@ impl Context {
         walked: &mut Walked,
     ) -> Result<(), CheckoutError> {
         let entry = tree.get_name_bytes(b".gitattributes");
-        let Some(entry) = entry.filter(|entry| entry.kind() == Some(ObjectType::Blob)) else {
+        let other = |mode| matches!(mode, tree_mode::DIRECTORY | tree_mode::SUBMODULE);
+        let Some(entry) = entry.filter(|entry| !other(tree_mode::of(entry))) else {
             return Ok(());
         };
         let path = [parent, b".gitattributes"].concat();
@@ -228,7 +230,7 @@ impl Context {
             path,
             blob: entry.id().to_string(),
             size,
-            mode: entry.filemode(),
+            mode: tree_mode::of(&entry),
         });
         Ok(())
     }

@@ -17,6 +17,7 @@ use super::objects::{bounded, read_field};
 use super::program::{Finished, GitCommand, GitFailure, stream};
 use crate::domain::plan::PushLimits;
 use crate::domain::task::ChangedPath;
+use crate::git::tree_mode;
 
 const PATHS_MAX: usize = 200;
 const PATH_CHARS_MAX: usize = 300;
@@ -88,7 +89,7 @@ struct PathState {
 
 impl PathState {
     fn is_directory(self) -> bool {
-        self.mode == 0o040_000
+        self.mode == tree_mode::DIRECTORY
     }
 
     /// File, link or submodule.
@@ -134,7 +135,7 @@ impl TreeDiff<'_> {
             self.changes.over = Some("entries");
         }
         let entries = tree.iter().map(|entry| {
-            let (mode, id) = (entry.filemode(), entry.id());
+            let (mode, id) = (tree_mode::of(&entry), entry.id());
             (entry.name_bytes().to_vec(), PathState { mode, id })
         });
         Ok(entries.collect())
