@@ -148,7 +148,8 @@ pub enum CheckoutError {
     Exclude { pattern: String, reason: String },
     /// A limit on pushes is exceeded.
     #[error(
-        "commit {commit}: {limit}: remove or exclude it, or raise `{key}` in `[projects.limits]`"
+        "commit {commit}: {limit}: {}, or raise `{key}` in `[projects.limits]`",
+        remedy_of(key)
     )]
     Limit {
         commit: String,
@@ -202,6 +203,14 @@ pub enum CheckoutError {
     /// A worker thread ended without a result.
     #[error("the checkout ended without a result ({0}): retry, and report it")]
     Ended(String),
+}
+
+/// Returns what makes a commit smaller. Attributes also count where their own file is excluded.
+fn remedy_of(key: &str) -> &'static str {
+    match key {
+        "attributes_bytes" => "shorten or remove some of them",
+        _ => "remove or exclude it",
+    }
 }
 
 impl CheckoutError {

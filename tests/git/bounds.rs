@@ -189,6 +189,8 @@ async fn every_limit_of_a_release_names_commit_path_and_key() {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+        let excludable = key != "attributes_bytes";
+        assert_eq!(text.contains("exclude it"), excludable, "{text}");
     }
     // Each of them is the largest value that suffices.
     world.source.limits = PushLimits {
