@@ -129,7 +129,7 @@ fn commit(text: &mut String, task: &TaskView, zone: &Zone) {
         field(text, "commit", commit);
     }
     if let Some(description) = &task.description {
-        let author = &description.author.name;
+        let author = description.author.shown();
         let at = zone.show(description.committed_at);
         field(
             text,

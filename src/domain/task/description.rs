@@ -53,12 +53,34 @@ pub struct TagInfo {
     pub message: String,
 }
 
+/// Shown instead of an author with neither name nor e-mail address.
+const UNKNOWN_AUTHOR: &str = "unknown author";
+
 /// A person and a time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitPerson {
     pub name: String,
     pub email: String,
     pub at: Timestamp,
+}
+
+impl CommitPerson {
+    /// Returns the name, else the e-mail address: git accepts commits without either.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        let known = [&self.name, &self.email].into_iter();
+        let mut known = known.map(|text| text.trim());
+        known
+            .find(|text| !text.is_empty())
+            .unwrap_or(UNKNOWN_AUTHOR)
+    }
+
+    /// Returns the e-mail address to show after the name, if it has both.
+    #[must_use]
+    pub fn email_after_name(&self) -> Option<&str> {
+        let both = !self.name.trim().is_empty() && !self.email.trim().is_empty();
+        both.then_some(self.email.as_str())
+    }
 }
 
 /// How the landed commit relates to one live commit.
@@ -153,4 +175,26 @@ pub struct ComparedRelease {
     pub since: Option<Timestamp>,
     /// The number of hosts.
     pub hosts: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn author_without_a_name_is_shown_by_email() {
+        for (name, email, shown, after) in [
+            ("Alice", "a@example.com", "Alice", Some("a@example.com")),
+            ("Alice", "", "Alice", None),
+            (" ", "a@example.com", "a@example.com", None),
+            ("", "", UNKNOWN_AUTHOR, None),
+        ] {
+            let author = CommitPerson {
+                name: name.to_owned(),
+                email: email.to_owned(),
+                at: Timestamp::UNIX_EPOCH,
+            };
+            assert_eq!((author.shown(), author.email_after_name()), (shown, after));
+        }
+    }
 }

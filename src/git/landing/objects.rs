@@ -33,7 +33,7 @@ impl ShownCommit {
         CommitLine {
             commit: self.id,
             subject: self.subject,
-            author: self.author.name,
+            author: self.author.shown().to_owned(),
             at: self.committed_at,
         }
     }
