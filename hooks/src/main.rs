@@ -180,7 +180,7 @@ impl<'a> Push<'a> {
             Pusher::from_record(&self.origin.pusher, &self.ssh_key, owner, pushers.git_user);
         match pushers.account(&pusher) {
             Some(account) => PusherAccount::Known(account.to_owned()),
-            None => PusherAccount::Unknown(shown(&pusher.to_string())),
+            None => PusherAccount::Unknown(shown(&pusher_name(&pusher))),
         }
     }
 
@@ -321,6 +321,20 @@ struct Found<'a> {
 /// Returns the user ID of this process.
 fn own_number() -> Option<u32> {
     std::fs::metadata("/proc/self").ok().map(|own| own.uid())
+}
+
+/// Names the pusher: a system user by name, if this machine has one for the number.
+fn pusher_name(pusher: &Pusher<'_>) -> String {
+    let Pusher::System(number) = pusher else {
+        return pusher.to_string();
+    };
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(*number)).then_some(name)
+    });
+    name.map_or_else(|| pusher.to_string(), |name| format!("system user {name}"))
 }
 
 /// Returns the public key of this login, if sshd exposes it (`ExposeAuthInfo yes`).

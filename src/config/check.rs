@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::inner_path;
 use super::keys::{Config, EnvironmentConfig, Project, ReleaseLayout};
 use crate::domain::document::{self, Document, DocumentProblem, Path, one_line};
 use crate::domain::plan::AGENT;
@@ -317,12 +318,10 @@ impl ConfigCheck<'_> {
             Some(_) => {}
         }
         if let Some(source) = &project.source
-            && !is_inner_path(source)
+            && let Some(fault) = inner_path::fault(source)
         {
-            self.refuse(
-                &path.join("source"),
-                format!("`{source}` is no sub-directory: write a relative path without `..`"),
-            );
+            let message = format!("`{source}` is no sub-directory: {fault}");
+            self.refuse(&path.join("source"), message);
         }
     }
 
@@ -374,11 +373,8 @@ impl ConfigCheck<'_> {
             let path = path.join(index);
             // `uploads/`, as directories are often written.
             let name = name.strip_suffix('/').unwrap_or(name);
-            if !is_inner_path(name) {
-                self.refuse(
-                    &path,
-                    format!("`{name}` is no shared path: write a relative path without `..`"),
-                );
+            if let Some(fault) = inner_path::fault(name) {
+                self.refuse(&path, format!("`{name}` is no shared path: {fault}"));
             }
             for other in &shared[..index] {
                 let other = other.strip_suffix('/').unwrap_or(other);
@@ -549,11 +545,6 @@ fn is_git_url(url: &str) -> bool {
             && !path.is_empty()
             && !path.starts_with(':')
     })
-}
-
-/// Whether this is a relative path that stays inside.
-fn is_inner_path(path: &str) -> bool {
-    !path.contains(char::is_control) && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
 /// Whether this is `USER` or `USER:GROUP`, names or numbers as in `chown`.

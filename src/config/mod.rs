@@ -7,6 +7,7 @@
 
 mod check;
 mod environment;
+mod inner_path;
 mod keys;
 mod library;
 mod local;

@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use tagship::base::user::user_name;
 use tagship::domain::rule::{OnSpoolError, ProjectRules, Pushers, Schedule};
 use tagship_tests::git::{Pushed, output_of};
 use tagship_tests::program::script;
@@ -123,8 +124,9 @@ fn pusher_sees_the_required_approvals() {
             .collect(),
         ..Pushers::default()
     };
+    let shown = user_name(own).unwrap_or_else(|| format!("number {own}"));
     let unknown = format!(
-        "by 1 of @pm, and by 1 more approver since no account is known for system user number {own}, if no"
+        "by 1 of @pm, and by 1 more approver since no account is known for system user {shown}, if no"
     );
     for (tag, pushers, self_approval, words) in [
         (
