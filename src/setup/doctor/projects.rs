@@ -94,8 +94,7 @@ fn hook(project: &Project, scope: &CheckScope) -> Vec<CheckFinding> {
         ));
     }
     if let Some(unseen) = install::unchecked(hook) {
-        let what = format!("{unseen}; run tagship check as root");
-        findings.push(CheckFinding::not_checked(&subject, what));
+        findings.push(CheckFinding::not_checked(&subject, unseen));
     }
     findings
 }

@@ -18,7 +18,18 @@ pub(super) struct HooksPath {
     pub(super) set_in: String,
 }
 
-/// Refuses a repository whose hooks directory is not its own.
+/// Why git does not say which hooks directory it uses.
+#[derive(Debug, PartialEq, Eq)]
+enum NoHooksPath {
+    /// It cannot be started.
+    NotStarted(String),
+    /// It cannot use its configuration, and fails in the same way at every push.
+    Failed(String),
+}
+
+const AS_ROOT: &str = "run tagship check as root";
+
+/// Refuses a repository whose hooks directory is not its own, or in which the git user's git fails.
 pub(super) fn refuse(
     repo: &Path,
     kind: GitServerKind,
@@ -37,6 +48,13 @@ pub(super) fn refuse(
                 user: identity.name(),
             })
         }
+        Err(NoHooksPath::Failed(answer)) if identity.can_impersonate() => {
+            Err(InstallError::GitFails {
+                path: repo.to_owned(),
+                user: identity.name(),
+                answer,
+            })
+        }
         // `unchecked` reports what git can't: the caller may not be able to switch to the git user.
         Ok(_) | Err(_) => Ok(()),
     }
@@ -51,8 +69,16 @@ pub(super) fn unchecked(
     if kind == GitServerKind::GitLab {
         return None;
     }
-    if let Err(reason) = query_git(repo, kind, identity) {
-        return Some(reason);
+    match query_git(repo, kind, identity) {
+        Ok(_) => {}
+        Err(NoHooksPath::NotStarted(reason)) => return Some(reason),
+        // `refuse` reports it.
+        Err(NoHooksPath::Failed(_)) if identity.can_impersonate() => return None,
+        Err(NoHooksPath::Failed(answer)) => {
+            return Some(format!(
+                "git does not say what core.hooksPath is: {answer}; {AS_ROOT}"
+            ));
+        }
     }
     let home = (!identity.can_impersonate()).then(|| home(identity, kind));
     let files = home.flatten().map(|home| {
@@ -65,18 +91,19 @@ pub(super) fn unchecked(
         matches!(read, Err(kind) if kind != ErrorKind::NotFound)
     })?;
     Some(format!(
-        "whether {} sets core.hooksPath for {} cannot be read",
+        "whether {} sets core.hooksPath for {} cannot be read; {AS_ROOT}",
         hidden.display(),
         identity.name()
     ))
 }
 
-/// Queries git; returns the reason if it fails.
+/// Queries git; returns the reason if it fails. Git runs in the repository, as `git receive-pack`
+/// runs it: elsewhere, `includeIf "gitdir:REPOSITORY/"` is not met.
 fn query_git(
     repo: &Path,
     kind: GitServerKind,
     identity: &TrialIdentity,
-) -> Result<Option<HooksPath>, String> {
+) -> Result<Option<HooksPath>, NoHooksPath> {
     let mut command = git_there(repo, kind, identity);
     command.args([
         "config",
@@ -86,17 +113,21 @@ fn query_git(
         "--get",
         "core.hooksPath",
     ]);
-    let output = command
-        .output()
-        .map_err(|error| format!("git cannot be asked for core.hooksPath: {error}"))?;
+    let output = command.output().map_err(|error| {
+        let (user, shown) = (identity.name(), repo.display());
+        NoHooksPath::NotStarted(format!(
+            "git cannot be run for core.hooksPath in {shown}: {error}; install git, let {user} enter \
+             that directory, and run tagship check as root"
+        ))
+    })?;
     read(repo, &output)
 }
 
-/// Returns a git on the repository, run as the git user.
+/// Returns a git in the repository, as receive-pack runs it, by the git user.
 pub(super) fn git_there(repo: &Path, kind: GitServerKind, identity: &TrialIdentity) -> Command {
     let mut command = Command::new("git");
-    command.arg("--git-dir").arg(repo);
     identity.become_git_user(&mut command);
+    command.current_dir(repo).env("GIT_DIR", ".");
     command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
     if let Some(home) = home(identity, kind) {
         command.env("HOME", home);
@@ -104,27 +135,34 @@ pub(super) fn git_there(repo: &Path, kind: GitServerKind, identity: &TrialIdenti
     command
 }
 
-fn read(repo: &Path, output: &Output) -> Result<Option<HooksPath>, String> {
+fn read(repo: &Path, output: &Output) -> Result<Option<HooksPath>, NoHooksPath> {
     match output.status.code() {
         Some(0) => {}
         Some(1) => return Ok(None),
         _ => {
             let answers = String::from_utf8_lossy(&output.stderr);
-            let answers: String = answers.trim().chars().take(300).collect();
-            return Err(format!(
-                "git does not say what core.hooksPath is: {answers}"
-            ));
+            let last = answers.lines().rfind(|line| !line.trim().is_empty());
+            return Err(NoHooksPath::Failed(match last {
+                Some(line) => line.trim().chars().take(300).collect(),
+                None => output.status.to_string(),
+            }));
         }
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let mut parts = text.split('\0');
     let (Some(origin), Some(value)) = (parts.next(), parts.next()) else {
-        return Err("git does not say what core.hooksPath is".to_owned());
+        let answer = "its answer has another form".to_owned();
+        return Err(NoHooksPath::Failed(answer));
     };
+    // Git names a file of the repository relative to it.
+    let file = origin.strip_prefix("file:");
     Ok(Some(HooksPath {
         // A relative path is relative to the directory in which hooks run.
         directory: repo.join(value),
-        set_in: origin.strip_prefix("file:").unwrap_or(origin).to_owned(),
+        set_in: file.map_or_else(
+            || origin.to_owned(),
+            |file| repo.join(file).display().to_string(),
+        ),
     }))
 }
 
@@ -167,9 +205,22 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_git_configuration_does_not_pass() {
-        let answers = output(128, "", "fatal: bad config line 1 in file /etc/gitconfig\n");
-        let reason = read(Path::new("/srv/git/shop.git"), &answers).unwrap_err();
-        assert!(reason.contains("bad config line 1"), "{reason}");
+    fn file_of_the_repository_is_named_by_its_full_path() {
+        let repo = Path::new("/srv/git/shop.git");
+        let found = read(repo, &output(0, "file:config\0/srv/hooks\0", "")).unwrap();
+        assert_eq!(found.unwrap().set_in, "/srv/git/shop.git/config");
+    }
+
+    #[test]
+    fn failing_git_is_reported_with_its_last_line() {
+        let answers = "warning: one\nfatal: bad config line 1 in file /etc/gitconfig\n\n";
+        let reason = read(Path::new("/srv/git/shop.git"), &output(128, "", answers));
+        let last = "fatal: bad config line 1 in file /etc/gitconfig".to_owned();
+        assert_eq!(reason, Err(NoHooksPath::Failed(last)));
+        let silent = read(Path::new("/srv/git/shop.git"), &output(128, "", ""));
+        assert_eq!(
+            silent,
+            Err(NoHooksPath::Failed("exit status: 128".to_owned()))
+        );
     }
 }

@@ -18,6 +18,14 @@ pub enum InstallError {
         user: String,
     },
     #[error(
+        "{path}: git, run by {user}, cannot read its configuration, and every push fails: {answer}; correct that file"
+    )]
+    GitFails {
+        path: PathBuf,
+        user: String,
+        answer: String,
+    },
+    #[error(
         "{0} belongs to gitolite, which puts its own hook back; install tagship's as a VREF, as docs/hook.md says"
     )]
     Gitolite(PathBuf),

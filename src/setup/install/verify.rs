@@ -111,7 +111,8 @@ fn program_findings(
     }
 }
 
-/// Returns what could not be checked for another hooks directory of git; `None` if everything was.
+/// Returns what could not be checked for another hooks directory of git, with the remedy; `None` if
+/// everything was.
 #[must_use]
 pub fn unchecked(install: &InstallRequest) -> Option<String> {
     let repo = repository_dir(&install.repo).ok()?;

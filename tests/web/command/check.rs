@@ -182,8 +182,33 @@ fn unreadable_git_configuration_is_a_failure() {
     let mut world = Checked::installed();
     world.git_configuration("[core\n");
     let said = world.check();
-    let line = "-    project shop: git does not say what core.hooksPath is: ";
-    assert!(said.stdout.contains(line), "{said}");
+    let is_about_hooks = |line: &&str| line.contains(": git, run by ");
+    let line = said.stdout.lines().find(is_about_hooks).unwrap();
+    assert!(line.starts_with("FAIL project shop: /"), "{said}");
+    let file = world.path("gitconfig").display().to_string();
+    for words in ["every push fails: fatal: ", &file, "; correct that file"] {
+        assert!(line.contains(words), "no {words:?} in {said}");
+    }
+    assert_eq!(said.status, Some(1), "{said}");
+    let said = world.run(&["install", "--project", "shop"]);
+    assert_eq!(said.status, Some(1), "{said}");
+    assert!(said.stderr.contains("; correct that file"), "{said}");
+}
+
+#[test]
+fn hooks_path_in_a_conditional_include_is_found() {
+    let mut world = Checked::installed();
+    let repository = std::fs::canonicalize(&world.repo().path).unwrap();
+    let more = world.path("more");
+    std::fs::write(&more, "[core]\nhooksPath = /srv/hooks-of-all\n").unwrap();
+    let include = format!(
+        "[includeIf \"gitdir:{}/\"]\npath = {}\n",
+        repository.display(),
+        more.display()
+    );
+    world.git_configuration(&include);
+    let said_by = format!("core.hooksPath in {}", more.display());
+    world.fails_by(&["project shop: ", "hooks-of-all", &said_by]);
 }
 
 #[test]
