@@ -1,12 +1,15 @@
 //! Maps pushers to accounts: `[users.NAME]` lists names on the git server, system users and SSH
 //! keys. Used by the agent, and for the line shown to the pusher.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use sha2::{Digest as _, Sha256};
 
 use super::keys::{Config, UserConfig};
 use super::local::system_user;
+use crate::base::user::user_or_number;
 use crate::domain::rule::Pushers;
 
 impl UserConfig {
@@ -59,20 +62,25 @@ impl Config {
             git_user: system_user(&self.agent.git_user).map(|user| user.uid),
             ..Pushers::default()
         };
-        for (account, user) in &self.users {
+        let add = |accounts: &mut BTreeMap<String, String>, pusher: &str, account: Option<&str>| {
+            if let Some(account) = account {
+                accounts.insert(pusher.to_owned(), account.to_owned());
+            }
+        };
+        // The accounts are those that the agent finds: the hook names them to the pusher.
+        for user in self.users.values() {
             if let Some(name) = &user.gitlab {
-                pushers.names.insert(name.clone(), account.clone());
+                add(&mut pushers.names, name, self.account_of(name));
             }
             for name in user.gitlab.iter().chain(&user.system) {
-                let is_theirs = user.is_system_user(name, repository);
-                if let Some(found) = system_user(name).filter(|_| is_theirs) {
-                    pushers
-                        .system
-                        .insert(found.uid.to_string(), account.clone());
-                }
+                let Some(uid) = system_user(name).map(|found| found.uid) else {
+                    continue;
+                };
+                let account = self.account_of_system_user(&user_or_number(uid), repository);
+                add(&mut pushers.system, &uid.to_string(), account);
             }
             for key in &user.ssh_keys {
-                pushers.keys.insert(key.clone(), account.clone());
+                add(&mut pushers.keys, key, self.account_of_key(key));
             }
         }
         pushers
@@ -140,6 +148,62 @@ mod tests {
             "{twice:?}"
         );
     }
+
+    #[test]
+    fn system_user_belongs_to_one_account() {
+        let users = "[users.alice]\nsystem = \"root\"\n[users.zoe]\ngitlab = \"root\"\n";
+        read(users);
+        let on_this_machine = complaints(&format!("{users}{SHOP}"));
+        assert_eq!(
+            on_this_machine,
+            [
+                "c.toml:4:10: `root` is already the account alice (for a repository given by its \
+                 path, `gitlab` names a system user): one person, one account"
+            ]
+        );
+        let twice = "[users.alice]\ngitlab = \"a\"\n[users.bob]\ngitlab = \"a\"\n";
+        let reported = complaints(&format!("{twice}{SHOP}"));
+        assert_eq!(
+            reported,
+            ["c.toml:4:10: `a` is already the account alice: one person, one account"]
+        );
+    }
+
+    #[test]
+    fn pusher_may_be_named_twice_for_the_same_account() {
+        let key =
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFhYWFh";
+        read(&format!(
+            "[users.alice]\nsystem = \"root\"\ngitlab = \"root\"\nssh_keys = [\"{key}\", \"{key} b\"]\n{SHOP}"
+        ));
+    }
+
+    #[test]
+    fn hook_and_agent_take_the_same_account() {
+        let mut config = read(&format!("[users.alice]\nsystem = \"root\"\n{SHOP}"));
+        let mut other = config.users["alice"].clone();
+        other.gitlab = Some("root".to_owned());
+        config.users.insert("zoe".to_owned(), other);
+        for repository in ["/srv/git/shop.git", "alice/shop"] {
+            let pushers = config.pushers(repository);
+            let of_agent = config.account_of_system_user("root", repository);
+            assert_eq!(of_agent, Some("alice"));
+            assert_eq!(pushers.system["0"], "alice", "{repository}");
+            assert_eq!(config.account_of("root"), Some("zoe"));
+            assert_eq!(pushers.names["root"], "zoe");
+        }
+    }
+
+    const SHOP: &str = r#"
+[hosts.web1]
+address = "192.0.2.1"
+[groups]
+web = ["web1"]
+[[projects]]
+name = "shop"
+repository = "/srv/git/shop.git"
+environments.qa = { group = "web", deploy_to = "/srv/qa" }
+"#;
 
     fn read(text: &str) -> Config {
         parse("c.toml", text, Path::new("/etc")).unwrap()

@@ -12,7 +12,11 @@ use crate::domain::template::{Approvers, Requirement};
 
 impl ConfigCheck<'_> {
     pub(super) fn users(&mut self) {
-        let mut accounts: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+        let mut projects = self.config.projects.iter();
+        let has_path = projects.any(|project| project.repository.starts_with('/'));
+        // For a repository given by its path, `gitlab` names a system user, too.
+        let kind_of_name = if has_path { "system" } else { "gitlab" };
+        let mut accounts: BTreeMap<(&str, &str), (&str, &str)> = BTreeMap::new();
         for (name, user) in &self.config.users {
             let path = Path::root().join("users").join(name);
             self.account_name(&path, "account", name);
@@ -23,16 +27,24 @@ impl ConfigCheck<'_> {
                     format!("`{key}` is no public key: write the line of the .pub file, as in \"ssh-ed25519 AAAA…\""),
                 );
             }
-            let known = user.gitlab.iter().map(|name| ("gitlab", name));
-            let known = known.chain(user.system.iter().map(|name| ("system", name)));
-            for (key, pusher) in known.chain(keys.map(|key| ("ssh_keys", key))) {
-                let Some(other) = accounts.insert((key, pusher), name) else {
+            let known = user
+                .gitlab
+                .iter()
+                .map(|name| ("gitlab", kind_of_name, name));
+            let known = known.chain(user.system.iter().map(|name| ("system", "system", name)));
+            let known = known.chain(keys.map(|key| ("ssh_keys", "ssh_keys", key)));
+            for (key, kind, pusher) in known {
+                let first = accounts.entry((kind, pusher)).or_insert((name, key));
+                let (other, other_key) = *first;
+                if other == name {
                     continue;
+                }
+                let why = match key == other_key {
+                    true => "",
+                    false => " (for a repository given by its path, `gitlab` names a system user)",
                 };
-                self.refuse(
-                    &path.join(key),
-                    format!("`{pusher}` is already the account {other}: one person, one account"),
-                );
+                let what = format!("`{pusher}` is already the account {other}{why}");
+                self.refuse(&path.join(key), format!("{what}: one person, one account"));
             }
         }
     }
