@@ -18,7 +18,7 @@ use crate::api::{HookList, HostList, LiveList, TaskLine, TaskList, UserList};
 use crate::base::user::user_or_number;
 use crate::config::Config;
 use crate::setup::doctor::{
-    CheckFinding, CheckScope, CheckStatus, KnownAccounts, KnownLive, check as look,
+    CheckFinding, CheckScope, CheckStatus, KnownAccount, KnownAccounts, KnownLive, check as look,
 };
 use crate::setup::install::InstallRequest;
 
@@ -134,7 +134,14 @@ async fn lives(ctx: &CliContext, config: &Config) -> BTreeMap<String, Vec<KnownL
 async fn accounts(ctx: &CliContext, config: &Config) -> Option<KnownAccounts> {
     let list: UserList = answer(ctx, config, &Ask::get(["users"])).await?;
     let users = list.users.into_iter().filter(|user| !user.disabled);
-    Some(users.map(|user| (user.name, user.groups)).collect())
+    let known = users.map(|user| {
+        let account = KnownAccount {
+            role: user.role,
+            groups: user.groups,
+        };
+        (user.name, account)
+    });
+    Some(known.collect())
 }
 
 /// Returns when the agent last received a push to each project, if it is running and says so.

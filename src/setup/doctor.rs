@@ -5,6 +5,7 @@
 //! nothing on a host: a small file is sent to a temporary directory below a deploy path, as a
 //! release would be, and deleted.
 
+mod approvals;
 mod connect;
 pub mod enroll;
 mod finding;
@@ -20,7 +21,7 @@ mod users;
 
 use crate::config::Config;
 pub use finding::{CheckFinding, CheckStatus, Subject};
-pub use scope::{CheckScope, KnownAccounts, KnownLive};
+pub use scope::{CheckScope, KnownAccount, KnownAccounts, KnownLive};
 
 /// Checks everything in scope: this machine first, then projects, then concurrently the hosts and
 /// the execution users on them.

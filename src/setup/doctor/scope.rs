@@ -7,11 +7,20 @@ use jiff::Timestamp;
 use super::probe::PlaceNeeds;
 use crate::config::Config;
 use crate::domain::host::{Drift, ReleaseId};
+use crate::domain::permission::Role;
 use crate::git::checkout::shared_files;
 use crate::setup::install::InstallRequest;
 
-/// The existing accounts by name, with their groups.
-pub type KnownAccounts = BTreeMap<String, Vec<String>>;
+/// An existing account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownAccount {
+    /// The account's own role; grants may raise it.
+    pub role: Role,
+    pub groups: Vec<String>,
+}
+
+/// The existing accounts by name.
+pub type KnownAccounts = BTreeMap<String, KnownAccount>;
 
 /// What tagship switched `current` to in one environment of a host.
 #[derive(Clone, Debug)]

@@ -1,17 +1,16 @@
 //! Checks whether the users in the configuration exist. Reads nothing; the caller supplies the
 //! accounts.
 
+use super::approvals::{self, JOIN, add, members};
 use super::{CheckFinding, CheckScope, KnownAccounts, Subject};
 use crate::config::{Config, fingerprint};
 use crate::domain::permission::Grantee;
 use crate::domain::template::{Approvers, Requirement};
 
-const ADD: &str = "add it (tagship user add), or correct the name";
-const JOIN: &str = "add a user to it (tagship user set), or correct the name";
-
 /// Returns the findings on users in the configuration.
 pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
-    if !names_users(config, scope) {
+    let names_users = names_users(config, scope);
+    if scope.accounts.is_none() && !names_users {
         return Vec::new();
     }
     let Some(accounts) = &scope.accounts else {
@@ -21,8 +20,8 @@ pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding>
     };
     let mut findings = users(config, accounts);
     findings.extend(grants(config, accounts));
-    findings.extend(approvals(config, scope, accounts));
-    if findings.is_empty() {
+    findings.extend(approvals::findings(config, scope, accounts));
+    if findings.is_empty() && names_users {
         let what = "the people whom the configuration names have accounts";
         findings.push(CheckFinding::ok(&Subject::Agent, what));
     }
@@ -31,9 +30,7 @@ pub(super) fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding>
 
 fn names_users(config: &Config, scope: &CheckScope) -> bool {
     let named = |requirement: &Requirement| requirement.of != Approvers::Anyone;
-    !config.users.is_empty()
-        || !config.grants.is_empty()
-        || requirements(config, scope).any(|(_, _, requirement)| named(requirement))
+    !config.users.is_empty() || !config.grants.is_empty() || requirements(config, scope).any(named)
 }
 
 /// Returns pushers who are mapped to a missing account.
@@ -48,11 +45,11 @@ fn users(config: &Config, accounts: &KnownAccounts) -> Vec<CheckFinding> {
         let what = match pusher {
             Some(pusher) => format!(
                 "[users.{name}] maps the pusher {pusher} to an account that does not exist: what they \
-                 push needs one approval more"
+                 push needs one approval more than the hook says"
             ),
             None => format!("[users.{name}] is an account that does not exist"),
         };
-        CheckFinding::warn(&Subject::Agent, what, ADD)
+        CheckFinding::warn(&Subject::Agent, what, add(name))
     });
     found.collect()
 }
@@ -63,11 +60,13 @@ fn grants(config: &Config, accounts: &KnownAccounts) -> Vec<CheckFinding> {
         for grantee in &grant.to {
             let (name, what, remedy) = match grantee {
                 Grantee::Account(name) if !accounts.contains_key(name) => {
-                    (name.clone(), "an account that does not exist", ADD)
+                    (name.clone(), "an account that does not exist", add(name))
                 }
-                Grantee::Group(group) if members(accounts, group) == 0 => {
-                    (format!("@{group}"), "a group without members", JOIN)
-                }
+                Grantee::Group(group) if members(accounts, group) == 0 => (
+                    format!("@{group}"),
+                    "a group without members",
+                    JOIN.to_owned(),
+                ),
                 _ => continue,
             };
             let number = index + 1;
@@ -79,54 +78,14 @@ fn grants(config: &Config, accounts: &KnownAccounts) -> Vec<CheckFinding> {
     findings
 }
 
-/// Returns environments in which nothing can be approved.
-fn approvals(config: &Config, scope: &CheckScope, accounts: &KnownAccounts) -> Vec<CheckFinding> {
-    let lacking = requirements(config, scope).filter_map(|(project, environment, requirement)| {
-        let (there, remedy) = match &requirement.of {
-            Approvers::Group(group) => {
-                let members = members(accounts, group);
-                let enough = members >= usize::try_from(requirement.count).unwrap_or(usize::MAX);
-                let there = match members {
-                    _ if enough => return None,
-                    0 => "that group has no members".to_owned(),
-                    members => format!("that group has {members}"),
-                };
-                (there, JOIN)
-            }
-            Approvers::User(name) if !accounts.contains_key(name) => {
-                ("that account does not exist".to_owned(), ADD)
-            }
-            _ => return None,
-        };
-        let what = format!(
-            "{environment} asks for the approval of {requirement}, and {there}: what waits there \
-             cannot be approved"
-        );
-        let subject = Subject::Project(project.to_owned());
-        Some(CheckFinding::warn(&subject, what, remedy))
-    });
-    lacking.collect()
-}
-
-/// Returns project, environment, and each of its approval requirements.
+/// Returns the approval requirements of all environments.
 fn requirements<'a>(
     config: &'a Config,
     scope: &'a CheckScope,
-) -> impl Iterator<Item = (&'a str, &'a str, &'a Requirement)> {
+) -> impl Iterator<Item = &'a Requirement> {
     let projects = config.projects.iter().filter(|p| scope.covers(&p.name));
-    projects.flat_map(|project| {
-        project.environments.iter().flat_map(|(name, environment)| {
-            let approvals = environment.approvals.iter();
-            approvals.map(|approval| (project.name.as_str(), name.as_str(), approval))
-        })
-    })
-}
-
-fn members(accounts: &KnownAccounts, group: &str) -> usize {
-    let groups = accounts.values();
-    groups
-        .filter(|groups| groups.iter().any(|name| name == group))
-        .count()
+    let environments = projects.flat_map(|project| project.environments.values());
+    environments.flat_map(|environment| &environment.approvals)
 }
 
 #[cfg(test)]
@@ -137,7 +96,8 @@ mod tests {
 
     use super::*;
     use crate::config;
-    use crate::setup::doctor::CheckStatus;
+    use crate::domain::permission::Role;
+    use crate::setup::doctor::{CheckStatus, KnownAccount};
 
     const SHOP: &str = r#"
 [hosts.web1]
@@ -165,8 +125,11 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
 
     fn found(text: &str, accounts: &[(&str, &[&str])]) -> Vec<(CheckStatus, String)> {
         let accounts = accounts.iter().map(|(name, groups)| {
-            let groups = groups.iter().map(|group| (*group).to_owned());
-            ((*name).to_owned(), groups.collect())
+            let account = KnownAccount {
+                role: Role::Approver,
+                groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+            };
+            ((*name).to_owned(), account)
         });
         let scope = CheckScope {
             accounts: Some(accounts.collect()),
@@ -186,7 +149,7 @@ environments.live = { group = "web", deploy_to = "/srv/live", approvals = ["2 of
             words,
             [
                 "[users.robert] maps the pusher bob to an account that does not exist: what they push \
-                 needs one approval more",
+                 needs one approval more than the hook says",
                 "grant 1 gives the role approver to carol, an account that does not exist",
                 "grant 1 gives the role approver to @ops, a group without members",
                 "live asks for the approval of 2 of @pm, and that group has 1: what waits \

@@ -292,7 +292,8 @@ async fn check_reports_missing_named_users() {
         warned,
         [
             "warn agent: [users.robert] maps the pusher bob to an account that does not exist: what \
-             they push needs one approval more; add it (tagship user add), or correct the name"
+             they push needs one approval more than the hook says; add it (tagship user add robert), or \
+             correct the name"
         ]
     );
 }
