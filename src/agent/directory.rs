@@ -16,11 +16,15 @@ const FREE_BYTES_MIN: usize = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DirectoryError {
     #[error(
-        "data_dir {} needs a directory, and {} is none: move that file away, or choose another \
-         [agent] data_dir",
+        "{key} {} needs a directory, and {} is none: move that file away, or choose another \
+         [agent] {key}",
         .dir.display(), .file.display()
     )]
-    NotADirectory { dir: PathBuf, file: PathBuf },
+    NotADirectory {
+        key: &'static str,
+        dir: PathBuf,
+        file: PathBuf,
+    },
     #[error(
         "data_dir {} belongs to {owner}, and this program runs as {ours}: run it as {owner}, or, if \
          it is to be {ours}'s from now on, chown -R {ours} {}",
@@ -60,12 +64,7 @@ pub(super) enum DirectoryError {
 /// # Errors
 /// [`DirectoryError`].
 pub(super) fn create(dir: &Path) -> Result<(), DirectoryError> {
-    if let Some(file) = obstacle(dir) {
-        return Err(DirectoryError::NotADirectory {
-            dir: dir.to_owned(),
-            file,
-        });
-    }
+    refuse_file("data_dir", dir)?;
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -83,6 +82,22 @@ pub(super) fn create(dir: &Path) -> Result<(), DirectoryError> {
         });
     }
     Ok(())
+}
+
+/// Refuses a directory if a file is in its place, or in the place of one above it; `key` names the
+/// directory in the configuration.
+///
+/// # Errors
+/// [`DirectoryError::NotADirectory`].
+pub(super) fn refuse_file(key: &'static str, dir: &Path) -> Result<(), DirectoryError> {
+    match obstacle(dir) {
+        Some(file) => Err(DirectoryError::NotADirectory {
+            key,
+            dir: dir.to_owned(),
+            file,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// Checks that there is room for a commit and its log.
@@ -149,6 +164,10 @@ mod tests {
                 panic!("{error}");
             };
             assert_eq!(*named, file);
+            let error = refuse_file("spool_dir", &dir).unwrap_err().to_string();
+            assert!(error.starts_with("spool_dir "), "{error}");
+            assert!(error.ends_with("another [agent] spool_dir"), "{error}");
         }
+        refuse_file("spool_dir", root.path()).unwrap();
     }
 }

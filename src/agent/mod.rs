@@ -24,7 +24,7 @@ use tokio::sync::watch;
 pub use self::group::user;
 pub(crate) use self::group::{GroupProblem, agents_user, chown_command, spool_commands};
 use crate::base::clock::{Clock, SystemClock};
-use crate::config::{Config, Engine, MissedSchedule, TemplateCache};
+use crate::config::{AgentConfig, Config, Engine, MissedSchedule, TemplateCache};
 use crate::domain::document::Problems;
 use crate::engine::executor::{Executor, ExecutorLimits, MissedPolicy, World, drift};
 use crate::engine::intake::{Intake, Scans, SpoolDirectory};
@@ -58,6 +58,16 @@ pub struct Agent {
 #[must_use]
 pub fn store_directory(config: &Config) -> PathBuf {
     config.agent.data_dir.join("store")
+}
+
+/// Returns which file is in the place of a directory of the spool, and what to do about it.
+pub(crate) fn spool_obstacle(agent: &AgentConfig) -> Option<String> {
+    let spool_dir = &agent.spool_dir;
+    let below = [spool::TMP, spool::NEW, spool::BAD, spool::RULES];
+    let below = below.into_iter().map(|name| spool_dir.join(name));
+    let mut all = std::iter::once(spool_dir.clone()).chain(below);
+    let found = all.find_map(|dir| directory::refuse_file("spool_dir", &dir).err())?;
+    Some(found.to_string())
 }
 
 /// Opens the store of a configuration; fails while an agent holds it.
@@ -110,6 +120,9 @@ impl Agent {
         let group = user(&config.agent.git_user).map(|(_, group)| group);
         if let Some(outsider) = GroupProblem::check(&config.agent) {
             bail!("{outsider}; {}", outsider.remedy());
+        }
+        if let Some(obstacle) = spool_obstacle(&config.agent) {
+            bail!("{obstacle}");
         }
         let own_group = rustix::process::getegid().as_raw();
         spool::setup(

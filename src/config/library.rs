@@ -145,7 +145,7 @@ impl Templates {
             self.problems.push(DocumentProblem {
                 file: path.display().to_string(),
                 position: None,
-                message: format!("can't be read: {error}; give the agent's user the right to"),
+                message: format!("can't be read: {error}; {}", remedy(&error)),
             });
         };
         self.files.note(dir);
@@ -353,6 +353,19 @@ fn is_temporary(path: &Path, error: &std::io::Error) -> bool {
     }
 }
 
+/// Returns what to do about a file or directory that can't be read.
+fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::PermissionDenied => "give the agent's user the right to read it",
+        ErrorKind::NotADirectory => {
+            "a file is in the place of a directory: move it away, or choose another [agent] templates_dir"
+        }
+        ErrorKind::IsADirectory => "a directory is in the place of a file: rename it",
+        ErrorKind::InvalidData => "write it in UTF-8",
+        _ => "look at that path, and correct it",
+    }
+}
+
 /// Why some scripts of a template are missing.
 struct ScriptProblems {
     problems: Vec<DocumentProblem>,
@@ -410,9 +423,9 @@ enum ScriptError {
     NoText,
     #[error("holds a NUL character: take it out")]
     Nul,
-    #[error("can't be read: {0}; give the agent's user the right to")]
+    #[error("can't be read: {}; {}", .0, remedy(.0))]
     Unreadable(std::io::Error),
-    #[error("can't be read: {0}; give the agent's user the right to")]
+    #[error("can't be read: {}; {}", .0, remedy(.0))]
     Unread(std::io::Error),
 }
 

@@ -196,6 +196,25 @@ fn unreadable_template_directory_puts_all_in_doubt() {
 }
 
 #[test]
+fn unreadable_template_is_reported_with_a_remedy() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for templates_dir in [file.clone(), file.join("templates")] {
+        let library = Templates::load(&templates_dir);
+        let problem = library.problems()[0].to_string();
+        let remedy = "move it away, or choose another [agent] templates_dir";
+        assert!(problem.ends_with(remedy), "{problem}");
+    }
+    std::fs::create_dir(dir.path().join("one.toml")).unwrap();
+    let problem = Templates::load(dir.path()).problems()[0].to_string();
+    assert!(
+        problem.ends_with("in the place of a file: rename it"),
+        "{problem}"
+    );
+}
+
+#[test]
 fn unreadable_script_puts_its_template_in_doubt() {
     let template = "name = \"mine\"\n[[stage]]\nname = \"s\"\nsteps = [{ script = \"go.sh\" }]\n";
     let dir = tempfile::tempdir().unwrap();

@@ -88,6 +88,9 @@ fn spool_findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
         let what = outsider.to_string();
         return vec![CheckFinding::fail(&Subject::Agent, what, outsider.remedy())];
     }
+    if let Some(obstacle) = agent::spool_obstacle(&config.agent) {
+        return vec![CheckFinding::fail(&Subject::Agent, obstacle, "")];
+    }
     let group = agent::user(&config.agent.git_user).map(|(_, group)| group);
     let modes = [
         ("", SHARED_MODE),
@@ -136,10 +139,16 @@ fn directory(
             );
             return Some(CheckFinding::fail(&Subject::Agent, what, remedy));
         }
-        Err(error) => return fail(format!("the spool {shown} cannot be looked at: {error}")),
+        Err(error) => {
+            let what = format!("the spool {shown} cannot be looked at: {error}");
+            let remedy = "run tagship check as root";
+            return Some(CheckFinding::fail(&Subject::Agent, what, remedy));
+        }
     };
     if !data.is_dir() {
-        return fail(format!("the spool {shown} is no directory"));
+        let what = format!("the spool {shown} is a link, not a directory");
+        let remedy = "put a directory in its place, or name another one in [agent] spool_dir";
+        return Some(CheckFinding::fail(&Subject::Agent, what, remedy));
     }
     if data.uid() != agent::agents_user(agent) {
         // The agent cannot set group or mode of another user's file.

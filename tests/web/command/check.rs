@@ -570,6 +570,21 @@ fn a_spool_that_is_missing() {
 }
 
 #[test]
+fn a_file_in_the_place_of_the_spool() {
+    let world = Checked::installed();
+    let spool = world.path("spool");
+    for file in [spool.join("new"), spool] {
+        std::fs::remove_dir_all(&file).unwrap();
+        std::fs::write(&file, "").unwrap();
+        let said = world.check();
+        assert!(said.stdout.contains("FAIL agent: spool_dir "), "{said}");
+        let remedy = format!("{} is none: move that file away", file.display());
+        assert!(said.stdout.contains(&remedy), "{said}");
+        assert_eq!(said.status, Some(1));
+    }
+}
+
+#[test]
 fn a_spool_that_others_may_read() {
     let world = Checked::installed();
     let spool = world.path("spool");

@@ -85,6 +85,15 @@ fn failed_start_names_the_repair_command() {
             ALONE.replace("{dir}/spool", "/proc/tagship"),
             "run as root: install -d -m 3770 -o ",
         ),
+        // Where a file is.
+        (
+            ALONE.replace("{dir}/spool", "{dir}/config.toml"),
+            "config.toml is none: move that file away, or choose another [agent] spool_dir",
+        ),
+        (
+            ALONE.replace("{dir}/spool", "{dir}/config.toml/spool"),
+            "config.toml is none: move that file away, or choose another [agent] spool_dir",
+        ),
     ] {
         let said = Test::new().config(&config).arguments(["serve"]).said();
         assert!(said.stderr.contains(words), "no {words:?} in {said}");
