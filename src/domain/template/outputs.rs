@@ -6,27 +6,34 @@ use super::reader::TemplateReader;
 use super::{SUPPLIED, StepAction, Template, is_parameter_name};
 use crate::domain::document::{Document, DocumentProblem, Path};
 
-/// Variables that change how programs are found, loaded or run, in addition to [`PREFIXES`].
+/// Variables that change how programs are found, loaded or run, in addition to [`PREFIXES`] and
+/// [`SUFFIXES`].
 const VARIABLES: &str = "\
-    ALL_PROXY AWKLIBPATH AWKPATH BROWSER CC CDPATH CFLAGS CLASSPATH CURL_HOME CXX CXXFLAGS \
-    DISPLAY EDITOR ENV EUID EXINIT FPATH FTP_PROXY GCONV_PATH GLOBIGNORE GREP_OPTIONS HOME \
-    HOSTALIASES HTTPS_PROXY HTTP_PROXY IFS LANG LANGUAGE LDFLAGS LESS LESSCLOSE LESSOPEN \
-    LOCALDOMAIN LOCPATH LOGNAME MAKEFILES MAKEFLAGS MAVEN_OPTS NLSPATH NO_PROXY OLDPWD OPTIND \
-    PAGER PATH POSIXLY_CORRECT PPID PROMPT_COMMAND PS1 PS2 PS4 PWD RES_OPTIONS R_ENVIRON \
-    R_HOME R_LIBS R_PROFILE SHELL SHELLOPTS TAR_OPTIONS TCLLIBPATH TERM TMOUT TMPDIR TZ TZDIR \
-    UID USER VIMINIT VISUAL ZDOTDIR _";
+    AWKLIBPATH AWKPATH BROWSER CC CDPATH CFLAGS CLASSPATH COMPILER_PATH CONTAINER_HOST CPATH CXX \
+    CXXFLAGS C_INCLUDE_PATH DISPLAY ENV EUID EXINIT FPATH GCC_EXEC_PREFIX GCONV_PATH GLOBIGNORE \
+    GNUPGHOME GREP_OPTIONS HOME HOSTALIASES IFS LANG LANGUAGE LDFLAGS LESS LESSCLOSE LESSOPEN \
+    LIBRARY_PATH LOCALDOMAIN LOCPATH LOGNAME MAKEFILES MAKEFLAGS MANPATH MAVEN_OPTS NETRC NLSPATH \
+    OLDPWD OPTIND PATH POSIXLY_CORRECT PPID PROMPT_COMMAND PS1 PS2 PS4 PSMODULEPATH PWD \
+    RES_OPTIONS R_ENVIRON R_HOME R_LIBS R_PROFILE SHELL SHELLOPTS TAR_OPTIONS TCLLIBPATH TERM \
+    TMOUT TMPDIR TZ TZDIR UID USER VIMINIT VIRTUAL_ENV VISUAL WGETRC ZDOTDIR _";
 
-/// Prefixes of such variables: of the loader, shells, interpreters and tools.
+/// Prefixes of such variables: of the loader, shells, interpreters, tools and their servers.
 const PREFIXES: &str = "\
-    BASH BUNDLE_ CARGO_ COMPOSER_ CORECLR_ DBUS_ DOTNET_ DYLD_ ERL_ GEM_ GIT_ GLIBC_ GNUMAKE \
-    GOFLAGS GOPATH GOROOT GRADLE_ GUILE_ JAVA_ JDK_ JULIA_ LC_ LD_ LUA_ MALLOC_ NODE_ NPM_ \
-    OPENSSL_ PERL PHP PIP_ PYTHON RSYNC_ RUBY RUST SSH_ SSL_CERT_ SUDO_ TERMINFO XDG_ _JAVA_";
+    ANSIBLE_ AWS_ BASH BUNDLE_ CARGO_ CLOUDSDK_ COMPOSER_ COMPOSE_ CONDA_ CORECLR_ CURL_ DBUS_ \
+    DENO_ DOCKER_ DOTNET_ DYLD_ ERL_ GEM_ GIT_ GLIBC_ GNUMAKE GOFLAGS GOPATH GOPROXY GOROOT \
+    GRADLE_ GUILE_ HELM_ JAVA_ JDK_ JULIA_ KUBE LC_ LD_ LUA_ MALLOC_ NIX_ NODE_ NPM_ OPENSSL_ \
+    PERL PHP PIP_ PKG_CONFIG POWERSHELL_ PYTHON RSYNC_ RUBY RUST SSH_ SSL_CERT_ SUDO_ SYSTEMD_ \
+    TERMINFO TF_ XDG_ YARN_ _JAVA_";
+
+/// Suffixes of such variables: programs, proxies and trusted authorities.
+const SUFFIXES: &str = "EDITOR PAGER _CA_BUNDLE _PROXY";
 
 /// Whether this variable changes how programs are found, loaded or run. The declaration keeps out
 /// other names; this list keeps template authors from names that are never just a value.
 fn changes_programs(name: &str) -> bool {
     VARIABLES.split(' ').any(|variable| name == variable)
         || PREFIXES.split(' ').any(|prefix| name.starts_with(prefix))
+        || SUFFIXES.split(' ').any(|suffix| name.ends_with(suffix))
 }
 
 impl StepAction {
@@ -227,6 +234,35 @@ mod tests {
             "MACHINE",
             "HOMES",
         ] {
+            parse("", &format!("outputs = [\"{name}\"]")).unwrap();
+        }
+    }
+
+    #[test]
+    fn output_that_changes_a_family_of_tools_is_refused() {
+        for name in [
+            "MANPAGER",
+            "PAGER",
+            "GIT_PAGER",
+            "EDITOR",
+            "PSMODULEPATH",
+            "REQUESTS_CA_BUNDLE",
+            "SSL_CERT_FILE",
+            "CURL_HOME",
+            "ALL_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "DOCKER_HOST",
+            "KUBECONFIG",
+            "AWS_PROFILE",
+            "HELM_KUBECONTEXT",
+            "PKG_CONFIG_PATH",
+        ] {
+            let refused = parse("", &format!("outputs = [\"{name}\"]")).unwrap_err();
+            let why = format!("output {name} changes how programs are loaded or run");
+            assert!(refused.contains(&why), "{refused}");
+        }
+        for name in ["IMAGE", "PAGERS", "PROXY_ID", "CLUSTER"] {
             parse("", &format!("outputs = [\"{name}\"]")).unwrap();
         }
     }

@@ -236,6 +236,12 @@ impl Attempt {
                 }
                 return Ok(());
             }
+            ("no-values", "") => {
+                let why = "$TAGSHIP_OUTPUT is not a file any more: append lines to it, and do not \
+                           delete or replace it";
+                self.unreadable = Some(why.to_owned());
+                return Ok(());
+            }
             ("ended", code) => {
                 let code = code.parse().map_err(|_| nonsense(word, value))?;
                 let values = std::mem::take(&mut self.values);
@@ -279,20 +285,36 @@ impl Attempt {
             if line.is_empty() {
                 continue;
             }
-            let pair = std::str::from_utf8(line).ok();
-            match pair.and_then(|line| line.split_once('=')) {
-                Some((name, value)) if is_name(name) && !value.contains('\0') => {
+            match name_and_value(line) {
+                Ok((name, value)) => {
                     self.values.insert(name.to_owned(), value.to_owned());
                 }
-                _ => {
-                    self.unreadable = Some(format!(
-                        "line {} of $TAGSHIP_OUTPUT is not `NAME=value` on one line",
-                        at + 1
-                    ));
+                Err(why) => {
+                    self.unreadable = Some(format!("line {} of $TAGSHIP_OUTPUT {why}", at + 1));
                     return;
                 }
             }
         }
+    }
+}
+
+/// Splits a line of outputs.
+///
+/// # Errors
+/// What is wrong with it, without its content.
+fn name_and_value(line: &[u8]) -> Result<(&str, &str), &'static str> {
+    let Ok(line) = std::str::from_utf8(line) else {
+        return Err("is not UTF-8: encode the value (`base64 -w0`)");
+    };
+    if line.contains('\0') {
+        return Err("holds a NUL byte: encode the value (`base64 -w0`)");
+    }
+    if line.starts_with("export ") {
+        return Err("begins with `export`: write `NAME=value` alone");
+    }
+    match line.split_once('=') {
+        Some((name, value)) if is_name(name) => Ok((name, value)),
+        _ => Err("is not `NAME=value` on one line: encode a value of several lines (`base64 -w0`)"),
     }
 }
 
@@ -344,6 +366,37 @@ mod tests {
                 );
                 assert_eq!(read, bad, "{line:?} {end:?}");
             }
+        }
+    }
+
+    #[test]
+    fn bad_line_of_values_is_named_with_its_cause() {
+        let cases: [(&[u8], &str); 5] = [
+            (b"A=\xff", "line 2 of $TAGSHIP_OUTPUT is not UTF-8: "),
+            (b"A=1\0", "line 2 of $TAGSHIP_OUTPUT holds a NUL byte: "),
+            (
+                b"export A=1",
+                "line 2 of $TAGSHIP_OUTPUT begins with `export`: write `NAME=value` alone",
+            ),
+            (
+                b"export",
+                "line 2 of $TAGSHIP_OUTPUT is not `NAME=value` on one line: ",
+            ),
+            (
+                b"-----BEGIN KEY-----",
+                "line 2 of $TAGSHIP_OUTPUT is not `NAME=value` on one line: ",
+            ),
+        ];
+        for (bad, reason) in cases {
+            let mut attempt = Attempt::default();
+            let bytes = [&b"URL=1\n"[..], bad, b"\n"].concat();
+            attempt.receive(AnswerItem::Values(bytes), 1).unwrap();
+            attempt.receive(line("ended", "0"), 1).unwrap();
+            let end = attempt.into_end().0;
+            let Some(AttemptEnd::Run(RunEnd::BadOutput { why })) = end else {
+                panic!("{end:?}");
+            };
+            assert!(why.starts_with(reason), "{why}");
         }
     }
 

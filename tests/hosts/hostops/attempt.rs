@@ -287,6 +287,29 @@ fn program_passes_output_values_on() {
 }
 
 #[test]
+fn replaced_output_file_fails_the_step() {
+    let host = Host::new(SHELLS[0]);
+    let ways = [
+        "mkfifo \"$TAGSHIP_OUTPUT\"",
+        "mkdir \"$TAGSHIP_OUTPUT\"",
+        "ln -s /dev/zero \"$TAGSHIP_OUTPUT\"",
+        "true",
+    ];
+    for (number, way) in ways.into_iter().enumerate() {
+        let text = format!("echo A=1 >\"$TAGSHIP_OUTPUT\"; rm \"$TAGSHIP_OUTPUT\"; {way}");
+        let heard = host.run(&shell(&format!("k-{number}"), &text));
+        let why = match &heard.end {
+            Ok(AttemptEnd::Run(RunEnd::BadOutput { why })) => why,
+            _ => panic!("{way}: {heard:?}"),
+        };
+        assert!(
+            why.starts_with("$TAGSHIP_OUTPUT is not a file any more: "),
+            "{why}"
+        );
+    }
+}
+
+#[test]
 fn output_is_bytes_and_its_limit_does_not_affect_programs() {
     for shells in SHELLS {
         let host = Host::new(shells);

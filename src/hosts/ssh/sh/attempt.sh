@@ -74,7 +74,12 @@ ts_say_end() {
     case $ts_state in
     code)
         ts_size=0
-        if [ -f "$ts_dir/output" ]; then ts_size=$(wc -c <"$ts_dir/output"); fi
+        # Nothing else is opened: a pipe would be waited for.
+        if [ -f "$ts_dir/output" ] && [ -r "$ts_dir/output" ]; then
+            ts_size=$(wc -c <"$ts_dir/output")
+        else
+            ts_say no-values
+        fi
         if [ "$ts_size" -gt 65536 ]; then
             ts_say "values 65536"
             head -c 65536 <"$ts_dir/output"
