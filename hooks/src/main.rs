@@ -103,22 +103,29 @@ struct HandOverError(String);
 
 impl<'a> Push<'a> {
     fn new(program: &'a OsStr) -> Self {
-        let mut origin = PushOrigin::new(|name| std::env::var(name).ok());
-        let mut ssh_key = String::new();
-        if origin.server == Server::Plain {
-            ssh_key = login_key().unwrap_or_default();
-        }
-        if origin.pusher.is_empty() {
-            // If the server names no pusher, the system user is the best hint.
-            origin.pusher = own_number().map_or_else(String::new, Pusher::system);
-        }
+        let origin = PushOrigin::new(|name| std::env::var(name).ok());
         Self {
             program,
             message: PusherMessage::new(origin.server),
             deadline: Deadline::start(origin.server),
             origin,
-            ssh_key,
+            ssh_key: String::new(),
             policy: OnSpoolError::default(),
+        }
+    }
+
+    /// Finds out about the pusher, as far as the settings trust the environment.
+    fn identify(&mut self, settings: Option<&Settings>) {
+        if let Some(settings) = settings {
+            self.origin = self.origin.clone().with_settings(settings);
+            self.message = PusherMessage::new(self.origin.server);
+        }
+        if self.origin.server == Server::Plain {
+            self.ssh_key = login_key().unwrap_or_default();
+        }
+        if self.origin.pusher.is_empty() {
+            // If the server names no pusher, the system user is the best hint.
+            self.origin.pusher = own_number().map_or_else(String::new, Pusher::system);
         }
     }
 
@@ -138,10 +145,12 @@ impl<'a> Push<'a> {
         old: &str,
         new: &str,
     ) -> Result<ExitCode, HandOverError> {
+        let settings = Settings::find(self.program);
+        self.identify(settings.as_ref().ok());
         if self.origin.server != Server::Plain && self.origin.keys.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        let settings = Settings::find(self.program).map_err(HandOverError::because)?;
+        let settings = settings.map_err(HandOverError::because)?;
         self.set_policy(settings.on_spool_error.unwrap_or_default());
         let Some(rules) = self.rules(&settings)? else {
             return Ok(ExitCode::SUCCESS);

@@ -2,8 +2,11 @@
 //! the environment is passed as a function. Only the program `update` calls it.
 //!
 //! The kind of server: `GL_REPOSITORY` = GitLab, `GL_REPO` = gitolite, `GITEA_REPO_NAME` = Gitea
-//! and Forgejo, else a plain repository. A repository is never identified by its path on disk:
-//! GitLab's hashed storage, replicas and snapshots move it.
+//! and Forgejo, else a plain repository. It is always a plain one if the hook's settings name the
+//! repository. A repository is never identified by its path on disk: GitLab's hashed storage,
+//! replicas and snapshots move it.
+
+use crate::settings::Settings;
 
 /// A longer name is cut: it is displayed, never looked up.
 const PUSHER_LENGTH: usize = 255;
@@ -60,6 +63,16 @@ impl PushOrigin {
             server,
             keys,
             pusher: pusher.chars().take(PUSHER_LENGTH).collect(),
+        }
+    }
+
+    /// Returns the origin for a hook with these settings. If they name the repository, it is a plain
+    /// one: variables of another server can only come from the pusher's own session.
+    #[must_use]
+    pub fn with_settings(self, settings: &Settings) -> Self {
+        match settings.repository {
+            Some(_) => Self::new(|_| None),
+            None => self,
         }
     }
 }

@@ -68,6 +68,27 @@ fn each_server_is_identified_by_its_variables() {
 }
 
 #[test]
+fn variables_are_ignored_where_settings_name_the_repository() {
+    let settings = |repository: Option<&str>| Settings {
+        spool_dir: "/var/spool/tagship".into(),
+        repository: repository.map(str::to_owned),
+        on_spool_error: None,
+    };
+    let plain = settings(Some("/srv/git/shop.git"));
+    for variables in [
+        [("GL_REPOSITORY", "project-7"), ("GL_USERNAME", "bob")],
+        [("GL_REPOSITORY", "wiki-7"), ("GL_USERNAME", "bob")],
+        [("GL_REPO", "shop"), ("GL_USER", "bob")],
+        [("GITEA_REPO_NAME", "shop"), ("GITEA_PUSHER_NAME", "bob")],
+    ] {
+        let found = origin(&variables).with_settings(&plain);
+        assert_eq!(found, origin(&[]), "{variables:?}");
+        let found = origin(&variables).with_settings(&settings(None));
+        assert_eq!(found, origin(&variables), "{variables:?}");
+    }
+}
+
+#[test]
 fn wikis_and_snippets_have_no_project_key() {
     for id in ["wiki-7", "design-7", "snippet-7", "group-3-wiki", "project"] {
         let variables = [("GL_REPOSITORY", id), ("GL_PROJECT_PATH", "alice/shop")];

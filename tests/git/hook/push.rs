@@ -192,12 +192,29 @@ fn key_that_logged_in_is_recorded_and_its_account_named() {
     );
     assert_eq!(shop.records()[0].ssh_key, key);
 
+    // What the pusher's session sets does not replace the key, nor skip the record.
+    for (number, repository) in ["project-7", "wiki-7"].into_iter().enumerate() {
+        let to = format!("refs/tags/release-1:refs/tags/release-1{number}");
+        let mut push = shop.tree().push_command(["origin", to.as_str()]);
+        push.env("SSH_USER_AUTH", &login)
+            .env("GL_REPOSITORY", repository)
+            .env("GL_USERNAME", "bob");
+        let pushed = Pushed::from(push.output().unwrap());
+        assert!(
+            pushed.text.contains("other than alice, "),
+            "{}",
+            pushed.text
+        );
+        assert_eq!(shop.records()[1 + number].ssh_key, key);
+        assert_ne!(shop.records()[1 + number].pusher, "bob");
+    }
+
     // A path that is not a file delays no push.
     std::fs::remove_file(&login).unwrap();
     output_of(std::process::Command::new("mkfifo").arg(&login));
     let pushed = push("refs/tags/release-1:refs/tags/release-2");
     assert!(pushed.success, "{}", pushed.text);
-    assert_eq!(shop.records()[1].ssh_key, "");
+    assert_eq!(shop.records()[3].ssh_key, "");
 }
 
 #[test]
