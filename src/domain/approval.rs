@@ -218,7 +218,7 @@ pub enum ApprovalRefusal {
     #[error(transparent)]
     Right(#[from] Missing),
     #[error(
-        "{actor} is a user of the agent's machine, whose approval does not count; log in as an approver, or set [agent] local_approval = true (in an emergency: --emergency REASON)"
+        "{actor} is a user of the agent's machine, whose approval does not count; log in as an approver, set [agent] local_approval = true, or, in an emergency, approve with --emergency REASON"
     )]
     Local { actor: String },
     #[error("{actor} submitted this task and may not approve it; another approver has to")]

@@ -75,7 +75,9 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
         if actor.counts == ApprovalWeight::NotLocally {
             return Err(right(
                 what,
-                "an account (or [agent] local_approval = true); submit it as `new`".to_owned(),
+                "an account whose approval counts; submit it as `new`, log in as an approver, or set \
+                 [agent] local_approval = true"
+                    .to_owned(),
             ));
         }
         if resolved.own_approval == OwnApproval::NotHere && actor.role < Role::Admin {

@@ -30,7 +30,10 @@ fn ready_requires_a_sufficient_approver() {
     assert!(may(&ready("careful"), &actor(Role::Admin, &["pm"])).contains("2 (has 1)"));
     let mut local = actor(Role::Admin, &[]);
     local.counts = ApprovalWeight::NotLocally;
-    assert!(may(&ready("qa"), &local).contains("local_approval"));
+    let refused = may(&ready("qa"), &local);
+    let remedy =
+        "; submit it as `new`, log in as an approver, or set [agent] local_approval = true";
+    assert!(refused.ends_with(remedy), "{refused}");
 }
 
 #[test]
