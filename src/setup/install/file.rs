@@ -83,8 +83,16 @@ fn create(
 /// Renames within a directory and syncs it.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), InstallError> {
     fs::rename(from, to)
-        .and_then(|()| File::open(to.parent().unwrap_or(to))?.sync_all())
+        .and_then(|()| File::open(directory_of(to))?.sync_all())
         .map_err(InstallError::io("put in place", to))
+}
+
+/// Returns the directory of a file, which has no name if the file is in the working directory.
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
+        _ => Path::new("."),
+    }
 }
 
 /// Deletes a file; false if there was none.
@@ -100,5 +108,26 @@ pub(super) fn remove(path: &Path) -> Result<bool, InstallError> {
             Ok(false)
         }
         Err(error) => Err(InstallError::io("remove", path)(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directory_of_a_bare_name_is_the_working_directory() {
+        for (file, directory) in [
+            ("update", "."),
+            ("hooks/update", "hooks"),
+            ("/srv/update", "/srv"),
+            ("/update", "/"),
+        ] {
+            assert_eq!(
+                directory_of(Path::new(file)),
+                Path::new(directory),
+                "{file}"
+            );
+        }
     }
 }
