@@ -65,90 +65,87 @@ pub enum State {
     Observed,
 }
 
+/// What a state means for the queue of its project and environment.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum QueuePhase {
+    /// Nothing of the task runs yet.
+    Before,
+    /// No other task may run.
+    Holding,
+    /// Nothing more happens unless a person requests it.
+    Settled,
+}
+
 /// The names of all states, as accepted by `tagship tasks --state`.
-pub const STATE_NAMES: [&str; 18] = [
-    "proposed",
-    "waiting",
-    "scheduled",
-    "queued",
-    "running",
-    "paused",
-    "stopping",
-    "stopped",
-    "rolling-back",
-    "rolled-back",
-    "rollback-failed",
-    "failed",
-    "succeeded",
-    "rejected",
-    "expired",
-    "withdrawn",
-    "superseded",
-    "observed",
-];
+pub const STATE_NAMES: [&str; 18] = State::NAMES;
+
+/// Defines what depends on the state alone. Each row has a variant, its name and its phase.
+macro_rules! states {
+    ($($variant:ident $name:literal $phase:ident,)+) => {
+        impl State {
+            const NAMES: [&str; 18] = [$($name),+];
+
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant { .. } => $name,)+
+                }
+            }
+
+            fn phase(&self) -> QueuePhase {
+                match self {
+                    $(Self::$variant { .. } => QueuePhase::$phase,)+
+                }
+            }
+
+            fn phase_of_name(name: &str) -> Option<QueuePhase> {
+                match name {
+                    $($name => Some(QueuePhase::$phase),)+
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+states! {
+    Proposed "proposed" Before,
+    Waiting "waiting" Before,
+    Scheduled "scheduled" Before,
+    Queued "queued" Before,
+    Running "running" Holding,
+    Paused "paused" Holding,
+    Stopping "stopping" Holding,
+    Stopped "stopped" Settled,
+    RollingBack "rolling-back" Holding,
+    RolledBack "rolled-back" Settled,
+    RollbackFailed "rollback-failed" Settled,
+    Failed "failed" Settled,
+    Succeeded "succeeded" Settled,
+    Rejected "rejected" Settled,
+    Expired "expired" Settled,
+    Withdrawn "withdrawn" Settled,
+    Superseded "superseded" Settled,
+    Observed "observed" Settled,
+}
 
 impl State {
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Proposed => "proposed",
-            Self::Waiting => "waiting",
-            Self::Scheduled { .. } => "scheduled",
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Paused { .. } => "paused",
-            Self::Stopping { .. } => "stopping",
-            Self::Stopped => "stopped",
-            Self::RollingBack { .. } => "rolling-back",
-            Self::RolledBack { .. } => "rolled-back",
-            Self::RollbackFailed { .. } => "rollback-failed",
-            Self::Failed { .. } => "failed",
-            Self::Succeeded => "succeeded",
-            Self::Rejected { .. } => "rejected",
-            Self::Expired { .. } => "expired",
-            Self::Withdrawn { .. } => "withdrawn",
-            Self::Superseded { .. } => "superseded",
-            Self::Observed => "observed",
-        }
-    }
-
     /// Whether the task holds its queue: no other task of its project and environment may run.
     #[must_use]
     pub fn holds_queue(&self) -> bool {
-        matches!(
-            self,
-            Self::Running | Self::Paused { .. } | Self::Stopping { .. } | Self::RollingBack { .. }
-        )
+        self.phase() == QueuePhase::Holding
     }
 
     /// Whether nothing more happens unless a person requests it.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        !self.can_be_withdrawn() && !self.holds_queue()
+        self.phase() == QueuePhase::Settled
     }
-}
 
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name().replace('-', " "))
-    }
-}
-
-impl State {
     /// Whether the state of this name is [settled](State::is_settled).
     #[must_use]
     pub fn is_settled_name(name: &str) -> bool {
-        !matches!(
-            name,
-            "proposed"
-                | "waiting"
-                | "scheduled"
-                | "queued"
-                | "running"
-                | "paused"
-                | "stopping"
-                | "rolling-back"
-        )
+        Self::phase_of_name(name).is_none_or(|phase| phase == QueuePhase::Settled)
     }
 
     /// Whether a freeze can keep it from continuing.
@@ -168,9 +165,12 @@ impl State {
     /// Whether it has not begun: nothing of it runs yet.
     #[must_use]
     pub fn can_be_withdrawn(&self) -> bool {
-        matches!(
-            self,
-            Self::Proposed | Self::Waiting | Self::Scheduled { .. } | Self::Queued
-        )
+        self.phase() == QueuePhase::Before
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name().replace('-', " "))
     }
 }

@@ -527,6 +527,8 @@ fn every_state_has_a_name_that_is_listed() {
     for state in states() {
         assert!(STATE_NAMES.contains(&state.name()), "{}", state.name());
         assert_eq!(State::is_settled_name(state.name()), state.is_settled());
+        let stored = serde_json::to_value(&state).unwrap();
+        assert_eq!(stored["state"], state.name());
     }
 }
 
