@@ -58,7 +58,7 @@ impl LoginEndpoint {
     async fn note(self, site: &Site, name: &str, from: IpAddr, result: String) {
         let known = site.web.accounts.get(name).await.is_ok();
         let shown = if known { name } else { "an unknown name" };
-        let action = self.action("(nobody)", format!("as {shown}"), from, result);
+        let action = self.action("(unknown)", format!("as {shown}"), from, result);
         if let Err(error) = site.ledger.note(action, site.web.clock.now()).await {
             tracing::warn!(%error, %from, "a refused login is missing in the audit");
         }

@@ -201,21 +201,21 @@ async fn every_login_attempt_is_audited_on_every_endpoint() {
     let denied = "refused: the name or the password is wrong, or the user is disabled";
     let halfway = "refused: the password is correct, the code is missing";
     let mut wanted = vec![
-        format!("(nobody)|log in|as an unknown name|{denied}"),
+        format!("(unknown)|log in|as an unknown name|{denied}"),
         "bob|log in||done".to_owned(),
-        format!("(nobody)|log in|as alice|{halfway}"),
-        "(nobody)|log in|as alice|refused: the code is wrong".to_owned(),
+        format!("(unknown)|log in|as alice|{halfway}"),
+        "(unknown)|log in|as alice|refused: the code is wrong".to_owned(),
         "alice|log in||done".to_owned(),
-        format!("(nobody)|log in for CODO's API|as alice|{halfway}"),
-        "(nobody)|log in for CODO's API|as alice|refused: the code was used before".to_owned(),
-        format!("(nobody)|log in for CODO's API|as alice|{denied}"),
+        format!("(unknown)|log in for CODO's API|as alice|{halfway}"),
+        "(unknown)|log in for CODO's API|as alice|refused: the code was used before".to_owned(),
+        format!("(unknown)|log in for CODO's API|as alice|{denied}"),
         "alice|log in for CODO's API||done".to_owned(),
     ];
-    let denied = format!("(nobody)|log in for CODO's API|as alice|{denied}");
+    let denied = format!("(unknown)|log in for CODO's API|as alice|{denied}");
     wanted.extend(std::iter::repeat_n(denied, 5));
     let shut = "too many failed logins, until 2026-11-21T15:16:00Z";
     wanted.push(format!(
-        "(nobody)|log in for CODO's API|as alice|refused: {shut}"
+        "(unknown)|log in for CODO's API|as alice|refused: {shut}"
     ));
     assert_eq!(told(&root).await, wanted);
     let (_, audit) = root.get("audit").await;

@@ -197,7 +197,7 @@ fn damaged(name: &str, error: &impl std::fmt::Display) -> AccountError {
 /// [`AccountError::Damaged`] if the secret is invalid.
 pub fn code_at(secret: &SecretString, at: Timestamp) -> Result<String, AccountError> {
     let time = u64::try_from(at.as_second()).unwrap_or(0);
-    Ok(totp("somebody", secret.expose_secret())?
+    Ok(totp("account", secret.expose_secret())?
         .generate(time)
         .to_string())
 }
