@@ -193,6 +193,9 @@ fn prepare_spool(config: &Config) -> Result<SpoolState, CommandError> {
 }
 
 fn publish(config: &Config) -> Result<(), CommandError> {
+    if let Some(obstacle) = agent::spool_obstacle(&config.agent) {
+        return Err(CommandError::Directory(obstacle));
+    }
     let spool_dir = &config.agent.spool_dir;
     let own_group = rustix::process::getegid().as_raw();
     let group = agent::user(&config.agent.git_user).map(|(_, group)| group);

@@ -581,6 +581,8 @@ fn a_file_in_the_place_of_the_spool() {
         let remedy = format!("{} is none: move that file away", file.display());
         assert!(said.stdout.contains(&remedy), "{said}");
         assert_eq!(said.status, Some(1));
+        let said = world.run(&["install", "--project", "shop"]);
+        assert!(said.stderr.contains(&remedy), "{said}");
     }
 }
 
