@@ -165,6 +165,16 @@ impl SshHosts {
         Ok(opened)
     }
 
+    /// Lets the host's connection, if one is open, end with this task.
+    async fn keep_no_longer(&self, host: &str) {
+        let Some(host) = self.hosts.get(host) else {
+            return;
+        };
+        if let Some(open) = &*host.connection.lock().await {
+            open.keep_no_longer();
+        }
+    }
+
     async fn inspect(&self, host: &str, deploy_to: &str) -> Result<HostState, HostError> {
         let script = publish::inspect(deploy_to)?;
         let lines = self.lines(host, &script, SCRIPT_TIMEOUT, 0).await?;

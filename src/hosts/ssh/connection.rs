@@ -47,6 +47,8 @@ struct Inner {
     /// Idle shells.
     shells: std::sync::Mutex<Vec<Interpreter>>,
     closed: AtomicBool,
+    /// Whether the next task needs a new login.
+    outdated: AtomicBool,
 }
 
 impl Inner {
@@ -162,7 +164,7 @@ impl JumpHost for Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if !self.closed.load(Ordering::SeqCst) {
+        if !self.closed.load(Ordering::SeqCst) && !self.outdated.load(Ordering::SeqCst) {
             let shells = std::mem::take(&mut *self.shells());
             self.dialer.idle.keep(&self.target, shells);
         }
@@ -203,6 +205,7 @@ impl Connection {
                 current: Mutex::new(Some(link)),
                 shells: std::sync::Mutex::new(shells),
                 closed: AtomicBool::new(false),
+                outdated: AtomicBool::new(false),
             }),
         })
     }
@@ -343,6 +346,12 @@ impl Connection {
             .current
             .try_lock()
             .is_ok_and(|current| current.as_ref().is_none_or(|link| link.shared.ended()))
+    }
+
+    /// Ends the connection with its last clone: the next task logs in again. For a failure that a
+    /// new login may mend: groups, startup files and `sshd_config` apply from the login on.
+    pub fn keep_no_longer(&self) {
+        self.inner.outdated.store(true, Ordering::SeqCst);
     }
 
     /// Ends the connection and every command on it that is still followed; further commands are

@@ -134,6 +134,15 @@ impl SshHosts {
     }
 }
 
+/// Whether a new login may change this reply: of a refusal, a lost answer, and a program that failed.
+fn may_need_another_login(reply: &Result<Reply, HostError>) -> bool {
+    match reply {
+        Err(HostError::Refused(_) | HostError::Lost(_)) => true,
+        Ok(Reply::Run(RunEnd::Ended { code, .. })) => *code != 0,
+        _ => false,
+    }
+}
+
 impl Hosts for SshHosts {
     fn perform<'a>(
         &'a self,
@@ -145,6 +154,9 @@ impl Hosts for SshHosts {
         async move {
             crash::before(op.label());
             let reply = self.watched(host, op, output).await;
+            if may_need_another_login(&reply) {
+                self.keep_no_longer(host).await;
+            }
             crash::after(op.label());
             reply
         }

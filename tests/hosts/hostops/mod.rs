@@ -13,7 +13,7 @@ mod fence;
 mod interruption;
 mod isolation;
 mod local_host;
-mod over_ssh;
+pub(crate) mod over_ssh;
 mod quoting;
 mod release;
 mod retention;

@@ -1,17 +1,25 @@
 //! Connections that are kept after a task for the next one.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tagship::hosts::ssh::{
-    Connection, DialSettings, Dialer, IdleLimits, Keepalive, RemoteError, SshIdentity, SshTarget,
+use tagship::domain::host::{
+    DeployTarget, Existing, HostError, Op, ReleaseId, Reply, Run, RunCommand, RunEnd,
 };
+use tagship::hosts::ssh::{
+    Connection, DialSettings, Dialer, IdleLimits, Keepalive, RemoteError, RsyncTransport,
+    SshIdentity, SshTarget,
+};
+use tagship::hosts::ssh_host::SshHosts;
 use tagship_tests::proxy::{Direction, Fault, Proxy};
 use tagship_tests::sshd::{Kind, Sshd, make_key};
 use tagship_tests::until;
 use tokio::time::Instant;
 
+use crate::hostops::over_ssh::ask;
 use crate::ssh::scripts::{perform, sessions_started};
 use crate::ssh::targets::{file, run, target, target_through};
 
@@ -237,6 +245,67 @@ async fn connection_with_an_abandoned_command_is_not_kept() {
     assert!(until(|| sshd.sessions().is_empty()));
     task(&target, &dialer).await;
     assert_eq!(logins(&sshd), 2);
+}
+
+/// A login keeps its groups and startup files, so the remedy for a failure may need a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn connection_is_not_kept_after_a_refusal_or_failed_program() {
+    let sshd = Sshd::settings().start();
+    let (target, dialer) = (target(&sshd, 0), keeper());
+    let deploy_to = |name: &str| file(&sshd, name).to_str().unwrap().to_owned();
+    fs::create_dir(file(&sshd, "shop")).unwrap();
+    let place = |name: &str| DeployTarget {
+        deploy_to: deploy_to(name),
+        fence: 1,
+    };
+    let inspect = Op::Inspect {
+        deploy_to: deploy_to("shop"),
+    };
+    let refused = Op::Publish {
+        target: place("missing"),
+        release: ReleaseId("r1".into()),
+        over: Vec::new(),
+        key: "1".into(),
+        existing: Existing::Equal,
+    };
+    let program = |code: i32| Op::Run {
+        place: place("shop"),
+        run: Run {
+            key: format!("k-{code}"),
+            command: RunCommand::Shell(format!("exit {code}")),
+            directory: "/".into(),
+            environment: BTreeMap::new(),
+            timeout: Duration::from_secs(60),
+        },
+    };
+    task(&target, &dialer).await;
+    for (op, kept) in [
+        (inspect, true),
+        (refused, false),
+        (program(3), false),
+        (program(0), true),
+    ] {
+        let transport = RsyncTransport {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_tagship")),
+            runtime_dir: file(&sshd, "run"),
+            rsync: PathBuf::from("rsync"),
+        };
+        let hosts = SshHosts::new(vec![target.clone()], Arc::clone(&dialer), transport);
+        let (label, before) = (op.label(), logins(&sshd));
+        let reply = ask(&hosts, "web0", op).await;
+        drop(hosts);
+        match &reply {
+            Err(HostError::Refused(_)) => assert!(!kept, "{label}: {reply:?}"),
+            Ok(Reply::Run(RunEnd::Ended { code, .. })) => assert_eq!(*code == 0, kept),
+            Ok(Reply::Inspected(_)) => assert!(kept, "{label}"),
+            other => panic!("{label}: {other:?}"),
+        }
+        if !kept {
+            assert!(until(|| sshd.sessions().is_empty()), "{label}");
+        }
+        task(&target, &dialer).await;
+        assert_eq!(logins(&sshd) - before, usize::from(!kept), "{label}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
