@@ -32,11 +32,15 @@ use super::wire;
 /// The limit of data waiting for rsync to read it.
 const WAITING: usize = 64 << 20;
 
-/// Precedes rsync's output on the host, on both streams: a login may have printed before.
+/// Precedes rsync's output on the host: a login may have printed before.
 const MARKER: &[u8] = b"\n@tagship-rsync-1\n";
 
+/// Precedes rsync's errors. It differs and comes first: a startup file may lead both streams to one
+/// (`exec 2>&1`), where nothing may follow the other marker but rsync's output.
+const ERRORS_MARKER: &[u8] = b"\n@tagship-rsync-errors-1\n";
+
 /// Precedes rsync's own command; every login shell passes it on as it is.
-const GREETING: &str = r#"exec sh -c 'printf "\n@tagship-rsync-1\n"; printf "\n@tagship-rsync-1\n" >&2; exec "$@"' sh "#;
+const GREETING: &str = r#"exec sh -c 'printf "\n@tagship-rsync-errors-1\n" >&2; printf "\n@tagship-rsync-1\n"; exec "$@"' sh "#;
 
 /// How many bytes of the end of standard error are kept.
 const STDERR_KEPT: usize = 4096;
@@ -366,7 +370,7 @@ async fn receive(
     greeted: &watch::Sender<bool>,
 ) -> io::Result<Bridged> {
     let mut code = None;
-    let (mut output, mut errors) = (Greeted::default(), Greeted::default());
+    let (mut output, mut errors) = (Greeted::by(MARKER), Greeted::by(ERRORS_MARKER));
     loop {
         match open.next_of(code.is_some()).await {
             ChannelEvent::Output(Stream::Stdout, bytes) => {
@@ -418,16 +422,14 @@ struct Greeted {
     before: Vec<u8>,
 }
 
-impl Default for Greeted {
-    fn default() -> Self {
+impl Greeted {
+    fn by(marker: &'static [u8]) -> Self {
         Self {
-            preamble: Some(Preamble::new(MARKER)),
+            preamble: Some(Preamble::new(marker)),
             before: Vec::new(),
         }
     }
-}
 
-impl Greeted {
     /// Returns the part of these bytes after the marker.
     fn after_marker<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, EndlessPreamble> {
         let Some(preamble) = &mut self.preamble else {

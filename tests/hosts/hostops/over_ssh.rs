@@ -530,7 +530,13 @@ async fn noisy_login_shell_breaks_no_operation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn login_that_prints_does_not_break_a_release() {
     let says = "echo Welcome; head -c 300000 /dev/zero | tr '\\000' x; echo 'rsync: not found' >&2";
-    for noise in [says, "printf 'no newline'", "echo mind the step >&2"] {
+    let joined = "exec 2>&1; echo mind the step";
+    for noise in [
+        says,
+        "printf 'no newline'",
+        "echo mind the step >&2",
+        joined,
+    ] {
         let line = format!("ForceCommand {noise}; exec sh -c \"$SSH_ORIGINAL_COMMAND\"");
         let site = Site::on(Sshd::settings().line(&line).start());
         let hosts = site.hosts_of(vec![site.target(0)]);
