@@ -173,6 +173,68 @@ fn rollback_is_two_operations_on_each_host() {
     promises_hold(&sim);
 }
 
+/// A build before the switch passes its number on.
+const BUILDS: &str = r#"
+name = "test"
+[[stage]]
+name = "checkout"
+steps = [{ use = "checkout" }]
+[[stage]]
+name = "build"
+steps = [{ run = ["build"], outputs = ["BUILD_ID"], secret_outputs = ["KEY"] }]
+[[stage]]
+name = "stage"
+steps = [{ use = "sync" }]
+[[stage]]
+name = "switch"
+steps = [{ use = "publish" }, { run = ["reload"], in = "release", repeat = true }]
+"#;
+
+#[test]
+fn rollback_gets_the_outputs_of_the_former_release() {
+    let sim = Sim::new(BUILDS);
+    *sim.fleet.program.lock().unwrap() = Arc::new(|_, key| {
+        let task = key.split('-').next().unwrap();
+        let builds = key.contains("-1-0-");
+        let passed = ["BUILD_ID", "KEY"].map(|name| (name.to_owned(), format!("of-{task}")));
+        let values = passed.into_iter().filter(|_| builds).collect();
+        let fails = task == "2" && !builds && !key.contains("-back-");
+        let code = i32::from(fails);
+        (RunEnd::Ended { code, values }, Duration::ZERO)
+    });
+    let mut sim = released(sim);
+    sim.release(2);
+    let two = sim.task(2).state;
+    assert!(matches!(two, State::RolledBack { .. }), "{two:?}");
+    sim.release(3);
+    let back = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
+    sim.rest();
+    assert_eq!(sim.task(back).state, State::Succeeded);
+    let expected = [
+        ("2-".to_owned(), false, "of-2", Some("of-2")),
+        ("2-".to_owned(), true, "of-1", None),
+        ("3-".to_owned(), false, "of-3", Some("of-3")),
+        (format!("{back}-"), false, "of-1", None),
+    ];
+    for (host, disk) in sim.disks("production") {
+        for (prefix, is_back, build, secret) in &expected {
+            let reloads = disk.given.iter().filter(|(key, _)| {
+                let reloads = key.starts_with(prefix.as_str()) && !key.contains("-1-0-");
+                reloads && key.contains("-back-") == *is_back
+            });
+            let mut count = 0;
+            for (key, (_, given)) in reloads {
+                let of = |name: &str| given.get(name).map(String::as_str);
+                assert_eq!(of("BUILD_ID"), Some(*build), "{host} {key}");
+                assert_eq!(of("KEY"), *secret, "{host} {key}");
+                count += 1;
+            }
+            assert!(count > 0, "{host} {prefix} {is_back}");
+        }
+    }
+    promises_hold(&sim);
+}
+
 #[test]
 fn missing_release_is_rebuilt_only_if_planned() {
     let mut sim = released(Sim::new(TEMPLATE));

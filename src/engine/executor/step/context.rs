@@ -11,7 +11,7 @@ use crate::domain::host::{
     DeployTarget, HostError, Hosts, Op, Output, ReleaseId, Reply, TASKS, TreeDigest,
 };
 use crate::domain::plan::{AGENT, Plan};
-use crate::domain::task::{Direction, Event, StepRef, StepResult, Task};
+use crate::domain::task::{Direction, Event, Origin, StepRef, StepResult, Task};
 use crate::engine::executor::effects::World;
 use crate::store::StoreError;
 
@@ -207,37 +207,58 @@ impl StepContext<'_> {
         self.world.clock.pause(time).await;
     }
 
-    /// Returns the outputs of earlier steps on this host or on the agent's machine, under the
-    /// plan's names. Of two values, that of the later step in the plan's order counts.
-    fn step_outputs(&self) -> BTreeMap<String, String> {
-        let (plan, here) = (&self.work.plan, self.work.at.host);
-        let progress = self
-            .work
-            .task
-            .work
-            .iter()
-            .flat_map(|work| work.steps.iter());
-        let mut done: Vec<(&StepRef, &BTreeMap<String, String>)> = progress
-            .filter(|(at, _)| at.host == here || plan.host_name(**at) == AGENT)
-            .filter_map(|(at, step)| Some((at, step.values()?)))
-            .collect();
-        done.sort_by_key(|(at, _)| (at.way, at.stage, at.step));
-        let mut handed_on = BTreeMap::new();
-        for (at, values) in done {
-            let declared = values.iter().filter(|(name, _)| {
-                plan.step(*at)
+    /// Returns the outputs of earlier steps of this task, under the plan's names. Where a former
+    /// release becomes live again, what describes another one is left out: the steps get what the
+    /// task of that release passed on. Steps that run again win over it.
+    async fn step_outputs(&self) -> BTreeMap<String, String> {
+        let work = self.work;
+        let for_rollback = matches!(work.task.submission.origin, Origin::Rollback { .. });
+        let mut values = match work.release() {
+            Some(release) if work.at.way == Direction::Back || for_rollback => {
+                self.former_outputs(release).await
+            }
+            _ => BTreeMap::new(),
+        };
+        let plan = &work.plan;
+        values.extend(passed_on(&work.task, plan, work.host(), |at, name| {
+            at.way == work.at.way
+                && plan
+                    .step(at)
                     .is_some_and(|step| step.action.has_output(name))
-            });
-            handed_on.extend(declared.map(|(name, value)| (name.clone(), value.clone())));
-        }
-        handed_on
+        }));
+        values
+    }
+
+    /// Returns the outputs of the task that made an earlier release, without secret ones: only this
+    /// task's secrets are masked.
+    async fn former_outputs(&self, release: &ReleaseId) -> BTreeMap<String, String> {
+        let (plan, store) = (&self.work.plan, &self.world.store);
+        let record = store
+            .release(&plan.project, &plan.environment, release)
+            .await;
+        let Ok(Some(record)) = record else {
+            return BTreeMap::new();
+        };
+        let Ok(task) = store.task(record.task).await else {
+            return BTreeMap::new();
+        };
+        let Ok(Some(made_by)) = store.plan_of(&task).await else {
+            return BTreeMap::new();
+        };
+        let secret = plan.secret_outputs();
+        passed_on(&task, &made_by, self.work.host(), |at, name| {
+            let step = made_by.step(at);
+            let shown = step
+                .is_some_and(|step| step.action.outputs().0.iter().any(|output| output == name));
+            at.way == Direction::Forward && shown && !secret.contains(name)
+        })
     }
 
     /// Returns the environment variables of every command of this step.
     pub(super) async fn values(&self) -> BTreeMap<String, String> {
         let work = self.work;
         let (plan, task) = (&work.plan, &work.task);
-        let mut values = self.step_outputs();
+        let mut values = self.step_outputs().await;
         // Approved values come last: no output of a step replaces them.
         values.extend(plan.parameters.clone());
         let submission = &task.submission;
@@ -286,6 +307,28 @@ impl StepContext<'_> {
         let tag = task.map(|task| task.tag().to_owned()).unwrap_or_default();
         (tag, record.commit)
     }
+}
+
+/// Returns the outputs of a task's steps on a host or on the agent's machine, of those that are
+/// accepted by step and name. Of two values, that of the later step in the plan's order counts.
+fn passed_on(
+    task: &Task,
+    plan: &Plan,
+    host: &str,
+    accepts: impl Fn(StepRef, &str) -> bool,
+) -> BTreeMap<String, String> {
+    let progress = task.work.iter().flat_map(|work| work.steps.iter());
+    let mut done: Vec<(StepRef, &BTreeMap<String, String>)> = progress
+        .filter(|(at, _)| [host, AGENT].contains(&plan.host_name(**at)))
+        .filter_map(|(at, step)| Some((*at, step.values()?)))
+        .collect();
+    done.sort_by_key(|(at, _)| (at.stage, at.step));
+    let mut handed_on = BTreeMap::new();
+    for (at, values) in done {
+        let accepted = values.iter().filter(|(name, _)| accepts(at, name));
+        handed_on.extend(accepted.map(|(name, value)| (name.clone(), value.clone())));
+    }
+    handed_on
 }
 
 pub(super) fn unexpected(reply: &Reply) -> StepError {
