@@ -285,6 +285,30 @@ fn drift_is_recorded_and_its_target_restored() {
     }
 }
 
+/// Another tool made the rollback's target live before the rollback.
+#[test]
+fn drift_to_the_target_of_a_rollback_is_recorded() {
+    let mut sim = released(Sim::new(TEMPLATE));
+    sim.release(2);
+    let [one, two] = [1, 2].map(|id| sim.task(id).work.unwrap().release);
+    on_each_disk(&sim, |disk| disk.live = Some(one.clone()));
+    let back = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
+    sim.rest();
+    let task = sim.task(back);
+    assert_eq!(task.state, State::Succeeded);
+    let mut met = 0;
+    for step in task.work.iter().flat_map(|work| work.steps.values()) {
+        if let Some((_, StepResult::Staged { drift, .. })) = &step.end {
+            let drift = drift.as_ref().unwrap();
+            assert_eq!((&drift.from, &drift.to), (&two, &Some(one.clone())));
+            met += 1;
+        }
+    }
+    assert_eq!(met, 3);
+    assert_eq!(leads(&sim), BTreeSet::from([Some(one)]));
+    promises_hold(&sim);
+}
+
 #[test]
 fn release_over_a_link_to_itself_says_so_and_leads_nowhere_back() {
     let sim = second_release(None, |disk| {

@@ -55,6 +55,12 @@ impl Drift {
         })
     }
 
+    /// Whether `current` leads to this release.
+    #[must_use]
+    pub fn leads_to(&self, release: &ReleaseId) -> bool {
+        self.broken.is_none() && self.to.as_ref() == Some(release)
+    }
+
     /// Whether a switch can replace it: releases and rollbacks replace only links.
     #[must_use]
     pub fn is_replaceable(&self) -> bool {

@@ -10,6 +10,7 @@ mod fetch;
 mod foreign_release;
 mod program;
 mod release;
+mod replaced;
 
 use std::sync::Arc;
 

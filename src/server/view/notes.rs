@@ -26,7 +26,13 @@ pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveReleas
         note(host, rollback_note(release, task, live.get(host)));
     }
     for (host, drift) in met(task, Some(plan), live) {
-        let then = if drift.is_replaceable() {
+        let target = match &task.submission.origin {
+            Origin::Rollback { release, .. } => Some(plan.target_release(&host, release)),
+            _ => None,
+        };
+        let then = if target.is_some_and(|target| drift.leads_to(target)) {
+            "it leads to this task's release already"
+        } else if drift.is_replaceable() {
             "this task replaces it"
         } else {
             drift.remedy()

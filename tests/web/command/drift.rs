@@ -171,3 +171,25 @@ async fn rollback_over_a_drifted_host_names_what_it_replaces() {
         assert_eq!(json["drift"]["web-1"]["to"], "/srv/old/v3", "{json}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rollback_to_what_another_tool_made_live_says_so() {
+    let lab = Lab::new().await;
+    lab.server.succeeded("release-1").await;
+    let live = lab.server.store.live("shop", "production").await.unwrap();
+    let one = live["web-1"].release.clone();
+    lab.server.succeeded("release-2").await;
+    let state = HostState {
+        live: Some(one.clone()),
+        ..HostState::default()
+    };
+    seen(&lab, &state).await;
+    let words = format!("web-1: current leads to {one}, tagship switched it to ");
+    let there = "; it leads to this task's release already";
+    for (back, then) in [("1", there), ("2", "; this task replaces it")] {
+        let said_back = said(lab.local(&["rollback", back]));
+        let line = said_back.stdout.lines().find(|line| line.contains(&words));
+        let line = line.unwrap_or_else(|| panic!("{said_back}"));
+        assert!(line.ends_with(then), "{line}");
+    }
+}

@@ -155,6 +155,24 @@ impl StepInputs {
         }
     }
 
+    /// Whether this task has begun to switch its host.
+    pub(super) fn may_have_switched(&self) -> bool {
+        let (Some(work), Some(stage)) = (&self.task.work, self.plan.publish_stage()) else {
+            return false;
+        };
+        let steps = 0..self.plan.stages[stage].steps.len();
+        let positions = steps.filter_map(|step| {
+            Some(StepRef {
+                way: Direction::Forward,
+                stage: u16::try_from(stage).ok()?,
+                host: self.at.host,
+                step: u16::try_from(step).ok()?,
+            })
+        });
+        let mut switches = positions.filter(|at| self.plan.is_publish(*at));
+        switches.any(|at| work.attempts(at) > 0)
+    }
+
     /// Returns the release that the task makes live on this host.
     pub(super) fn release_made_live(&self) -> Option<&ReleaseId> {
         let work = self.task.work.as_ref()?;

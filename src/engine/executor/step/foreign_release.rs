@@ -2,7 +2,7 @@
 //! release that is gone fails here, before any host switches.
 
 use super::context::{StepContext, StepError, unexpected};
-use super::release::drift;
+use super::replaced::drift;
 use crate::domain::host::{Existing, Inodes, Op, Release, Reply, TreeDigest};
 use crate::domain::task::StepResult;
 

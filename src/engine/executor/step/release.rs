@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::context::{StepContext, StepError, started_text, unexpected};
 use super::events::truncate;
 use super::fetch;
+use super::replaced::{drift, replaceable};
 use crate::domain::host::{
-    Drift, Existing, HostError, HostState, Op, RELEASES_APART, Release, ReleaseId, Reply,
-    TransferSet,
+    Existing, HostError, HostState, Op, RELEASES_APART, Release, ReleaseId, Reply, TransferSet,
 };
 use crate::domain::plan::{Placement, SharedMissing};
 use crate::domain::task::{Direction, Origin, StepResult, SwitchReport};
@@ -218,26 +218,6 @@ fn existing(ctx: &StepContext<'_>) -> Existing {
         Direction::Forward if !for_rollback => Existing::Equal,
         _ => Existing::AsItIs,
     }
-}
-
-/// Whether the live release on the host differs from what the store and this task know.
-pub(super) async fn drift(
-    ctx: &StepContext<'_>,
-    state: &HostState,
-) -> Result<Option<Drift>, StepError> {
-    let known = replaceable(ctx).await?;
-    let is_known = known.iter().any(|known| Some(known) == state.live.as_ref());
-    if is_known && state.broken.is_none() {
-        return Ok(None);
-    }
-    let (plan, host) = (&ctx.work.plan, ctx.work.host());
-    let target = (plan.project.as_str(), plan.environment.as_str(), host);
-    let now = ctx.world.clock.now();
-    let drift = ctx.world.store.drift_of(target, state, now).await?;
-    if let Some(drift) = &drift {
-        ctx.output.line(&format!("{drift}; it is replaced"));
-    }
-    Ok(drift)
 }
 
 /// Allows a rebuild of a lost release only by plan: files written into it are lost.
@@ -506,24 +486,6 @@ async fn switch(
     Err(StepError::Failed(
         "what is live there changes again and again; look who else releases there".to_owned(),
     ))
-}
-
-/// Returns what this task saw or made live on the host, and what the store knows as live.
-async fn replaceable(ctx: &StepContext<'_>) -> Result<Vec<ReleaseId>, StepError> {
-    let (plan, host) = (&ctx.work.plan, ctx.work.host());
-    let store = &ctx.world.store;
-    let live = store
-        .live_on(&plan.project, &plan.environment, host)
-        .await?
-        .map(|live| live.release);
-    let progress = ctx.work.task.work.as_ref();
-    let own = ctx.work.release_made_live().cloned();
-    let before = progress.and_then(|work| work.live_before.get(&ctx.work.at.host).cloned());
-    Ok(live
-        .into_iter()
-        .chain(own)
-        .chain(before.flatten())
-        .collect())
 }
 
 /// How many leftovers are reported one by one.
