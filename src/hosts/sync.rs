@@ -184,13 +184,7 @@ pub(crate) fn read_standing_line(
     let lead = |text: &str| {
         linked(text)
             .map(|name| ReleaseId(name.to_owned()))
-            .map_err(|_| match text.contains(char::REPLACEMENT_CHARACTER) {
-                true => HostError::Refused(format!(
-                    "current is a link to `{}`, which is no UTF-8 text, so it could not be led back there: rename a link with a plain path over it (mv -T)",
-                    text.escape_debug()
-                )),
-                false => nonsense(word, value),
-            })
+            .map_err(|_| nonsense(word, value))
     };
     match word {
         "fence" => standing.fence = value.parse().map_err(|_| nonsense(word, value))?,

@@ -347,7 +347,16 @@ impl SimHosts {
             op,
             Op::Prepare { .. } | Op::Publish { .. } | Op::Prune { .. }
         );
-        if switches && !matches!(disk.obstacle, None | Some(BrokenCurrent::Dangling)) {
+        let for_rollback = matches!(
+            op,
+            Op::Prepare { existing, .. } | Op::Publish { existing, .. } if *existing != Existing::Equal
+        );
+        let in_the_way = match disk.obstacle {
+            None | Some(BrokenCurrent::Dangling) => false,
+            Some(BrokenCurrent::Text) => !for_rollback,
+            Some(BrokenCurrent::Directory | BrokenCurrent::File) => true,
+        };
+        if switches && in_the_way {
             return Err(HostError::Refused("current is no symbolic link".to_owned()));
         }
         match op {

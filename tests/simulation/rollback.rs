@@ -309,6 +309,37 @@ fn drift_to_the_target_of_a_rollback_is_recorded() {
     promises_hold(&sim);
 }
 
+/// The operator asked for another place, so nothing needs to lead back to the link.
+#[test]
+fn rollback_replaces_a_link_that_a_release_refuses() {
+    let mut sim = released(Sim::new(TEMPLATE));
+    sim.release(2);
+    on_each_disk(&sim, |disk| {
+        disk.live = None;
+        disk.obstacle = Some(BrokenCurrent::Text);
+    });
+    sim.release(3);
+    let third = sim.task(3).state;
+    assert!(matches!(third, State::Failed { .. }), "{third:?}");
+    let back = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
+    sim.rest();
+    let task = sim.task(back);
+    assert_eq!(task.state, State::Succeeded);
+    let one = sim.task(1).work.unwrap().release;
+    assert_eq!(leads(&sim), BTreeSet::from([Some(one)]));
+    let mut met = 0;
+    for step in task.work.iter().flat_map(|work| work.steps.values()) {
+        if let Some((_, StepResult::Staged { drift, notes, .. })) = &step.end {
+            let broken = drift.as_ref().and_then(|drift| drift.broken);
+            assert_eq!(broken, Some(BrokenCurrent::Text));
+            let told = notes.iter().any(|note| note.contains("nothing leads back"));
+            assert!(told, "{notes:?}");
+            met += 1;
+        }
+    }
+    assert_eq!(met, 3);
+}
+
 #[test]
 fn release_over_a_link_to_itself_says_so_and_leads_nowhere_back() {
     let sim = second_release(None, |disk| {

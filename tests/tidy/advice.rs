@@ -14,10 +14,6 @@ const READ: [(&str, &str); 20] = [
         "{value} is on another file system than deploy_to, so current cannot be switched by a rename",
     ),
     (
-        "src/hosts/sync.rs",
-        "current is a link to `{}`, which is no UTF-8 text, so it could not be led back there: rename a link with a plain path over it (mv -T)",
-    ),
-    (
         "src/setup/doctor/probe.rs",
         "delete what has many small files on that file system, or lower keep_releases",
     ),
@@ -59,7 +55,7 @@ const READ: [(&str, &str); 20] = [
     ),
     (
         "src/hosts/ssh/sh/standing.sh",
-        "$ts_at/current is a link whose text has control characters or over 1000 bytes: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)",
+        "$ts_at/current is a link whose text is no UTF-8, has control characters or over 1000 bytes, so it could not be led back there: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)",
     ),
     (
         "src/hosts/ssh/sh/standing.sh",

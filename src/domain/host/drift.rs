@@ -61,10 +61,15 @@ impl Drift {
         self.broken.is_none() && self.to.as_ref() == Some(release)
     }
 
-    /// Whether a switch can replace it: releases and rollbacks replace only links.
+    /// Whether a switch can replace it: only links are replaced, and by a release only one that it
+    /// can lead back to.
     #[must_use]
-    pub fn is_replaceable(&self) -> bool {
-        matches!(self.broken, None | Some(BrokenCurrent::Dangling))
+    pub fn is_replaceable(&self, by_rollback: bool) -> bool {
+        match self.broken {
+            None | Some(BrokenCurrent::Dangling) => true,
+            Some(BrokenCurrent::Text) => by_rollback,
+            Some(BrokenCurrent::Directory | BrokenCurrent::File) => false,
+        }
     }
 
     /// Returns what to do about it.
@@ -76,7 +81,7 @@ impl Drift {
                 "look who removed it; release or roll back there, which makes the link again"
             }
             Some(BrokenCurrent::Text) => {
-                "look who made it; release or roll back there, which needs a plain link: see the error of that task"
+                "look who made it; roll back there, which replaces it; a release needs a plain link, and its error says how to make one"
             }
             Some(BrokenCurrent::Directory | BrokenCurrent::File) => {
                 "look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then release or roll back"

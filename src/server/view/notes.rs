@@ -28,11 +28,11 @@ pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveReleas
     for (host, drift) in met(task, Some(plan), live) {
         let target = match &task.submission.origin {
             Origin::Rollback { release, .. } => Some(plan.target_release(&host, release)),
-            _ => None,
+            Origin::Tag(_) | Origin::Submitted(_) => None,
         };
         let then = if target.is_some_and(|target| drift.leads_to(target)) {
             "it leads to this task's release already"
-        } else if drift.is_replaceable() {
+        } else if drift.is_replaceable(target.is_some()) {
             "this task replaces it"
         } else {
             drift.remedy()

@@ -5,7 +5,9 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::PathBuf;
 
-use tagship::domain::host::{Differs, Existing, HostError, Release, ReleaseId, Reply};
+use tagship::domain::host::{
+    BrokenCurrent, Differs, Existing, HostError, Release, ReleaseId, Reply,
+};
 use tagship::hosts::{publish, sync};
 use tagship_tests::program::script;
 
@@ -178,17 +180,63 @@ fn host_without_free_space_rolls_back_and_records_what_was_live() {
     }
 }
 
+/// Nothing could lead back there, so only a rollback replaces it.
 #[test]
-fn link_that_is_no_text_is_refused_with_a_remedy() {
-    let host = Host::new(SHELLS[0]);
-    two_releases(&host);
+fn link_that_is_no_text_is_replaced_by_a_rollback_only() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        let [r1, r2] = two_releases(&host);
+        let current = host.path().join("current");
+        for text in ["v\u{fffd}", "ü/\u{85}", "v\u{1b}[2J/b", "r1\n"].map(str::as_bytes) {
+            link_over(&host, text, &r1, &r2);
+        }
+        for bytes in [
+            &b"v\xff"[..],
+            b"\xfc",
+            b"\xc3\xc3\xa9\xa9/x",
+            b"\xed\xa0\x80",
+        ] {
+            link_over(&host, bytes, &r1, &r2);
+        }
+        for text in ["ü", "€/x", "\u{1f600}", "\u{a0}b\u{fffc}"] {
+            std::fs::remove_file(&current).unwrap();
+            symlink(format!("./{text}"), &current).unwrap();
+            let live = host.inspect().unwrap().live;
+            assert_eq!(live, Some(ReleaseId(format!("./{text}"))), "{text}");
+        }
+    }
+}
+
+/// Leads `current` by this text, which a release refuses, and a rollback replaces.
+#[track_caller]
+fn link_over(host: &Host, text: &[u8], to: &Release, other: &Release) {
     let current = host.path().join("current");
     std::fs::remove_file(&current).unwrap();
-    symlink(std::ffi::OsStr::from_bytes(b"v\xff"), &current).unwrap();
-    let Err(HostError::Refused(why)) = host.inspect() else {
-        panic!("it could not be led back there");
+    symlink(std::ffi::OsStr::from_bytes(text), &current).unwrap();
+    let state = host.inspect().unwrap();
+    let text = text.escape_ascii();
+    let broken = (None, Some(BrokenCurrent::Text));
+    assert_eq!((state.live, state.broken), broken, "{text}");
+    let Err(HostError::Refused(why)) = host.prepare(9, other, None, &[]) else {
+        panic!("{text}: it could not be led back there");
     };
     assert!(why.contains("no UTF-8") && why.contains("mv -T"), "{why}");
+    let [prepare, _] = scripts(host, &to.id, &[]);
+    let prepared = sync::read_prepared(&host.ask(9, &prepare).unwrap());
+    let Ok(Reply::Prepared { state, staged, .. }) = prepared else {
+        panic!("{text}: {prepared:?}");
+    };
+    assert_eq!((state.live, state.broken, staged), (None, broken.1, true));
+    // Each rollback has a key of its own.
+    let key = format!("{}-forward", host.last_turn());
+    let (place, turn) = (host.place(9), host.turn());
+    let switch = publish::publish(&place, turn, &to.id, &[], &key, Existing::AsItIs);
+    let switched = publish::read_published(&host.ask(9, &switch.unwrap()).unwrap());
+    assert!(
+        matches!(switched, Ok(Reply::Published { was: None, .. })),
+        "{text}: {switched:?}"
+    );
+    assert_eq!(host.live().as_deref(), Some(to.id.0.as_str()), "{text}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! release that is gone fails here, before any host switches.
 
 use super::context::{StepContext, StepError, unexpected};
-use super::replaced::drift;
+use super::replaced::{drift, lost_link};
 use crate::domain::host::{Existing, Inodes, Op, Release, Reply, TreeDigest};
 use crate::domain::task::StepResult;
 
@@ -38,6 +38,6 @@ pub(super) async fn inspect(ctx: &StepContext<'_>) -> Result<StepResult, StepErr
         files_sent: 0,
         bytes_sent: 0,
         drift,
-        notes: Vec::new(),
+        notes: lost_link(ctx, &state).into_iter().collect(),
     })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::context::{StepContext, StepError, started_text, unexpected};
 use super::events::truncate;
 use super::fetch;
-use super::replaced::{drift, replaceable};
+use super::replaced::{drift, lost_link, replaceable};
 use crate::domain::host::{
     Existing, HostError, HostState, Op, RELEASES_APART, Release, ReleaseId, Reply, TransferSet,
 };
@@ -182,6 +182,7 @@ pub(super) async fn sync(ctx: &StepContext<'_>) -> Result<StepResult, StepError>
         refuse_unknown_newer(ctx, live).await?;
     }
     let drift = drift(ctx, &state).await?;
+    notes.extend(lost_link(ctx, &state));
     let (files_sent, bytes_sent) = if staged {
         ctx.output.line(&format!("{} is here", release.id));
         (0, 0)

@@ -2,7 +2,7 @@
 //! from it.
 
 use super::context::{StepContext, StepError};
-use crate::domain::host::{Drift, HostState, ReleaseId};
+use crate::domain::host::{BrokenCurrent, Drift, HostState, ReleaseId};
 
 /// Whether the live release on the host differs from what the store and this task know.
 pub(super) async fn drift(
@@ -31,6 +31,17 @@ pub(super) async fn drift(
         ctx.output.line(&format!("{drift}; {then}"));
     }
     Ok(drift)
+}
+
+/// Warns of a link to which nothing can lead back.
+pub(super) fn lost_link(ctx: &StepContext<'_>, state: &HostState) -> Option<String> {
+    if state.broken != Some(BrokenCurrent::Text) {
+        return None;
+    }
+    let note =
+        "the text of the link cannot be kept, so nothing leads back there if this task fails";
+    ctx.output.line(note);
+    Some(note.to_owned())
 }
 
 /// Returns what this task saw or made live on the host, and what the store knows as live.

@@ -5,6 +5,17 @@ ts_plain() {
     case $1 in '' | .* | *[!0-9A-Za-z._-]*) return 1 ;; esac
     [ "${#1}" -le 200 ]
 }
+# For sed: sequences of UTF-8 become x; U+FFFD and the control characters of two bytes do not.
+ts_utf8='s/\357\277\275/\001/g;s/\302[\240-\277]/x/g;s/[\303-\337][\200-\277]/x/g
+s/\340[\240-\277][\200-\277]/x/g;s/\355[\200-\237][\200-\277]/x/g
+s/[\341-\354\356\357][\200-\277][\200-\277]/x/g;s/\360[\220-\277][\200-\277][\200-\277]/x/g
+s/[\361-\363][\200-\277][\200-\277][\200-\277]/x/g;s/\364[\200-\217][\200-\277][\200-\277]/x/g
+'
+# ts_is_text TEXT: whether it can be sent as it is: UTF-8 without control characters.
+ts_is_text() {
+    # shellcheck disable=SC2059
+    [ "${#1}" -le 1000 ] && [ -z "$(printf '%s' "$1" | tr '\n' '\001' | sed "$(printf "$ts_utf8")" | tr -d '\040-\176')" ]
+}
 # Sets ts_live to the release that `current` points to, however that is spelled; to the text of the
 # link, with a slash in it, if it points to no release; to nothing if there is no `current`, or if
 # it leads to itself.
@@ -45,11 +56,12 @@ ts_see_current() {
         ts_broken=file
     fi
 }
+# For a rollback (ts_kept) it needs no text: nothing leads back there.
 ts_see_live() {
     ts_see_current
-    case $ts_broken in
-    text) ts_refuse "$ts_at/current is a link whose text has control characters or over 1000 bytes: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)" ;;
-    directory | file) ts_refuse "$ts_at/current is no symbolic link, so it cannot be switched by a rename: let deploy_to name another directory, and the service use its current after the first release" ;;
+    case $ts_broken${ts_kept:+-kept} in
+    text) ts_refuse "$ts_at/current is a link whose text is no UTF-8, has control characters or over 1000 bytes, so it could not be led back there: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)" ;;
+    directory* | file*) ts_refuse "$ts_at/current is no symbolic link, so it cannot be switched by a rename: let deploy_to name another directory, and the service use its current after the first release" ;;
     esac
 }
 # After ts_say_standing: reports the rest of what is known of `current`.
@@ -72,7 +84,7 @@ ts_see_lead() {
     */*) ts_live=$ts_link ;;
     *) ts_live=./$ts_link ;;
     esac
-    if [ "${#ts_live}" -gt 1000 ] || [ "$(printf '%s' "$ts_live" | tr -d '\001-\037\177')" != "$ts_live" ]; then
+    if ! ts_is_text "$ts_live"; then
         ts_live=
         ts_broken=text
     fi
