@@ -59,7 +59,7 @@ const READ: [(&str, &str); 20] = [
     ),
     (
         "src/hosts/ssh/sh/standing.sh",
-        "$ts_at/current is no symbolic link, so it cannot be switched by a rename: let deploy_to name another directory, and the service use its current after the first release",
+        "$ts_at/current is no symbolic link, so it cannot be switched by a rename: look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then retry",
     ),
     (
         "src/hosts/ssh/sh/start.sh",

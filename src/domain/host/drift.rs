@@ -75,15 +75,25 @@ impl Drift {
     /// Returns what to do about it.
     #[must_use]
     pub fn remedy(&self) -> &'static str {
-        match self.broken {
-            None => "look who switched it; the next release or rollback there replaces it",
-            Some(BrokenCurrent::Dangling) => {
+        self.broken.map_or(
+            "look who switched it; the next release or rollback there replaces it",
+            BrokenCurrent::remedy,
+        )
+    }
+}
+
+impl BrokenCurrent {
+    /// Returns what to do about it.
+    #[must_use]
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Dangling => {
                 "look who removed it; release or roll back there, which makes the link again"
             }
-            Some(BrokenCurrent::Text) => {
+            Self::Text => {
                 "look who made it; roll back there, which replaces it; a release needs a plain link, and its error says how to make one"
             }
-            Some(BrokenCurrent::Directory | BrokenCurrent::File) => {
+            Self::Directory | Self::File => {
                 "look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then release or roll back"
             }
         }

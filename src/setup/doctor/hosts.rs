@@ -29,8 +29,22 @@ pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFi
 /// Where `current` leads on a host, by environment; none is listed that could not be seen.
 type HostStates = Vec<((String, String), HostState)>;
 
-/// Returns the drifts of a host: as seen now, else as the agent saw them last.
-fn drifts(scope: &CheckScope, host: &str, states: &HostStates) -> Vec<CheckFinding> {
+/// Returns the drifts of a host: as seen now, else as the agent saw them last. Not what was found
+/// already: that `current` is no link to a directory.
+fn drifts(
+    config: &Config,
+    scope: &CheckScope,
+    host: &str,
+    (states, found): (&HostStates, &[CheckFinding]),
+) -> Vec<CheckFinding> {
+    let is_found = |project: &str, environment: &str| {
+        let project = config.projects.iter().find(|one| one.name == project);
+        let environment = project.and_then(|one| one.environments.get(environment));
+        environment.is_some_and(|environment| {
+            let current = format!("{}/current ", environment.deploy_to(host));
+            found.iter().any(|one| one.text.starts_with(&current))
+        })
+    };
     let subject = Subject::Host(host.to_owned());
     let now = SystemClock.now();
     let lives = scope.live.get(host).into_iter().flatten();
@@ -44,6 +58,9 @@ fn drifts(scope: &CheckScope, host: &str, states: &HostStates) -> Vec<CheckFindi
             None => live.drift.clone(),
         }?;
         let (project, environment) = place;
+        if drift.broken.is_some() && is_found(&project, &environment) {
+            return None;
+        }
         let what = format!("{project} {environment}: {}", drift.describe(utc));
         Some(CheckFinding::warn(&subject, what, drift.remedy()))
     });
@@ -81,7 +98,8 @@ async fn host_findings(
 ) -> Vec<CheckFinding> {
     let mut states = HostStates::new();
     let mut found = checked_host(config, scope, dialer, (&host, targets), &mut states).await;
-    found.extend(drifts(scope, &host, &states));
+    let drifts = drifts(config, scope, &host, (&states, &found));
+    found.extend(drifts);
     found
 }
 

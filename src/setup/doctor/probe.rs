@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{CheckFinding, Subject};
-use crate::domain::host::{RELEASES_APART, is_own, remove_as_root, unmount};
+use crate::domain::host::{BrokenCurrent, RELEASES_APART, is_own, remove_as_root, unmount};
 use crate::domain::plan::SharedMissing;
 use crate::hosts::ssh::preamble::{EndlessPreamble, Preamble};
 use crate::hosts::ssh::script::{InvalidValue, absolute, quote};
@@ -327,11 +327,11 @@ fn check_target(subject: &Subject, key: &str, value: &str, user: &str) -> Option
         }
         "real" => fail(
             format!("{value} is a real directory or file, not tagship's link"),
-            "let deploy_to name another directory, and the service use its current after the first release",
+            BrokenCurrent::Directory.remedy(),
         ),
         "dangling" => fail(
             format!("{value} leads to what is not there, or what the login user may not see"),
-            "release or roll back there, which makes the link again; what it leads to may be live",
+            BrokenCurrent::Dangling.remedy(),
         ),
         "apart" if value.ends_with("/releases") => Some(CheckFinding::warn(
             subject,

@@ -25,7 +25,7 @@ fn invalid_deploy_target_is_refused_with_a_remedy() {
     std::fs::create_dir_all(host.path().join("current")).unwrap();
     let why = refusal(host.prepare(1, &first, None, &[]));
     assert!(
-        why.contains("no symbolic link") && why.contains("deploy_to"),
+        why.contains("no symbolic link") && why.contains("mv -T current current.was"),
         "{why}"
     );
 

@@ -155,7 +155,7 @@ fn a_real_directory_at_current_is_left_alone_and_named() {
     let stage = with_three().start();
     let current = stage.place("web2", "qa").join("current");
     let away = stage.path("away");
-    let words = ["web2", "current", "let deploy_to name another directory"];
+    let words = ["web2", "current", "mv -T current current.was"];
     survives(
         &stage,
         &HOSTS,

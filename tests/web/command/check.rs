@@ -400,7 +400,7 @@ fn a_real_directory_where_the_link_should_be() {
     world.fails_by(&[
         "host web1",
         "srv/shop/current is a real directory",
-        "let deploy_to name another directory",
+        "mv -T current current.was && ln -s current.was current",
     ]);
 }
 

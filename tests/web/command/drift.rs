@@ -140,6 +140,12 @@ async fn check_looks_itself_where_current_leads() {
     lead(&live.0);
     let said = check();
     assert!(!said.contains(&switched), "{said}");
+    // What replaced the link has one finding.
+    std::fs::remove_file(&current).unwrap();
+    std::fs::create_dir(&current).unwrap();
+    let said = check();
+    assert!(said.contains("current is a real directory"), "{said}");
+    assert!(!said.contains(&switched), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
