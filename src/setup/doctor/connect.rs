@@ -49,10 +49,13 @@ pub(super) enum ProbeError {
 pub(super) async fn answer(connection: &Connection, script: &str) -> Result<String, ProbeError> {
     let mut answer = probe::ProbeAnswer::default();
     let too_much = Notify::new();
-    let mut receive = |stream, bytes: &[u8]| {
-        if stream == Stream::Stdout && answer.read(bytes).is_err() {
-            too_much.notify_one();
+    let mut receive = |stream, bytes: &[u8]| match stream {
+        Stream::Stdout => {
+            if answer.read(bytes).is_err() {
+                too_much.notify_one();
+            }
         }
+        Stream::Stderr => answer.read_errors(bytes),
     };
     let sent = Notify::new();
     let ended = tokio::select! {

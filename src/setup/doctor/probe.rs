@@ -130,6 +130,8 @@ pub(super) struct ProbeAnswer {
     /// `None` once the marker was found.
     preamble: Option<Preamble>,
     text: Vec<u8>,
+    /// Standard error before the marker: a login that refuses may print its reason there.
+    errors: Vec<u8>,
 }
 
 impl Default for ProbeAnswer {
@@ -137,6 +139,7 @@ impl Default for ProbeAnswer {
         Self {
             preamble: Some(Preamble::new(MARKER)),
             text: Vec::new(),
+            errors: Vec::new(),
         }
     }
 }
@@ -158,12 +161,24 @@ impl ProbeAnswer {
         Ok(())
     }
 
+    pub(super) fn read_errors(&mut self, bytes: &[u8]) {
+        if !self.has_begun() {
+            let room = ANSWER_BYTES_MAX.saturating_sub(self.errors.len());
+            self.errors
+                .extend_from_slice(&bytes[..room.min(bytes.len())]);
+        }
+    }
+
     /// Whether the script has begun.
     pub(super) fn has_begun(&self) -> bool {
         self.preamble.is_none()
     }
 
-    pub(super) fn into_text(self) -> String {
+    pub(super) fn into_text(mut self) -> String {
+        if !self.has_begun() {
+            self.text.push(b'\n');
+            self.text.append(&mut self.errors);
+        }
         String::from_utf8_lossy(&self.text).into_owned()
     }
 }

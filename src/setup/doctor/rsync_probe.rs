@@ -9,13 +9,13 @@ use super::scratch::scratch;
 use super::{CheckFinding, Subject, probe};
 use crate::base::secret;
 use crate::hosts::ssh::{Connection, RemoteError, RsyncCommand, RsyncEnd, RsyncTransport};
+use crate::hosts::sync::rsync::{TransferEnd, judge};
 
 const FILE: &str = "probe";
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Below the other, so that it names the cause.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(20);
-/// How many lines of rsync's errors are reported.
-const COMPLAINT_LINES_MAX: usize = 3;
+/// For a failure whose cause rsync does not tell.
 const REMEDY: &str = "let `ssh HOST rsync --version` print nothing else: no output in ~/.bashrc and the like \
                       for logins without a terminal, no ForceCommand, a plain shell";
 
@@ -35,11 +35,14 @@ pub(super) async fn finding(
         Ok(answer) => probe::fetched(&answer),
         Err(_) => (String::new(), false),
     };
-    let fail = |what: String| Some(CheckFinding::fail(subject, what, REMEDY));
+    let fail = |what: String, remedy: &str| Some(CheckFinding::fail(subject, what, remedy));
     match sent {
-        Some(Err(reason)) => fail(format!("a file cannot be sent by rsync: {reason}")),
+        Some(Err((reason, remedy))) => {
+            fail(format!("a file cannot be sent by rsync: {reason}"), remedy)
+        }
         Some(Ok(token)) if token != content => {
-            fail("a file that rsync sent did not arrive as it was".to_owned())
+            let what = "a file that rsync sent did not arrive as it was";
+            fail(what.to_owned(), REMEDY)
         }
         _ if !gone => {
             let what = format!("{directory} could not be deleted again");
@@ -57,17 +60,23 @@ pub(super) enum Send {
     Nothing,
 }
 
-/// Sends a file; returns its content, or the reason of a failure.
-async fn send_file(connection: &Connection, directory: &str) -> Result<String, String> {
-    let here = scratch().map_err(|error| format!("no temporary directory here: {error}"))?;
-    let token = secret::random_bytes::<16>().map_err(|error| error.to_string())?;
+/// Sends a file; returns its content, or the reason of a failure and the remedy, if the reason has
+/// none.
+async fn send_file(
+    connection: &Connection,
+    directory: &str,
+) -> Result<String, (String, &'static str)> {
+    let local = |reason: String| (reason, "");
+    let here = scratch();
+    let here = here.map_err(|error| local(format!("no temporary directory here: {error}")))?;
+    let token = secret::random_bytes::<16>().map_err(|error| local(error.to_string()))?;
     let token = secret::hex(&token);
     let from = here.0.join("from");
     let wrote = std::fs::create_dir(&from)
         .and_then(|()| std::fs::write(from.join(FILE), format!("{token}\n")));
-    wrote.map_err(|error| format!("{}: {error}", from.display()))?;
+    wrote.map_err(|error| local(format!("{}: {error}", from.display())))?;
     let transport = RsyncTransport::of_this_program(here.0.join("run"));
-    let transport = transport.map_err(|error| error.to_string())?;
+    let transport = transport.map_err(|error| local(error.to_string()))?;
     let command = RsyncCommand {
         arguments: vec![
             "--times".into(),
@@ -82,14 +91,14 @@ async fn send_file(connection: &Connection, directory: &str) -> Result<String, S
         stall_timeout: TIMEOUT,
     };
     let exit = connection.rsync(&transport, &command, &mut |_, _| {}).await;
-    let exit = exit.map_err(|error: RemoteError| error.to_string())?;
-    if exit.end == RsyncEnd::Code(0) {
-        return Ok(token);
-    }
-    let complaints: Vec<String> = exit.stderr.into_iter().take(COMPLAINT_LINES_MAX).collect();
-    let how = match exit.end {
-        RsyncEnd::Code(code) => format!("rsync ended with {code}"),
-        RsyncEnd::Signal(signal) => format!("rsync was ended by signal {signal}"),
+    let exit = exit.map_err(|error: RemoteError| (error.to_string(), REMEDY))?;
+    let code = match exit.end {
+        RsyncEnd::Code(code) => Some(code),
+        RsyncEnd::Signal(_) => None,
     };
-    Err(format!("{how} ({})", complaints.join("; ")))
+    match judge(code, exit.stderr.join("\n").as_bytes()) {
+        TransferEnd::Complete => Ok(token),
+        TransferEnd::Failed(reason) => Err((reason, "")),
+        TransferEnd::Again(reason) | TransferEnd::Unlinkable(reason) => Err((reason, REMEDY)),
+    }
 }

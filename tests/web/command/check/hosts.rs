@@ -24,6 +24,29 @@ fn login_that_never_comes_to_the_script_is_named_soon() {
     }
 }
 
+/// As `rbash`, or a `ForceCommand` without quotes: the cause is the one that a task names.
+#[test]
+fn login_that_refuses_is_named_by_its_cause() {
+    for (login, words) in [
+        (
+            "echo 'exec: restricted' >&2; exit 1",
+            ["ran no shell script", "exec: restricted"],
+        ),
+        (
+            "$SSH_ORIGINAL_COMMAND",
+            [
+                "a file cannot be sent by rsync: a ForceCommand of sshd_config",
+                "sh -c \"$SSH_ORIGINAL_COMMAND\"",
+            ],
+        ),
+    ] {
+        let forced = Sshd::settings().line(&format!("ForceCommand {login}"));
+        let world = Checked::installed().served_by(forced.start());
+        world.fails_by(&[&["host web1"][..], &words].concat());
+        assert!(!world.check().stdout.contains("no output in"), "{login}");
+    }
+}
+
 #[test]
 fn releases_on_another_file_system_are_found() {
     let world = Checked::installed();
