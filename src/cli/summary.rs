@@ -72,6 +72,8 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
             let environment = &task.environment;
             writeln!(text, "task {id}: {called} of {project} to {environment}")
         }
+        // A rollback to what another tool left live.
+        (_, _) if task.tag.is_empty() => writeln!(text, "task {id}: {called} in {place}"),
         (_, _) => writeln!(
             text,
             "task {id}: {called} ({}) to {place}",

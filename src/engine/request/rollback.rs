@@ -420,8 +420,8 @@ fn named(goal: &RollbackGoal) -> (Option<u64>, ReleaseId, String) {
                 .first()
                 .map_or(ReleaseId(String::new()), |first| ReleaseId::clone(first));
             let title = match releases.len() {
-                1 => format!("back to {first}"),
-                _ => "back to what was live before on each host".to_owned(),
+                1 => format!("rollback to {first}"),
+                _ => "rollback to what was live before on each host".to_owned(),
             };
             (None, first, title)
         }

@@ -198,6 +198,9 @@ fn api_and_page_rollback_names_releases_and_switches_all() {
     assert!(notes(&task).contains(unknown), "{}", notes(&task));
     let failed = stage.api.at_rest(id);
     assert_eq!(failed["state"], "failed", "{failed:#}");
+    let told = String::from_utf8(stage.command(&["show", &id.to_string()])).unwrap();
+    let heading = format!("task {id}: rollback to 20260101120000 in shop qa\n");
+    assert!(told.contains(&heading), "{told}");
     let detail = failed["detail"].as_str().unwrap();
     assert!(
         detail.contains("20260101120000 is no longer there"),
