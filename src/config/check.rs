@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::inner_path;
 use super::keys::{Config, EnvironmentConfig, Project, ReleaseLayout};
 use crate::domain::document::{self, Document, DocumentProblem, Path, one_line};
+use crate::domain::host::is_address;
 use crate::domain::plan::AGENT;
 use crate::domain::rule::RuleSet;
 use crate::domain::template::name_problem;
@@ -117,16 +118,10 @@ impl ConfigCheck<'_> {
                     format!("`{AGENT}` is the name of the agent's own machine: choose another"),
                 );
             }
-            if let Some(address) = &host.address
-                && (address.is_empty()
-                    || address.starts_with('-')
-                    || address.contains(|c: char| {
-                        c.is_whitespace() || c.is_control() || "/[]".contains(c)
-                    }))
-            {
+            if let Some(address) = host.address.as_ref().filter(|text| !is_address(text)) {
                 self.refuse(
                     &path.join("address"),
-                    format!("`{address}` is no address: write a host name or an IP address (IPv6 also as [ADDRESS] or [ADDRESS]:PORT, with one `port`)"),
+                    format!("`{address}` is no address: write a host name or an IP address (IPv6 also as [ADDRESS] or [ADDRESS]:PORT, with one `port`); write port and user as `port` and `user`"),
                 );
             }
             if let Some(jump) = &host.jump {

@@ -315,7 +315,7 @@ const WRONG: &[(&str, &str, &str)] = &[
         "is no name for a host",
     ),
     ("\"192.0.2.1\"", "\"-oProxyCommand=x\"", "is no address"),
-    ("\"192.0.2.1\"", "\"[192.0.2.1]\"", "is no address"),
+    ("\"192.0.2.1\"", "\"192.0.2.1:22\"", "as `port` and `user`"),
     ("\"192.0.2.1\"", "\"[::1]22\"", "is no address"),
     (
         "\"192.0.2.1\"",

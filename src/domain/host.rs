@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::address::ipv6_address;
+pub use self::address::{ipv6_address, is_address};
 pub use self::drift::{Drift, utc};
 pub use self::state::{BrokenCurrent, HostState, Release, ReleaseId, TreeDigest};
 
