@@ -15,7 +15,7 @@ use tagship::hosts::ssh::runner::{self, Attempt, AttemptEnd};
 use tagship::hosts::ssh::script::{AnswerItem, AnswerReader, overtaken};
 use tagship_tests::eventually::eventually;
 
-use crate::hostops::local_host::{Host, SHELLS};
+use crate::hostops::local_host::{Host, Mounted, SHELLS};
 
 /// The answer of a script about an attempt.
 #[derive(Debug)]
@@ -248,6 +248,41 @@ fn arguments_variables_and_text_arrive_unchanged() {
             )
         };
         assert_eq!(host.run(&run).text(), "home");
+    }
+}
+
+/// As on a hardened host, whose file system of `deploy_to` or of homes is mounted noexec.
+#[test]
+fn script_runs_where_no_file_may_be_executed() {
+    for shells in SHELLS {
+        let host = Host::new(shells);
+        std::fs::create_dir_all(host.path()).unwrap();
+        let options = ["-t", "tmpfs", "-o", "noexec", "tmpfs"];
+        let Some(_mounted) = Mounted::at(host.path(), &options) else {
+            return;
+        };
+        let prints = "printf '<%s>' \"${0##*/}\" \"$-\" \"$@\"";
+        for (key, first, flags) in [
+            ("k-plain", "#!/bin/sh", ""),
+            ("k-flag", "#! /bin/sh \t-u ", "u"),
+            ("k-env", "#!/usr/bin/env -S sh -f", "f"),
+            ("k-none", "#", ""),
+        ] {
+            let run = Run {
+                command: RunCommand::Script {
+                    name: "job".into(),
+                    text: format!("{first}\n{prints}\n"),
+                    arguments: vec!["a b".into()],
+                },
+                ..shell(key, "")
+            };
+            let heard = host.run(&run);
+            assert_eq!(heard.end, ended(0), "{first}: {heard:?}");
+            let text = heard.text();
+            let shown: Vec<&str> = text.split('>').collect();
+            assert_eq!((shown[0], shown[2]), ("<job", "<a b"), "{first}: {text}");
+            assert!(shown[1].contains(flags), "{first}: {text}");
+        }
     }
 }
 

@@ -27,9 +27,18 @@ ts_start() {
                     chmod 700 "$ts_mine/run/script/$ts_script_name"
             } 2>&1
         ) || ts_refuse "cannot write the script $ts_script_name in $ts_mine: $ts_error"
+        ts_script=$ts_dir/script/$ts_script_name
         case $ts_script_text in
-        '#!'*) set -- "$ts_dir/script/$ts_script_name" "$@" ;;
-        *) set -- sh "$ts_dir/script/$ts_script_name" "$@" ;;
+        '#!'*)
+            set -- "$ts_script" "$@"
+            # On a file system mounted noexec. Some shells look only at the mode.
+            env test -x "$ts_mine/run/script/$ts_script_name" || {
+                ts_see_interpreter
+                if [ -n "$ts_argument" ]; then set -- "$ts_argument" "$@"; fi
+                set -- "$ts_interpreter" "$@"
+            }
+            ;;
+        *) set -- sh "$ts_script" "$@" ;;
         esac
     fi
     TAGSHIP_RUN=$ts_dir
@@ -48,6 +57,13 @@ ts_start() {
     if [ -d "$ts_dir" ]; then return 0; fi # another script of ours was faster: the attempt is the same
     if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
     ts_refuse "the runner could not start: ${ts_begun:-it said nothing}"
+}
+# Sets ts_interpreter and ts_argument as the kernel reads the first line of a script: all after the
+# program is one argument.
+ts_see_interpreter() {
+    ts_first=$(printf '%s\n' "$ts_script_text" | sed -n '1s/^#![[:blank:]]*//p')
+    ts_interpreter=$(printf '%s\n' "$ts_first" | sed 's/[[:blank:]].*//')
+    ts_argument=$(printf '%s\n' "$ts_first" | sed -e 's/^[^[:blank:]]*[[:blank:]]*//' -e 's/[[:blank:]]*$//')
 }
 # Old tasks, if each has a directory of its own.
 ts_sweep() {
