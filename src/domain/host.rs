@@ -356,6 +356,8 @@ pub enum Reply {
         state: HostState,
         /// How a release accepted as it is differs from what was released, if known.
         differs: Option<Differs>,
+        /// Why such a release was not compared.
+        uncompared: Option<String>,
     },
     /// A release is live that may not be replaced: nothing was switched.
     Occupied {

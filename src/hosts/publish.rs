@@ -86,8 +86,10 @@ pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
     };
     let mut standing = HostState::default();
     let mut differs: Option<Differs> = None;
+    let mut uncompared = None;
     for (word, value) in lines {
         match (word, &mut differs) {
+            ("uncompared", _) => uncompared = Some(shown(value)),
             ("differ", None) => {
                 let files = value.parse().map_err(|_| nonsense(word, value))?;
                 let names = Vec::new();
@@ -103,6 +105,7 @@ pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
         was,
         state: standing,
         differs,
+        uncompared,
     })
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Disk {
     pub(crate) written: BTreeSet<ReleaseId>,
     /// What exists instead of a link to a directory.
     pub(crate) obstacle: Option<BrokenCurrent>,
+    /// Why no release is compared there.
+    pub(crate) uncompared: Option<String>,
     /// The targets that other tools gave `current`.
     pub(crate) foreign: BTreeSet<ReleaseId>,
     /// The partial directory: the digest of its content.
@@ -585,5 +587,6 @@ fn publish(
             files: 1,
             names: vec!["log/prod.log".to_owned()],
         }),
+        uncompared: disk.uncompared.clone(),
     })
 }

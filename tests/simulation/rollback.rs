@@ -236,6 +236,27 @@ fn rollback_gets_the_outputs_of_the_former_release() {
 }
 
 #[test]
+fn rollback_that_was_not_compared_says_why() {
+    let mut sim = released(Sim::new(TEMPLATE));
+    sim.release(2);
+    let why = "the host has no timeout";
+    on_each_disk(&sim, |disk| disk.uncompared = Some(why.to_owned()));
+    let back = sim.roll_back(&RollbackTarget::ToTask(1)).unwrap();
+    sim.rest();
+    let task = sim.task(back);
+    assert_eq!(task.state, State::Succeeded);
+    let switches = switches(&task, Direction::Forward);
+    assert_eq!(switches.len(), 3);
+    for switch in switches {
+        let StepResult::Published { found, .. } = switch else {
+            panic!("{switch:?}");
+        };
+        let note = format!("not compared with what was released: {why}");
+        assert_eq!(found.notes, [note]);
+    }
+}
+
+#[test]
 fn missing_release_is_rebuilt_only_if_planned() {
     let mut sim = released(Sim::new(TEMPLATE));
     sim.release(2);

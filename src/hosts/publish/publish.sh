@@ -30,8 +30,18 @@ ts_compare() {
         ts_say 'differ 0'
         return 0
     fi
+    command -v timeout >/dev/null || {
+        ts_say 'uncompared the host has no timeout: install coreutils there'
+        return 0
+    }
     # A slow walk delays the steps after the switch.
-    (cd -- "$ts_dir" && timeout 20 sh -c "$ts_walk") >"$ts_mine/listing" 2>/dev/null || return 0
+    (cd -- "$ts_dir" && timeout 20 sh -c "$ts_walk") >"$ts_mine/listing" 2>/dev/null || {
+        case $? in
+        124) ts_say 'uncompared listing its files takes over 20 s' ;;
+        *) ts_say 'uncompared its files cannot all be listed' ;;
+        esac
+        return 0
+    }
     ts_sum=$(sha256sum <"$ts_mine/listing")
     [ "${ts_sum%% *}" != "$ts_digest_recorded" ] || return 0
     # Earlier versions kept no listing; one byte is enough to detect one.

@@ -93,6 +93,32 @@ fn modified_release_goes_live_unchanged_and_is_compared() {
     }
 }
 
+/// The programs of the comparison are replaced by functions.
+#[test]
+fn rollback_that_cannot_be_compared_says_why() {
+    for shell in SHELLS {
+        for (program, why) in [
+            ("command() { return 1; }\n", Some("has no timeout")),
+            ("timeout() { return 124; }\n", Some("over 20 s")),
+            ("timeout() { return 1; }\n", Some("cannot all be listed")),
+            ("", None),
+        ] {
+            let host = Host::new(shell);
+            let [r1, r2] = two_releases(&host);
+            let [_, switch] = scripts(&host, &r1.id, std::slice::from_ref(&r2.id));
+            let switch = [program.as_bytes(), &switch].concat();
+            let reply = publish::read_published(&host.ask(9, &switch).unwrap());
+            let Ok(Reply::Published { uncompared, .. }) = reply else {
+                panic!("{shell:?}: {reply:?}");
+            };
+            let told = uncompared.as_deref();
+            assert_eq!(told.is_some(), why.is_some(), "{told:?}");
+            assert!(told.unwrap_or_default().contains(why.unwrap_or_default()));
+            assert_eq!(host.live().as_deref(), Some("r1"), "{shell:?}");
+        }
+    }
+}
+
 #[test]
 fn current_points_again_to_a_file_of_another_tool() {
     let host = Host::new(SHELLS[0]);

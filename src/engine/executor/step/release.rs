@@ -456,12 +456,18 @@ async fn switch(
                 was: previous,
                 state,
                 differs,
+                uncompared,
             }) => {
+                let note =
+                    uncompared.map(|why| format!("not compared with what was released: {why}"));
+                if let Some(note) = &note {
+                    ctx.output.line(note);
+                }
                 let found = SwitchReport {
                     drift: drifted,
                     differs,
                     kept: state.all_releases().cloned().collect(),
-                    notes: Vec::new(),
+                    notes: note.into_iter().collect(),
                 };
                 return Ok((previous, found));
             }
