@@ -3,8 +3,9 @@
 //! script runs in a subshell of its own, in the home directory, so it leaves nothing to the next
 //! one. Used by [`Connection::script`](super::Connection::script); `idle` keeps it between tasks.
 //!
-//! After each script the shell prints a mark on both outputs. It contains a random word, another one
-//! for each script, so nothing that any program prints is taken for the end of a script.
+//! After each script the shell prints a mark on both outputs, which may be one. It contains a random
+//! word, another one for each script, so nothing that any program prints is taken for the end of a
+//! script.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,6 +114,8 @@ impl Interpreter {
     ) -> ScriptEnd {
         let mut stdout = MarkedOutput::new(word);
         let mut stderr = MarkedOutput::new(word);
+        // Where a startup file leads both outputs to one (`exec 2>&1`), the second mark comes there.
+        let mut joined = MarkedOutput::new(word);
         let mut shell_exit = None;
         loop {
             match self.open.next_of(shell_exit.is_some()).await {
@@ -125,7 +128,8 @@ impl Interpreter {
                     if !written.is_empty() {
                         on_output(stream, &written);
                     }
-                    if let (Some(code), Some(_)) = (stdout.code, stderr.code) {
+                    joined.take(&std::mem::take(&mut stdout.after));
+                    if let (Some(code), Some(_)) = (stdout.code, stderr.code.or(joined.code)) {
                         if self.last.load(Ordering::SeqCst) {
                             self.read_to_end().await;
                         }
@@ -171,6 +175,8 @@ struct MarkedOutput {
     held: Vec<u8>,
     /// What followed the mark.
     code: Option<u32>,
+    /// What came after that line with the last bytes.
+    after: Vec<u8>,
 }
 
 impl MarkedOutput {
@@ -182,12 +188,14 @@ impl MarkedOutput {
             mark,
             held: Vec::new(),
             code: None,
+            after: Vec::new(),
         }
     }
 
     /// Takes the next bytes; returns those that are certainly before the mark.
     fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
         if self.code.is_some() {
+            self.after = bytes.to_vec();
             return Vec::new();
         }
         let mut written = std::mem::take(&mut self.held);
@@ -207,7 +215,9 @@ impl MarkedOutput {
                 }
                 Some(MarkCode::Is(code)) => {
                     self.code = Some(code);
-                    written.truncate(at);
+                    let line = written.split_off(at);
+                    let after = line.splitn(2, |b| *b == b'\n').nth(1);
+                    self.after = after.unwrap_or_default().to_vec();
                     break;
                 }
                 Some(MarkCode::None) | None => from = at + 1,
@@ -251,6 +261,20 @@ mod tests {
             }
             assert_eq!(output.code, Some(17), "{pieces}");
             assert_eq!(written, b"line\n\x1e\x1etagship-end-00 1\n", "{pieces}");
+        }
+    }
+
+    #[test]
+    fn mark_of_the_other_output_is_found_after_the_first() {
+        let whole = b"line\n\x1ew 17\nlate\x1ew 18\n";
+        for pieces in 1..=whole.len() {
+            let mut output = MarkedOutput::new("w");
+            let mut joined = MarkedOutput::new("w");
+            for piece in whole.chunks(pieces) {
+                output.take(piece);
+                joined.take(&std::mem::take(&mut output.after));
+            }
+            assert_eq!((output.code, joined.code), (Some(17), Some(18)), "{pieces}");
         }
     }
 

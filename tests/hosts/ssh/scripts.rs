@@ -214,6 +214,22 @@ async fn script_that_takes_too_long_is_abandoned_with_its_shell() {
     );
 }
 
+/// As `exec 2>&1` in a `.bashrc`.
+#[tokio::test(flavor = "multi_thread")]
+async fn login_with_one_output_keeps_its_shell_for_the_next_script() {
+    let sshd = Sshd::settings()
+        .line("ForceCommand exec 2>&1; exec sh -c \"$SSH_ORIGINAL_COMMAND\"")
+        .start();
+    let connection = open(&sshd).await;
+    for code in 0..5 {
+        let done = perform(&connection, &format!("echo {code} >&2; exit {code}")).await;
+        assert_eq!(done.exit, Exit::Code(code));
+        assert_eq!(done.stdout, format!("{code}\n").as_bytes());
+    }
+    let sessions = sshd.log().matches("Starting session: ").count();
+    assert_eq!(sessions, 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn login_shell_that_refuses_ends_the_script_with_its_reason() {
     let sshd = Sshd::settings()
