@@ -4,7 +4,9 @@
 # A release has the directories of its files and no others, all with the same mode: changes of the
 # service to the directories of the live release are not inherited.
 ts_settle_directories() {
-    find "$ts_mine/sealing" -type d \( ! -perm -0755 -o -perm /1022 \) -exec chmod u=rwx,go=rx,a-t -- {} \; 2>/dev/null
+    # Octal modes would leave set-gid. One directory at a time where it must become readable first.
+    find "$ts_mine/sealing" -type d \( ! -perm -0700 -exec chmod u=rwx,go=rx,a-st -- {} \; \
+        -o \( ! -perm -0755 -o -perm /7022 \) -exec chmod u=rwx,go=rx,a-st -- {} + \) 2>/dev/null
     find "$ts_mine/sealing" -mindepth 1 -type d -empty -delete 2>/dev/null
 }
 # Sets the owner of all files. If that changes a hard-linked file, all files get inodes of their own
@@ -23,6 +25,7 @@ ts_settle_owner() {
         ts_away "$ts_mine/sealing" || ts_refuse "cannot rename $ts_mine/sealing: $ts_error"
         ts_shared=$ts_free
         ts_rename "$ts_mine/own" "$ts_mine/sealing"
+        ts_settle_directories
         ts_discard "$ts_shared"
     fi
     ts_error=$(find "$ts_mine/sealing" \( "$@" \) -exec chown -h -- "$ts_owner" {} + 2>&1) || {

@@ -211,6 +211,39 @@ fn partial_release_that_is_a_link_is_refused() {
     assert!(!host.release(&second).exists());
 }
 
+#[test]
+fn set_id_bits_of_directories_stay_out_of_a_release() {
+    for shell in SHELLS {
+        for (inodes, copied) in [
+            (Inodes::Shared, true),
+            (Inodes::Own, true),
+            (Inodes::Own, false),
+        ] {
+            let tree = first_tree();
+            let host = Host::named(shell, "shop");
+            // Every directory that is made below inherits set-gid.
+            std::fs::create_dir(host.path()).unwrap();
+            chmod(&host.path(), 0o2755);
+            let [first, second] = ["r1", "r2"].map(|name| tree.release(name));
+            host.stage(1, &tree, &first);
+            host.publish(1, &first, "1").unwrap();
+            for (path, mode) in [("bin", 0o2755), ("deep", 0o4755), ("deep/er", 0o6700)] {
+                chmod(&host.release(&first).join(path), mode);
+            }
+            host.inodes.set(inodes);
+            staged_from(&host, &tree, (&first, &second), copied);
+            let is_root = rustix::process::geteuid().is_root();
+            let owner = is_root.then(|| SERVICE.to_string());
+            host.seal_for(2, &second, owner.as_deref()).unwrap();
+            for path in ["", "bin", "deep", "deep/er"] {
+                let metadata = host.release(&second).join(path).metadata().unwrap();
+                let mode = metadata.mode() & 0o7777;
+                assert_eq!(mode, 0o755, "{path:?}, {inodes:?}, copied: {copied}");
+            }
+        }
+    }
+}
+
 /// Makes files that not even root can delete, if the file system supports that.
 fn immutable(path: &Path, flag: &str) -> bool {
     let chattr = Command::new("chattr").args(["-R", flag]).arg(path).output();
