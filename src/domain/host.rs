@@ -88,6 +88,29 @@ pub enum Inodes {
     Own,
 }
 
+/// What is wrong with a file of `shared/`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SharedFault {
+    /// It is not there, or the login user cannot see it. The reason is empty if no more is known.
+    Missing { path: String, reason: String },
+    /// A directory is in its place.
+    Directory { path: String },
+}
+
+impl SharedFault {
+    /// The path in `shared/`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        match self {
+            Self::Missing { path, .. } | Self::Directory { path } => path,
+        }
+    }
+}
+
+/// What to do about a directory in the place of a shared file.
+pub const SHARED_IS_DIRECTORY: &str =
+    "put the file there instead, or write it with a `/` at its end in shared";
+
 /// Something that could not be deleted on a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
@@ -337,8 +360,8 @@ pub enum Reply {
         staged: bool,
         /// The partial directory was made from `base`.
         based: bool,
-        /// The shared files that are missing.
-        missing: Vec<String>,
+        /// What is wrong with the shared files.
+        shared_faults: Vec<SharedFault>,
         /// `releases` is on another file system than `.tagship`.
         apart: bool,
     },

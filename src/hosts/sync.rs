@@ -13,7 +13,7 @@ use jiff::Timestamp;
 
 use crate::domain::host::{
     BrokenCurrent, DeployTarget, Existing, HostError, HostState, Inodes, Release, ReleaseId, Reply,
-    TreeDigest,
+    SharedFault, TreeDigest,
 };
 use crate::git::checkout::{HOST_LISTING, shared_directories, shared_files};
 use crate::hosts::ssh::script::{
@@ -122,7 +122,11 @@ pub fn prepare(
     )?
     .set("ts_shared", &encode(&directories))?
     .set("ts_shared_files", &encode(&files))?;
-    Ok(standing_text(&script, include_str!("sync/prepare.sh")))
+    let body = concat!(
+        include_str!("sync/shared.sh"),
+        include_str!("sync/prepare.sh")
+    );
+    Ok(standing_text(&script, body))
 }
 
 /// Checks that a path stays inside its base directory.
@@ -149,7 +153,7 @@ fn inside(what: &str, path: &[u8]) -> Result<(), InvalidValue> {
 pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
     let mut staged = false;
     let mut based = false;
-    let mut missing = Vec::new();
+    let mut shared_faults = Vec::new();
     let mut apart = false;
     let mut standing = HostState::default();
     for (word, value) in lines.iter() {
@@ -157,7 +161,16 @@ pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
             ("staged", "") => staged = true,
             ("based", "") => based = true,
             ("apart", "") => apart = true,
-            ("missing", path) => missing.push(path.to_owned()),
+            ("missing", value) => {
+                let (path, reason) = value.split_once('\t').unwrap_or((value, ""));
+                shared_faults.push(SharedFault::Missing {
+                    path: path.to_owned(),
+                    reason: reason.chars().filter(|c| !c.is_control()).collect(),
+                });
+            }
+            ("directory", path) => shared_faults.push(SharedFault::Directory {
+                path: path.to_owned(),
+            }),
             _ => read_standing_line(&mut standing, word, value)?,
         }
     }
@@ -165,7 +178,7 @@ pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
         state: standing,
         staged,
         based,
-        missing,
+        shared_faults,
         apart,
     })
 }

@@ -17,6 +17,7 @@ mod projects;
 mod rsync_probe;
 mod scope;
 mod scratch;
+mod shared;
 mod users;
 
 use crate::config::Config;

@@ -1,7 +1,8 @@
 //! Deletion of earlier releases on a host in memory.
 
 use tagship::domain::host::{
-    DeployTarget, Existing, HostError, Inodes, Leftover, Release, ReleaseId, Reply, TreeDigest,
+    DeployTarget, Existing, HostError, Inodes, Leftover, Release, ReleaseId, Reply, SharedFault,
+    TreeDigest,
 };
 
 use crate::host::{Disk, standing, take_fence};
@@ -24,7 +25,7 @@ pub(crate) fn prepare(
             state: standing(disk),
             staged: true,
             based: false,
-            missing: Vec::new(),
+            shared_faults: Vec::new(),
             apart: false,
         });
     }
@@ -51,10 +52,13 @@ pub(crate) fn prepare(
         state: standing(disk),
         staged,
         based: based && !staged,
-        missing: shared
+        shared_faults: shared
             .iter()
             .filter(|path| disk.missing.contains(*path))
-            .cloned()
+            .map(|path| SharedFault::Missing {
+                path: path.clone(),
+                reason: String::new(),
+            })
             .collect(),
         apart: disk.apart,
     })

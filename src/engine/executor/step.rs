@@ -11,6 +11,7 @@ mod foreign_release;
 mod program;
 mod release;
 mod replaced;
+mod shared;
 
 use std::sync::Arc;
 

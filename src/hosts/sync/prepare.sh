@@ -19,13 +19,23 @@ ts_directories() {
     for ts_entry in "$ts_at/releases" "$ts_at/shared" "$ts_base/manifests" "$ts_temp"; do
         [ -d "$ts_entry" ] || ts_error=$(mkdir -- "$ts_entry" 2>&1) || [ -d "$ts_entry" ] || {
             if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
-            ts_refuse "cannot make $ts_entry: $ts_error"
+            ts_see_there "$ts_entry"
+            ts_refuse "cannot make $ts_entry: ${ts_fault:-$ts_error}"
         }
     done
-    if [ -n "$ts_shared" ]; then
-        ts_error=$(cd -- "$ts_at/shared" && printf '%b' "$ts_shared" | xargs -0 mkdir -p -- 2>&1) ||
-            ts_refuse "cannot make the shared directories in $ts_at/shared: $ts_error"
-    fi
+    ts_error=$(printf '%b' "$ts_shared" | tr '\0' '\n' | ts_make_shared) ||
+        ts_refuse "cannot make the shared directories in $ts_at/shared: $ts_error"
+}
+# What exists is kept: it may be a file.
+ts_make_shared() {
+    while IFS= read -r ts_entry; do
+        if ts_see_there "$ts_at/shared/${ts_entry#./}"; then continue; fi
+        if [ -n "$ts_fault" ]; then
+            printf '%s' "$ts_fault"
+            return 1
+        fi
+        mkdir -p -- "$ts_at/shared/${ts_entry#./}" 2>&1 || return 1
+    done
 }
 # Without one file system, a rename is a copy: not at once, and without shared files.
 ts_see_disks() {
@@ -40,11 +50,16 @@ ts_see_disks() {
     ts_apart=
     [ "$ts_disk" = "$ts_own_disk" ] || ts_apart=yes
 }
-# Reports missing shared files. One that exists but is not visible is missing as well.
+# Reports missing shared files, and directories in their place. One that is not visible is missing.
 ts_say_missing() {
-    [ -n "$ts_shared_files" ] || return 0
-    (cd -- "$ts_at/shared" && printf '%b' "$ts_shared_files" |
-        xargs -0 sh -c 'for ts_entry; do [ -e "$ts_entry" ] || printf "missing %s\n" "${ts_entry#./}"; done' sh) 2>/dev/null
+    printf '%b' "$ts_shared_files" | tr '\0' '\n' | while IFS= read -r ts_entry; do
+        ts_entry=${ts_entry#./}
+        if ! ts_see_there "$ts_at/shared/$ts_entry"; then
+            printf 'missing %s\t%s\n' "$ts_entry" "$ts_fault"
+        elif [ -d "$ts_at/shared/$ts_entry" ]; then
+            printf 'directory %s\n' "$ts_entry"
+        fi
+    done
 }
 # ts_aside PATH: a rename within its directory needs no right to PATH itself, and what is mounted in it
 # stays. `prune` tries to delete it. 1: it cannot be renamed either, with ts_error.

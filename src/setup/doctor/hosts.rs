@@ -6,8 +6,8 @@ use std::sync::Arc;
 use futures::stream::{self, StreamExt};
 
 use super::connect::{PARALLEL, ProbeError, answer, inspect, open};
-use super::probe::PlaceNeeds;
 use super::rsync_probe::{self, Send};
+use super::shared::PlaceNeeds;
 use super::{CheckFinding, CheckScope, CheckStatus, Subject, probe};
 use crate::agent::reach;
 use crate::base::clock::{Clock, SystemClock};

@@ -1,15 +1,16 @@
 //! Builds the script that checks a host, as text for `sh`, and parses its answer (pure).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
+use super::shared::{self, PlaceNeeds};
 use super::{CheckFinding, Subject};
 use crate::domain::host::{BrokenCurrent, RELEASES_APART, is_own, remove_as_root, unmount};
-use crate::domain::plan::SharedMissing;
 use crate::hosts::ssh::preamble::{EndlessPreamble, Preamble};
 use crate::hosts::ssh::script::{InvalidValue, absolute, quote};
 
 const PROBE: &str = concat!(
     include_str!("../../hosts/ssh/sh/mounts.sh"),
+    include_str!("../../hosts/sync/shared.sh"),
     include_str!("probe.sh")
 );
 /// Marks the beginning of the answer; earlier output is a login shell's.
@@ -40,23 +41,16 @@ pub(super) fn script<'p>(
     for (deploy_to, needs) in targets {
         text.push_str("place ");
         text.push_str(&quote("deploy_to", absolute("deploy_to", deploy_to)?)?);
-        for file in &needs.shared_files {
+        let directories = needs.shared_directories.iter();
+        let directories = directories.map(|path| format!("{path}/"));
+        for path in needs.shared_files.iter().cloned().chain(directories) {
             text.push(' ');
-            text.push_str(&quote("a shared path", file)?);
+            text.push_str(&quote("a shared path", &path)?);
         }
         text.push('\n');
     }
     text.push_str("say done -\nexit\n} </dev/null\n");
     Ok(text)
-}
-
-/// What a deploy path needs besides space and permissions.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct PlaceNeeds {
-    /// Files in `shared/` that the operator puts there.
-    pub(crate) shared_files: BTreeSet<String>,
-    /// Whether a release continues without them.
-    pub(crate) shared_missing: SharedMissing,
 }
 
 /// Returns the script that checks what a step needs of its execution user.
@@ -247,8 +241,9 @@ pub(super) fn findings(
             .filter(|(key, value)| !matches!(*key, "left" | "mounted") || is_own_in(targets, value))
             .filter_map(|(key, value)| check_target(subject, key, value, user)),
     );
-    let missing = answers.iter().filter(|(key, _)| *key == "missing-shared");
-    findings.extend(missing.filter_map(|(_, path)| shared_file(subject, path, targets)));
+    let of_shared = answers.iter();
+    findings
+        .extend(of_shared.filter_map(|(key, value)| shared::finding(subject, key, value, targets)));
     findings.extend(
         answers
             .iter()
@@ -287,29 +282,6 @@ fn tool(subject: &Subject, key: &str, value: &str) -> Option<CheckFinding> {
             "install a newer one there",
         )),
         _ => None,
-    }
-}
-
-/// Reports a missing shared file: a release would fail or warn.
-fn shared_file(
-    subject: &Subject,
-    path: &str,
-    targets: &BTreeMap<String, PlaceNeeds>,
-) -> Option<CheckFinding> {
-    let of_place = |(deploy_to, needs): (&String, &PlaceNeeds)| {
-        let file = path
-            .strip_prefix(deploy_to.as_str())?
-            .strip_prefix("/shared/")?;
-        needs
-            .shared_files
-            .contains(file)
-            .then_some(needs.shared_missing)
-    };
-    let what = format!("shared file {path} is missing");
-    let remedy = "put it there, or write it with a `/` at its end in shared if it is a directory";
-    match targets.iter().find_map(of_place)? {
-        SharedMissing::Fail => Some(CheckFinding::fail(subject, what, remedy)),
-        SharedMissing::Warn => Some(CheckFinding::warn(subject, what, remedy)),
     }
 }
 
@@ -428,6 +400,7 @@ mod tests {
 
     use super::super::CheckStatus;
     use super::*;
+    use crate::domain::plan::SharedMissing;
 
     fn web1() -> Subject {
         Subject::Host("web1".into())
@@ -437,6 +410,7 @@ mod tests {
         let needs = |shared_missing| PlaceNeeds {
             shared_files: [".env".to_owned()].into(),
             shared_missing,
+            ..PlaceNeeds::default()
         };
         BTreeMap::from([
             ("/srv/shop".to_owned(), needs(SharedMissing::Fail)),
@@ -589,11 +563,12 @@ mod tests {
     fn deploy_target_is_quoted_in_the_script() {
         let needs = PlaceNeeds {
             shared_files: [".env".to_owned()].into(),
+            shared_directories: ["log".to_owned()].into(),
             ..PlaceNeeds::default()
         };
         let text = script([("/srv/it's $(touch x)", &needs)]).unwrap();
         assert!(text.contains(
-            "\nplace '/srv/it'\\''s $(touch x)' '.env'\nsay done -\nexit\n} </dev/null\n"
+            "\nplace '/srv/it'\\''s $(touch x)' '.env' 'log/'\nsay done -\nexit\n} </dev/null\n"
         ));
         assert!(script([("srv", &needs)]).is_err());
     }

@@ -30,7 +30,7 @@ live() {
     case $lead/ in "$(readlink -f -- "$1")"/*) return 0 ;; *) return 1 ;; esac
 }
 
-# Missing entries of shared/, what tagship could not delete, and what it no longer knows.
+# What is wrong in shared/, what tagship could not delete, and what it no longer knows.
 remains() {
     at=$1
     shift
@@ -54,10 +54,31 @@ remains() {
         live "$entry" || unrecorded=$((unrecorded + 1))
     done
     if [ "$unrecorded" -gt 0 ]; then say unrecorded "$unrecorded $at/releases"; fi
-    for entry in "$@"; do [ -e "$at/shared/$entry" ] || say missing-shared "$at/shared/$entry"; done
+    shared_paths "$@"
 }
 
-# place DEPLOY_TO SHARED_FILE...
+# The directories end in `/`.
+shared_paths() {
+    ts_at=$at
+    for entry in "$@"; do
+        path=$at/shared/${entry%/}
+        if ts_see_there "$path"; then
+            if [ "$path" = "$at/shared/$entry" ] && [ -d "$path" ]; then say directory-shared "$path"; fi
+            continue
+        fi
+        case $entry in
+        */)
+            # Without a `shared`, the place itself matters.
+            case $ts_up in "$at/shared" | "$at/shared"/*) ;; *) continue ;; esac
+            [ -n "$ts_fault" ] || [ -w "$ts_up" ] || ts_fault="$(id -un) may not write in ${ts_up#"$at"/}"
+            if [ -n "$ts_fault" ]; then say unmade-shared "$path$tab$ts_fault"; fi
+            ;;
+        *) say missing-shared "$path$tab$ts_fault" ;;
+        esac
+    done
+}
+
+# place DEPLOY_TO SHARED...
 place() {
     remains "$@"
     above "$1"
@@ -93,6 +114,7 @@ begin() {
     export LC_ALL
     # The home directory may be inaccessible, and find does not continue from there.
     cd /
+    tab=$(printf '\t')
     printf '\n@tagship-check\n'
     say user "$(id -un 2>/dev/null || id -u)"
 }

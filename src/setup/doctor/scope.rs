@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::probe::PlaceNeeds;
+use super::shared::PlaceNeeds;
 use crate::config::Config;
 use crate::domain::host::{Drift, ReleaseId};
 use crate::domain::permission::Role;
-use crate::git::checkout::shared_files;
+use crate::git::checkout::{shared_directories, shared_files};
 use crate::setup::install::InstallRequest;
 
 /// An existing account.
@@ -81,6 +81,9 @@ impl CheckScope {
                 for host in config.groups.get(&environment.group).into_iter().flatten() {
                     let paths = places.entry(host.clone()).or_default();
                     let needs = PlaceNeeds {
+                        shared_directories: shared_directories(&environment.shared)
+                            .into_iter()
+                            .collect(),
                         shared_files: shared_files(&environment.shared).into_iter().collect(),
                         shared_missing: environment.shared_missing,
                     };

@@ -18,5 +18,6 @@ mod quoting;
 mod release;
 mod retention;
 mod rollback;
+mod shared;
 mod stop;
 mod unlinkable_release;

@@ -93,7 +93,7 @@ fn first_release_is_complete_without_a_previous_one() {
                 state: standing,
                 staged: false,
                 based: false,
-                missing: vec![],
+                shared_faults: vec![],
                 apart: false,
             }
         );

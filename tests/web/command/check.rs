@@ -39,7 +39,12 @@ impl DerefMut for Checked {
 
 /// One host, and one rule with this template.
 fn settings(template: &str) -> Settings {
-    let keys = "deploy_to = '{DIR}/srv/shop'\n--\nschedule = 'ready'";
+    settings_with(template, "")
+}
+
+/// The same with these keys of the environment.
+fn settings_with(template: &str, more: &str) -> Settings {
+    let keys = format!("deploy_to = '{{DIR}}/srv/shop'\n{more}\n--\nschedule = 'ready'");
     Settings::default()
         .agent("listen = '127.0.0.1:0'")
         .ssh("connect_timeout = '5s'")

@@ -32,12 +32,13 @@ pub(super) async fn inspect(ctx: &StepContext<'_>) -> Result<StepResult, StepErr
         other => return Err(unexpected(&other)),
     };
     let drift = drift(ctx, &state).await?;
+    let notes = lost_link(ctx, &state).into_iter().collect();
     ctx.output.line(&format!("{release} is here"));
     Ok(StepResult::Staged {
         live: state.live,
         files_sent: 0,
         bytes_sent: 0,
         drift,
-        notes: lost_link(ctx, &state).into_iter().collect(),
+        notes,
     })
 }

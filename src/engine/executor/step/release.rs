@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::context::{StepContext, StepError, started_text, unexpected};
 use super::events::truncate;
-use super::fetch;
 use super::replaced::{drift, lost_link, replaceable};
+use super::{fetch, shared};
 use crate::domain::host::{
     Existing, HostError, HostState, Op, RELEASES_APART, Release, ReleaseId, Reply, TransferSet,
 };
-use crate::domain::plan::{Placement, SharedMissing};
+use crate::domain::plan::Placement;
 use crate::domain::task::{Direction, Origin, StepResult, SwitchReport};
 use crate::engine::executor::retry::ATTEMPTS_MAX;
 use crate::git::checkout::{Manifest, PlanOptions, PlanRequest};
@@ -159,19 +159,19 @@ pub(super) async fn sync(ctx: &StepContext<'_>) -> Result<StepResult, StepError>
         shared: placement(ctx)?.shared.clone(),
         existing: existing(ctx),
     };
-    let (state, staged, based, missing, apart) = match ctx.perform(&op).await? {
+    let (state, staged, based, shared_faults, apart) = match ctx.perform(&op).await? {
         Reply::Prepared {
             state,
             staged,
             based,
-            missing,
+            shared_faults,
             apart,
-        } => (state, staged, based, missing, apart),
+        } => (state, staged, based, shared_faults, apart),
         other => return Err(unexpected(&other)),
     };
     // A rollback intends to undo what is live.
     let is_rollback = existing(ctx) == Existing::AsItIs;
-    let mut notes = missing_files(ctx, &missing, is_rollback)?;
+    let mut notes = shared::check(ctx, placement(ctx)?, &shared_faults, is_rollback)?;
     if apart {
         let deploy_to = placement(ctx)?.path_on(ctx.work.host());
         let note = format!("{deploy_to}/releases {RELEASES_APART}");
@@ -240,34 +240,6 @@ async fn check_rebuild(
     Err(StepError::Final(format!(
         "release {release} is gone from the host, and that was not known when this rollback was asked for; ask for it again, and it is built again from its commit there (without what was written into it on the host)"
     )))
-}
-
-/// Fails the step or warns if shared files are missing; a rollback is never refused for them.
-fn missing_files(
-    ctx: &StepContext<'_>,
-    missing: &[String],
-    is_rollback: bool,
-) -> Result<Vec<String>, StepError> {
-    let placement = placement(ctx)?;
-    // Accept only names that were requested, each once.
-    let names: Vec<&str> = placement
-        .shared
-        .iter()
-        .filter(|name| missing.contains(name))
-        .map(String::as_str)
-        .collect();
-    if names.is_empty() {
-        return Ok(Vec::new());
-    }
-    let shared = format!("{}/shared", placement.path_on(ctx.work.host()));
-    let what = format!("missing in {shared}: {}", names.join(", "));
-    if placement.shared_missing == SharedMissing::Fail && !is_rollback {
-        return Err(StepError::Failed(format!(
-            "{what}; put it there, then retry (a directory is written with a `/` at its end in shared; shared_missing = \"warn\" releases all the same)"
-        )));
-    }
-    ctx.output.line(&what);
-    Ok(vec![what])
 }
 
 /// Refuses a host with a newer release that the store does not know: another agent made it, or this

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tagship_tests::sshd::Sshd;
 
-use super::Checked;
+use super::{Checked, settings_with};
 
 /// One prints fast, one slowly, and one starts a shell that never runs the script.
 #[test]
@@ -66,4 +66,32 @@ fn releases_on_another_file_system_are_found() {
     assert_eq!(said.status, Some(0), "{said}");
     std::os::unix::fs::symlink(other.path(), world.deploy_to().join(own)).unwrap();
     world.fails_by(&["host web1", "srv/shop/.tagship is on another file system"]);
+}
+
+#[test]
+fn shared_paths_that_a_release_cannot_use_are_found() {
+    let shared = "shared = ['log', 'a.env', 'b.env', 'keys/id']";
+    let world = Checked {
+        world: settings_with("git-release", shared).build(),
+        programs: None,
+    };
+    world.install();
+    let shared = world.deploy_to().join("shared");
+    std::fs::create_dir_all(shared.join("a.env")).unwrap();
+    std::fs::create_dir_all(shared.join("keys")).unwrap();
+    std::fs::write(shared.join("keys/id"), "").unwrap();
+    std::os::unix::fs::symlink("/nowhere/log", shared.join("log")).unwrap();
+    let said = world.check();
+    for (status, words) in [
+        (
+            "FAIL ",
+            "shared/log cannot be made: shared/log is a link to what is not there: /nowhere/log",
+        ),
+        ("warn ", "shared/a.env is a directory"),
+        ("FAIL ", "shared/b.env is missing"),
+    ] {
+        let mut lines = said.stdout.lines().filter(|line| line.contains(words));
+        assert!(lines.any(|line| line.starts_with(status)), "{said}");
+    }
+    assert!(!said.stdout.contains("keys/id"), "{said}");
 }
