@@ -4,7 +4,7 @@
 use regex::Regex;
 
 /// The reviewed advice, by its file.
-const READ: [(&str, &str); 20] = [
+const READ: [(&str, &str); 24] = [
     (
         "src/hosts/sync/prepare.sh",
         "$ts_base is on another file system than $ts_at, so current cannot be switched by a rename: put both on one file system, or let deploy_to name another directory",
@@ -24,6 +24,23 @@ const READ: [(&str, &str); 20] = [
     (
         "src/setup/doctor/probe.rs",
         "move it away, or correct deploy_to",
+    ),
+    (
+        "src/setup/doctor/probe.rs",
+        "give it to that user (chown), or make each new directory of shared there yourself",
+    ),
+    // Only directories: a file there may be one of the live release, too.
+    (
+        "src/setup/doctor/probe.rs",
+        "run there as root, in deploy_to: find .tagship -type d ! -path '*/trash/*' -exec chown {user} {{}} +",
+    ),
+    (
+        "src/hosts/ssh/sh/answer.sh",
+        "$*; $(id -un) may not write in $ts_denied; as root on the host, run: find $ts_base -type d ! -path '*/trash/*' -exec chown $(id -un) {} +",
+    ),
+    (
+        "src/hosts/ssh/sh/answer.sh",
+        "$*; $(id -un) may not write in $ts_denied; as root on the host, run: chown $(id -un) $ts_denied",
     ),
     (
         "src/domain/host.rs",
@@ -95,7 +112,8 @@ fn advice(path: &str, text: &str) -> Vec<String> {
     let is_script = path.ends_with(".sh");
     let code = text.split("\n#[cfg(test)]\nmod ").next().unwrap();
     let lines = code.lines().filter(|line| match is_script {
-        true => line.contains("ts_refuse"),
+        // `ts_refuse` itself adds advice to its text.
+        true => line.contains("ts_refuse") || line.contains(r#"set -- "$*;"#),
         false => !line.trim_start().starts_with("//"),
     });
     let code: Vec<&str> = lines.collect();

@@ -10,6 +10,7 @@ ts_deploy_to() {
         # The kernel reports the reason: permissions, or a file system mounted read-only.
         case $(touch -- "$ts_at" 2>&1) in
         *'Read-only file system'*) ts_refuse "cannot write in $ts_at: Read-only file system" ;;
+        *'not permitted'*) ts_refuse "cannot write in $ts_at: it is immutable; as root on the host, run: chattr -i $ts_at" ;;
         esac
         ts_refuse "$(id -un) may not write in $ts_at: chown $(id -un) $ts_at"
     }

@@ -301,9 +301,28 @@ fn check_target(subject: &Subject, key: &str, value: &str, user: &str) -> Option
             format!("{value} is no directory"),
             "move it away, or correct deploy_to",
         ),
+        "unwritable" if value.contains("/.tagship") => fail(
+            format!("{value} cannot be written by the login user"),
+            &format!(
+                "run there as root, in deploy_to: find .tagship -type d ! -path '*/trash/*' -exec chown {user} {{}} +"
+            ),
+        ),
         "unwritable" => fail(
             format!("{value} cannot be written by the login user"),
             "give it to that user (chown)",
+        ),
+        "unwritable-shared" => Some(CheckFinding::warn(
+            subject,
+            format!("{value} cannot be written by the login user"),
+            "give it to that user (chown), or make each new directory of shared there yourself",
+        )),
+        "immutable" => fail(
+            format!("{value} is immutable, so nothing can be written in it"),
+            "look for the attribute i there (lsattr -d) and clear it as root (chattr -i)",
+        ),
+        "readonly" => fail(
+            format!("{value} is on a file system that is mounted read-only"),
+            "mount it writable",
         ),
         "unmade" => {
             let quoted = quote("deploy_to", value).unwrap_or_else(|_| value.to_owned());
@@ -503,6 +522,14 @@ mod tests {
             (
                 "unwritable /srv\n",
                 "/srv cannot be written by the login user",
+            ),
+            (
+                "immutable /srv/shop/releases\n",
+                "/srv/shop/releases is immutable, so nothing can be written in it",
+            ),
+            (
+                "readonly /srv/shop\n",
+                "/srv/shop is on a file system that is mounted read-only",
             ),
             (
                 "unmade /srv/shop\n",

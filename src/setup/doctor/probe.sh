@@ -78,21 +78,35 @@ shared_paths() {
     done
 }
 
+# open PATH: whether it is missing, or a directory that can be written.
+open() { [ ! -e "$1" ] || { [ -d "$1" ] && [ -w "$1" ] && [ -x "$1" ]; }; }
+
+# denied DIRECTORY: says why it cannot be written.
+denied() {
+    case $(mkdir -- "$1/.tagship-check.$$" 2>&1 && rmdir -- "$1/.tagship-check.$$") in
+    *'not permitted'*) say immutable "$1" ;;
+    *'Read-only file system'*) say readonly "$1" ;;
+    *) say unwritable "$1" ;;
+    esac
+}
+
 # place DEPLOY_TO SHARED...
 place() {
     remains "$@"
     above "$1"
     if [ ! -d "$up" ]; then say notdir "$up"; return; fi
     if [ ! -w "$up" ] || [ ! -x "$up" ]; then
-        if [ "$up" = "$1" ]; then say unwritable "$1"; else say unmade "$1"; fi
+        if [ "$up" = "$1" ]; then denied "$1"; else say unmade "$1"; fi
         return
     fi
-    for below in "$1/releases" "$1/.tagship" "$1/shared"; do
-        if [ -e "$below" ] && { [ ! -d "$below" ] || [ ! -w "$below" ] || [ ! -x "$below" ]; }; then
-            say unwritable "$below"
-            return
-        fi
+    for below in releases .tagship .tagship/manifests .tagship/journal; do
+        if ! open "$1/$below"; then denied "$1/$below"; return; fi
     done
+    for below in "$1"/.tagship/fence-* "$1"/.tagship/fence-*/*; do
+        if [ -d "$below" ] && ! open "$below"; then denied "$below"; return; fi
+    done
+    # Needed only where a directory in it is missing.
+    open "$1/shared" || say unwritable-shared "$1/shared"
     ts_see_disk "$1"
     disk=$ts_disk
     for below in "$1/releases" "$1/.tagship"; do

@@ -9,12 +9,10 @@ use std::process::{Command, Output};
 use tagship::domain::host::{HostError, Inodes, Release, Reply, TransferSet};
 use tagship::hosts::sync::rsync::TransferEnd;
 
-use crate::hostops::local_host::{Host, Mounted, SHELLS, Tree, picture_of};
+use crate::hostops::local_host::{Host, Mounted, SERVICE, SHELLS, Tree, picture_of};
 use crate::hostops::release::first_tree;
 
 const HOUR: u64 = 1_700_000_000;
-/// Another user.
-const SERVICE: u32 = 65_534;
 
 fn chmod(path: &Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -18,6 +18,31 @@ use tagship::hosts::sync::{self, rsync};
 /// The shells that hosts have as `sh`.
 pub(crate) const SHELLS: [&[&str]; 2] = [&["sh"], &["bash", "--posix"]];
 
+/// Another user, for whom root's permissions do not count.
+pub(crate) const SERVICE: u32 = 65_534;
+/// The shells as that user; only root may start them.
+pub(crate) const AS_SERVICE: [&[&str]; 2] = [
+    &[
+        "env",
+        "--chdir=/",
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "sh",
+    ],
+    &[
+        "env",
+        "--chdir=/",
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "bash",
+        "--posix",
+    ],
+];
+
 pub(crate) struct Host {
     directory: tempfile::TempDir,
     name: String,

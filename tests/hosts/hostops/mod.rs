@@ -14,6 +14,7 @@ mod interruption;
 mod isolation;
 mod local_host;
 pub(crate) mod over_ssh;
+mod permissions;
 mod quoting;
 mod release;
 mod retention;

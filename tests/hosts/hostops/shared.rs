@@ -6,18 +6,8 @@ use std::path::Path;
 use tagship::domain::host::{HostError, Reply, SharedFault};
 use tagship::hosts::sync;
 
-use crate::hostops::local_host::{Host, SHELLS};
+use crate::hostops::local_host::{AS_SERVICE, Host, SERVICE, SHELLS};
 use crate::hostops::release::first_tree;
-
-/// Another user, for whom root's permissions do not count.
-const SERVICE: u32 = 65_534;
-const AS_SERVICE: &[&str] = &[
-    "setpriv",
-    "--reuid=65534",
-    "--regid=65534",
-    "--clear-groups",
-    "sh",
-];
 
 fn prepared(host: &Host, shared: &[&str]) -> Result<Vec<SharedFault>, HostError> {
     let shared: Vec<String> = shared.iter().map(|path| (*path).to_owned()).collect();
@@ -105,7 +95,7 @@ fn invisible_shared_file_is_not_called_missing_alone() {
         eprintln!("SKIPPED: only root becomes another user");
         return;
     }
-    let host = Host::new(AS_SERVICE);
+    let host = Host::new(AS_SERVICE[0]);
     let own = |path: &Path| chown(path, Some(SERVICE), Some(SERVICE)).unwrap();
     let shared = host.path().join("shared");
     std::fs::create_dir_all(shared.join("keys")).unwrap();

@@ -5,8 +5,30 @@ ts_done() {
     printf 'done\n'
     exit 0
 }
+# Whether a directory that releases need cannot be written: sets ts_denied to it.
+ts_see_denied() {
+    for ts_denied in "$ts_at" "$ts_at/releases" "$ts_base" "$ts_base/manifests" "$ts_base/journal" "$ts_base"/fence-* "$ts_base"/fence-*/*; do
+        if [ -d "$ts_denied" ] && ! { [ -w "$ts_denied" ] && [ -x "$ts_denied" ]; }; then return 0; fi
+    done
+    return 1
+}
 ts_refuse() {
     case "$*" in
+    *chown*) ;; # it has its remedy
+    *'Permission denied'*)
+        if [ -n "${ts_base:-}" ] && ts_see_denied; then
+            case $ts_denied in
+            "$ts_base"*)
+                # Directories only: files there may be those of the live release, too.
+                set -- "$*; $(id -un) may not write in $ts_denied; as root on the host, run: find $ts_base -type d ! -path '*/trash/*' -exec chown $(id -un) {} +"
+                ;;
+            *) set -- "$*; $(id -un) may not write in $ts_denied; as root on the host, run: chown $(id -un) $ts_denied" ;;
+            esac
+        fi
+        ;;
+    *'mv: '*'not permitted'* | *'mkdir: '*'not permitted'* | *'ln: '*'not permitted'*)
+        set -- "$*; it or the directory above it is immutable, or sticky and of another user (see lsattr -d and ls -ld on the host)"
+        ;;
     *'No space left on device'*)
         # The message is the same for a lack of space and of inodes.
         if df -Pi -- "${ts_at:-/}" 2>/dev/null | grep -q ' 0  *100% '; then set -- "$* (no inodes are left)"; fi

@@ -50,7 +50,14 @@ ts_take() {
     return 2
 }
 ts_no_fence() {
-    ts_refuse "cannot take fence $ts_fence in $ts_base: $ts_error; if that directory was emptied, run: mkdir -p $ts_base/fence-0/turn-0 $ts_base/journal $ts_base/manifests"
+    case $ts_error in
+    *' holds no '*)
+        # What cannot be read looks empty.
+        ts_see_denied || ts_refuse "cannot take fence $ts_fence in $ts_base: $ts_error; if that directory was emptied, run: mkdir -p $ts_base/fence-0/turn-0 $ts_base/journal $ts_base/manifests"
+        ts_error="$ts_denied: Permission denied"
+        ;;
+    esac
+    ts_refuse "cannot take fence $ts_fence in $ts_base: $ts_error"
 }
 # Reports why our directory is gone. Never returns.
 ts_overtaken() {

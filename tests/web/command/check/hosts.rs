@@ -1,9 +1,9 @@
 //! Logins and file systems that affect every release.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, chown};
 use std::path::Path;
 
-use tagship_tests::sshd::Sshd;
+use tagship_tests::sshd::{Sshd, chmod};
 
 use super::{Checked, settings_with};
 
@@ -94,4 +94,35 @@ fn shared_paths_that_a_release_cannot_use_are_found() {
         assert!(lines.any(|line| line.starts_with(status)), "{said}");
     }
     assert!(!said.stdout.contains("keys/id"), "{said}");
+}
+
+#[test]
+fn inner_directories_of_another_user_are_found() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("SKIPPED: only root gives files away");
+        return;
+    }
+    let service = Some(65_534);
+    let as_service = "setpriv --reuid=65534 --regid=65534 --clear-groups sh -s";
+    let sshd = Sshd::settings().line(&format!("ForceCommand {as_service}"));
+    let world = Checked::installed().served_by(sshd.start());
+    chmod(world.directory(), 0o755);
+    let own = world.deploy_to().join(".tagship");
+    for path in ["journal", "manifests", "fence-3/turn-4"] {
+        std::fs::create_dir_all(own.join(path)).unwrap();
+    }
+    let mut path = own.join("fence-3");
+    while path != *world.directory() {
+        chown(&path, service, service).unwrap();
+        path.pop();
+    }
+    for inner in ["manifests", "journal", "fence-3/turn-4"] {
+        let others = ["manifests", "journal", "fence-3/turn-4"];
+        for other in others.iter().filter(|other| **other != inner) {
+            chown(own.join(other), service, service).unwrap();
+        }
+        chown(own.join(inner), Some(0), Some(0)).unwrap();
+        let what = format!("srv/shop/.tagship/{inner} cannot be written by the login user");
+        world.fails_by(&["host web1", &what, "find .tagship -type d"]);
+    }
 }
