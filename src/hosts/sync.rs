@@ -124,6 +124,7 @@ pub fn prepare(
     .set("ts_shared_files", &encode(&files))?;
     let body = concat!(
         include_str!("sync/shared.sh"),
+        include_str!("sync/tools.sh"),
         include_str!("sync/prepare.sh")
     );
     Ok(standing_text(&script, body))

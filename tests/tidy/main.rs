@@ -5,6 +5,7 @@
 mod advice;
 mod circles;
 mod docs;
+mod host_programs;
 mod pages;
 mod source;
 mod words;

@@ -158,8 +158,12 @@ ts_prepare() {
     if [ -n "$ts_based" ]; then ts_say based; fi
     ts_done
 }
-# Checks for GNU-only features, before anything is changed.
+# Checks for programs and GNU-only features, before anything is changed.
 ts_tools() {
+    for ts_tool in $ts_tool_names; do
+        command -v "$ts_tool" >/dev/null 2>&1 ||
+            ts_refuse "the host has no $ts_tool: install coreutils, findutils, sed and grep there"
+    done
     find / -maxdepth 0 -printf '' >/dev/null 2>&1 ||
         ts_refuse "find on the host is missing or not GNU's (busybox has no -printf); install GNU findutils there"
     printf '' | sort -z >/dev/null 2>&1 ||

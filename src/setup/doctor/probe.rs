@@ -11,6 +11,7 @@ use crate::hosts::ssh::script::{InvalidValue, absolute, quote};
 const PROBE: &str = concat!(
     include_str!("../../hosts/ssh/sh/mounts.sh"),
     include_str!("../../hosts/sync/shared.sh"),
+    include_str!("../../hosts/sync/tools.sh"),
     include_str!("probe.sh")
 );
 /// Marks the beginning of the answer; earlier output is a login shell's.
@@ -256,7 +257,7 @@ pub(super) fn findings(
 /// Reports a program that is missing or unsuitable.
 fn tool(subject: &Subject, key: &str, value: &str) -> Option<CheckFinding> {
     let package = match value {
-        "rsync" => "rsync",
+        "rsync" | "grep" | "sed" => value,
         "find" | "xargs" => "findutils",
         "setsid" => "util-linux",
         _ => "coreutils",

@@ -6,13 +6,13 @@ has() { command -v "$1" >/dev/null 2>&1; }
 
 # Programs used by the scripts of a release, and their GNU-only features.
 tools() {
-    for tool in rsync find sort xargs sha256sum cut wc cp ln mv rm mkdir sync setsid; do
+    for tool in rsync setsid $ts_tool_names; do
         has "$tool" || say missing "$tool"
     done
     if has rsync; then say rsync "$(rsync --version 2>/dev/null | sed -n '1s/^rsync *version *v\{0,1\}\([0-9.]*\).*/\1/p')"; fi
     if has find && ! find / -maxdepth 0 -printf '' >/dev/null 2>&1; then say notgnu find; fi
     if has sort && ! printf '' | sort -z >/dev/null 2>&1; then say notgnu sort; fi
-    if has mv && ! mv --help 2>&1 | grep -q -e --no-target-directory -e '-T'; then say notgnu mv; fi
+    if has mv && has grep && ! mv --help 2>&1 | grep -q -e --no-target-directory -e '-T'; then say notgnu mv; fi
 }
 
 # The nearest existing directory upwards.

@@ -1,5 +1,8 @@
 //! Each cause has one error: it names the cause first, then the remedy.
 
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
 use tagship::domain::host::{HostError, HostState, Op, Reply};
 use tagship_tests::sshd::Sshd;
 
@@ -123,6 +126,40 @@ fn exhausted_inodes_are_distinguished_from_full_disk() {
             };
             assert!(why.starts_with(remedy), "{used}: {why}");
             assert!(why.contains("No space left on device"), "{used}: {why}");
+        }
+    }
+}
+
+/// Half of them would give an error that names another cause, or hide a mount.
+#[test]
+fn missing_program_is_named_before_anything_changes() {
+    let names = std::fs::read_to_string("src/hosts/sync/tools.sh").unwrap();
+    let names: Vec<&str> = names.split('\'').nth(1).unwrap().split(' ').collect();
+    let paths = std::env::var("PATH").unwrap();
+    let programs = tempfile::tempdir().unwrap();
+    for name in &names {
+        let mut real = paths.split(':').map(|path| Path::new(path).join(name));
+        let real = real.find(|path| path.exists()).unwrap();
+        symlink(real, programs.path().join(name)).unwrap();
+    }
+    let path = format!("PATH='{}'\n", programs.path().display());
+    for shell in SHELLS {
+        for name in &names {
+            let (own, aside) = (programs.path().join(name), programs.path().join("aside"));
+            std::fs::rename(&own, &aside).unwrap();
+            let host = Host::new(shell);
+            let release = first_tree().release("r1");
+            let script = host.preparation(1, &release, None, &[], &[]);
+            let answer = host.ask(1, &[path.as_bytes(), &script].concat()).map(drop);
+            std::fs::rename(&aside, &own).unwrap();
+            let Err(HostError::Refused(why)) = answer else {
+                panic!("{name}: {answer:?}");
+            };
+            let named = format!("the host has no {name}: install coreutils");
+            let itself = "the host has no tr or no head: install coreutils";
+            let is_itself = ["tr", "head"].contains(name) && why.starts_with(itself);
+            assert!(why.starts_with(&named) || is_itself, "{name}: {why}");
+            assert!(!host.path().exists(), "{name}");
         }
     }
 }

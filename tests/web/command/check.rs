@@ -322,7 +322,9 @@ fn with_programs(leave_out: &[&str], own: &[(&str, &str)]) -> Checked {
     let checked = Checked::new();
     let bin = checked.path("bin");
     std::fs::create_dir(&bin).unwrap();
-    for name in PROGRAMS.iter().filter(|name| !leave_out.contains(name)) {
+    let programs = programs();
+    let there = programs.iter().map(String::as_str);
+    for name in there.filter(|name| !leave_out.contains(name)) {
         let real = ["/usr/bin", "/bin", "/usr/local/bin"]
             .iter()
             .map(|dir| PathBuf::from(dir).join(name))
@@ -341,30 +343,13 @@ fn with_programs(leave_out: &[&str], own: &[(&str, &str)]) -> Checked {
     checked
 }
 
-const PROGRAMS: [&str; 22] = [
-    "sh",
-    "rsync",
-    "find",
-    "sort",
-    "xargs",
-    "sha256sum",
-    "cut",
-    "wc",
-    "cp",
-    "ln",
-    "mv",
-    "rm",
-    "mkdir",
-    "rmdir",
-    "sync",
-    "setsid",
-    "sed",
-    "grep",
-    "id",
-    "date",
-    "df",
-    "cat",
-];
+/// What scripts use on a host.
+fn programs() -> Vec<String> {
+    let names = std::fs::read_to_string("src/hosts/sync/tools.sh").unwrap();
+    let names = names.split('\'').nth(1).unwrap().split(' ');
+    let names = names.chain(["sh", "rsync", "setsid"]);
+    names.map(str::to_owned).collect()
+}
 
 #[test]
 fn a_host_without_rsync() {
@@ -375,6 +360,17 @@ fn a_host_without_rsync() {
 #[test]
 fn a_host_without_setsid() {
     with_programs(&["setsid"], &[]).fails_by(&["host web1: no setsid on the host"]);
+}
+
+#[test]
+fn a_host_without_grep() {
+    with_programs(&["grep"], &[]).fails_by(&["host web1: no grep on the host; install grep there"]);
+}
+
+#[test]
+fn a_host_without_readlink() {
+    with_programs(&["readlink"], &[])
+        .fails_by(&["host web1: no readlink on the host; install coreutils there"]);
 }
 
 #[test]

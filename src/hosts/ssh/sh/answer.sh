@@ -34,8 +34,8 @@ ts_refuse() {
         if df -Pi -- "${ts_at:-/}" 2>/dev/null | grep -q ' 0  *100% '; then set -- "$* (no inodes are left)"; fi
         ;;
     esac
-    ts_text=$(printf '%s' "$*" | tr '\001-\037\177' ' ' | head -c 2000)
-    ts_say "refused $ts_text"
+    ts_text=$({ printf '%s' "$*" | tr '\001-\037\177' ' ' | head -c 2000; } 2>/dev/null)
+    ts_say "refused ${ts_text:-the host has no tr or no head: install coreutils there}"
     ts_done
 }
 # Syncs files and directories to disk; an old `sync` without operands syncs everything.
