@@ -18,6 +18,22 @@ ts_see_record() {
     *) return 1 ;;
     esac
 }
+ts_write_record() {
+    ts_error=$({ printf 'was %s\n' "${ts_was:--}" >"$ts_mine/was"; } 2>&1) && return 0
+    rm -f -- "$ts_mine/was"
+    ts_error=$(ln -s -- "was ${ts_was:--}" "$ts_mine/was" 2>&1)
+}
+ts_write_link() { ts_error=$(ln -s -- "$ts_link" "$ts_mine/current" 2>&1); }
+# A switch needs an inode for its record and one for the new link. If none are left, frees what is no
+# longer queried or is made again: the oldest record of another task, and the empty directory for
+# transfers. 1: the error has another cause.
+ts_make_room() {
+    case $ts_error in *'No space left on device'* | *'Disk quota exceeded'*) ;; *) return 1 ;; esac
+    rmdir -- "$ts_temp" 2>/dev/null
+    ts_oldest=$(find "$ts_base/journal" -mindepth 1 -maxdepth 1 ! -type d ! -name "${ts_key%%-*}-*" -printf '%T@ %f\n' 2>/dev/null |
+        sort -n | head -n 1)
+    if [ -n "$ts_oldest" ]; then rm -f -- "$ts_base/journal/${ts_oldest#* }"; fi
+}
 # In the concatenated lists, every unchanged file occurs twice.
 ts_see_differing() {
     { tail -n +2 -- "$ts_base/manifests/$ts_release" && cat -- "$ts_mine/listing"; } | tr '\n\0' '?\n' |
@@ -35,7 +51,7 @@ ts_compare() {
         return 0
     }
     # A slow walk delays the steps after the switch.
-    (cd -- "$ts_dir" && timeout 20 sh -c "$ts_walk") >"$ts_mine/listing" 2>/dev/null || {
+    (cd -- "$ts_dir" && timeout 20 sh -c "$ts_walk") 2>/dev/null >"$ts_mine/listing" || {
         case $? in
         124) ts_say 'uncompared listing its files takes over 20 s' ;;
         *) ts_say 'uncompared its files cannot all be listed' ;;
@@ -49,7 +65,7 @@ ts_compare() {
         ts_say 'differ 0'
         return 0
     fi
-    ts_see_differing >"$ts_mine/differing" 2>/dev/null
+    ts_see_differing 2>/dev/null >"$ts_mine/differing"
     ts_say "differ $(($(wc -l <"$ts_mine/differing")))"
     head -n 5 -- "$ts_mine/differing" | cut -b 1-300 | while IFS= read -r ts_name; do
         ts_say "differing $ts_name"
@@ -75,19 +91,16 @@ ts_main() {
     if ! ts_see_record; then
         ts_was=$ts_live
         [ -d "$ts_base/journal" ] || mkdir -m 700 -- "$ts_base/journal" 2>/dev/null
-        printf 'was %s\n' "${ts_was:--}" >"$ts_mine/was" 2>/dev/null || {
-            rm -f -- "$ts_mine/was"
-            ln -s -- "was ${ts_was:--}" "$ts_mine/was" 2>/dev/null
-        } || {
+        ts_write_record || { ts_make_room && ts_write_record; } || {
             if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
-            ts_refuse "cannot write $ts_mine/was: is the disk full?"
+            ts_refuse "cannot write $ts_mine/was: $ts_error"
         }
         ts_rename "$ts_mine/was" "$ts_base/journal/$ts_key"
         ts_sync "$ts_base/journal/$ts_key" "$ts_base/journal"
     fi
     if [ "$ts_live" != "$ts_release" ]; then
         if [ -L "$ts_mine/current" ]; then rm -f -- "$ts_mine/current"; fi
-        ts_error=$(ln -s -- "$ts_link" "$ts_mine/current" 2>&1) || {
+        ts_write_link || { ts_make_room && ts_write_link; } || {
             if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
             ts_refuse "cannot make $ts_mine/current: $ts_error"
         }

@@ -206,6 +206,49 @@ fn host_without_free_space_rolls_back_and_records_what_was_live() {
     }
 }
 
+/// A service has used them up; the disk still has space.
+#[test]
+fn host_without_free_inodes_rolls_back() {
+    for shell in SHELLS {
+        let host = Host::new(shell);
+        std::fs::create_dir(host.path()).unwrap();
+        let options = "size=4m,nr_inodes=100,mode=755";
+        let options = ["-t", "tmpfs", "-o", options, "tmpfs"];
+        let Some(_mounted) = Mounted::at(host.path(), &options) else {
+            return;
+        };
+        let [r1, r2] = two_releases(&host);
+        let use_up = |name: &str| {
+            let file = |n: u32| host.path().join(format!("{name}-{n}"));
+            let made = (0..).take_while(|n| std::fs::write(file(*n), "").is_ok());
+            assert!(made.count() < 100);
+        };
+        use_up("session");
+        for _ in 0..2 {
+            let [prepare, switch] = scripts(&host, &r1.id, std::slice::from_ref(&r2.id));
+            host.ask(9, &prepare).unwrap();
+            let reply = publish::read_published(&host.ask(9, &switch).unwrap());
+            let Ok(Reply::Published { was, .. }) = reply else {
+                panic!("{shell:?}: {reply:?}");
+            };
+            assert_eq!(was.as_ref(), Some(&r2.id), "{shell:?}");
+            assert_eq!(host.live().as_deref(), Some("r1"), "{shell:?}");
+        }
+        // Records of this task are kept, so there is room for a record, but not for a link.
+        use_up("upload");
+        let (place, over) = (host.place(9), [r1.id.clone()]);
+        let as_it_is = Existing::AsItIs;
+        let switch = publish::publish(&place, host.turn(), &r2.id, &over, "9-more", as_it_is);
+        let Err(HostError::Refused(why)) = host.ask(9, &switch.unwrap()) else {
+            panic!("{shell:?}: it has switched");
+        };
+        assert!(why.contains("df -i shows free inodes"), "{why}");
+        assert!(why.contains("No space left on device"), "{why}");
+        assert_eq!(host.live().as_deref(), Some("r1"), "{shell:?}");
+        assert!(host.path().join(".tagship/journal/9-back").exists());
+    }
+}
+
 /// Nothing could lead back there, so only a rollback replaces it.
 #[test]
 fn link_that_is_no_text_is_replaced_by_a_rollback_only() {

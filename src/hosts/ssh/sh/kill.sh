@@ -37,7 +37,8 @@ ts_main() {
     # cookie.
     if [ -d "$ts_base/journal" ]; then
         [ -d "$ts_dir" ] || ts_bar
-        : >"$ts_dir/stop" || ts_refuse "cannot write in $ts_dir: is the disk full?"
+        # In a subshell: a shell ends if the redirection of `:` fails.
+        ts_error=$({ : >"$ts_dir/stop"; } 2>&1) || ts_refuse "cannot write in $ts_dir: $ts_error"
     fi
     ts_end_attempt
     # Ended parts have left processes only if one carries their cookie.

@@ -52,7 +52,7 @@ fi
         ts_file=$ts_dir/out.$ts_from
     done
     # Read and drop what cannot be kept, so that the program never gets SIGPIPE.
-    : >"$ts_dir/clipped"
+    (: >"$ts_dir/clipped") # a subshell: a shell ends if the redirection of `:` fails
     exec cat >/dev/null
 ) <"$ts_dir/pipe" 2>/dev/null &
 ts_pump=$!
@@ -77,7 +77,7 @@ ts_put program "$ts_program $ts_stat_start $ts_boot"
         ts_see_uptime
         ts_left=$((ts_end_at - ts_uptime))
         if [ "$ts_left" -le 0 ]; then
-            : >"$ts_dir/late"
+            (: >"$ts_dir/late")
             # Do not wait for unkillable processes (of another user), nor report them as ended.
             ts_end_program || ts_put end unended
             exit 0

@@ -99,9 +99,9 @@ ts_recorded() {
 }
 # ts_record RELEASE DIGEST: writes what ts_recorded reads, with the listing that ts_digest has kept.
 ts_record() {
-    { printf '%s\n' "$2" && cat -- "$ts_mine/listing"; } >"$ts_mine/manifest" 2>/dev/null || {
+    ts_error=$({ printf '%s\n' "$2" | cat -- - "$ts_mine/listing" >"$ts_mine/manifest"; } 2>&1) || {
         if [ ! -d "$ts_mine" ]; then ts_overtaken; fi
-        ts_refuse "cannot write $ts_mine/manifest: is the disk full?"
+        ts_refuse "cannot write $ts_mine/manifest: $ts_error"
     }
     ts_sync "$ts_mine/manifest"
     ts_rename "$ts_mine/manifest" "$ts_base/manifests/$1"
