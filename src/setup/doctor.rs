@@ -5,6 +5,7 @@
 //! nothing on a host: a small file is sent to a temporary directory below a deploy path, as a
 //! release would be, and deleted.
 
+mod access;
 mod approvals;
 mod connect;
 pub mod enroll;

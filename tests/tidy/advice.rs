@@ -26,12 +26,12 @@ const READ: [(&str, &str); 24] = [
         "move it away, or correct deploy_to",
     ),
     (
-        "src/setup/doctor/probe.rs",
+        "src/setup/doctor/access.rs",
         "give it to that user (chown), or make each new directory of shared there yourself",
     ),
     // Only directories: a file there may be one of the live release, too.
     (
-        "src/setup/doctor/probe.rs",
+        "src/setup/doctor/access.rs",
         "run there as root, in deploy_to: find .tagship -type d ! -path '*/trash/*' -exec chown {user} {{}} +",
     ),
     (

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::shared::{self, PlaceNeeds};
-use super::{CheckFinding, Subject};
+use super::{CheckFinding, Subject, access};
 use crate::domain::host::{BrokenCurrent, RELEASES_APART, is_own, remove_as_root, unmount};
 use crate::hosts::ssh::preamble::{EndlessPreamble, Preamble};
 use crate::hosts::ssh::script::{InvalidValue, absolute, quote};
@@ -302,36 +302,6 @@ fn check_target(subject: &Subject, key: &str, value: &str, user: &str) -> Option
             format!("{value} is no directory"),
             "move it away, or correct deploy_to",
         ),
-        "unwritable" if value.contains("/.tagship") => fail(
-            format!("{value} cannot be written by the login user"),
-            &format!(
-                "run there as root, in deploy_to: find .tagship -type d ! -path '*/trash/*' -exec chown {user} {{}} +"
-            ),
-        ),
-        "unwritable" => fail(
-            format!("{value} cannot be written by the login user"),
-            "give it to that user (chown)",
-        ),
-        "unwritable-shared" => Some(CheckFinding::warn(
-            subject,
-            format!("{value} cannot be written by the login user"),
-            "give it to that user (chown), or make each new directory of shared there yourself",
-        )),
-        "immutable" => fail(
-            format!("{value} is immutable, so nothing can be written in it"),
-            "look for the attribute i there (lsattr -d) and clear it as root (chattr -i)",
-        ),
-        "readonly" => fail(
-            format!("{value} is on a file system that is mounted read-only"),
-            "mount it writable",
-        ),
-        "unmade" => {
-            let quoted = quote("deploy_to", value).unwrap_or_else(|_| value.to_owned());
-            fail(
-                format!("{value} is not there, and the login user cannot make it"),
-                &format!("make it there as root: install -d -o {user} {quoted}"),
-            )
-        }
         "real" => fail(
             format!("{value} is a real directory or file, not tagship's link"),
             BrokenCurrent::Directory.remedy(),
@@ -384,7 +354,7 @@ fn check_target(subject: &Subject, key: &str, value: &str, user: &str) -> Option
                 Err(_) => Some(CheckFinding::ok(subject, format!("{path} can be written"))),
             }
         }
-        _ => None,
+        _ => access::finding(subject, key, value, user),
     }
 }
 
