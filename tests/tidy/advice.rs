@@ -32,11 +32,11 @@ const READ: [(&str, &str); 24] = [
     // Only directories: a file there may be one of the live release, too.
     (
         "src/setup/doctor/access.rs",
-        "run there as root, in deploy_to: find .tagship -type d ! -path '*/trash/*' -exec chown {user} {{}} +",
+        "run there as root, in deploy_to: find .tagship -type d ! -path '*/trash/*' ! -path '*/left-*' -exec chown {user} {{}} +",
     ),
     (
         "src/hosts/ssh/sh/answer.sh",
-        "$*; $(id -un) may not write in $ts_denied; as root on the host, run: find $ts_base -type d ! -path '*/trash/*' -exec chown $(id -un) {} +",
+        "$*; $(id -un) may not write in $ts_denied; as root on the host, run: find $ts_base -type d ! -path '*/trash/*' ! -path '*/left-*' -exec chown $(id -un) {} +",
     ),
     (
         "src/hosts/ssh/sh/answer.sh",

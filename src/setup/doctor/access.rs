@@ -15,7 +15,7 @@ pub(super) fn finding(
         "unwritable" if value.contains("/.tagship") => fail(
             format!("{value} cannot be written by the login user"),
             &format!(
-                "run there as root, in deploy_to: find .tagship -type d ! -path '*/trash/*' -exec chown {user} {{}} +"
+                "run there as root, in deploy_to: find .tagship -type d ! -path '*/trash/*' ! -path '*/left-*' -exec chown {user} {{}} +"
             ),
         ),
         "unwritable" => fail(

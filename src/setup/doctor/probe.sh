@@ -102,7 +102,7 @@ place() {
     for below in releases .tagship .tagship/manifests .tagship/journal; do
         if ! open "$1/$below"; then denied "$1/$below"; return; fi
     done
-    for below in "$1"/.tagship/fence-* "$1"/.tagship/fence-*/*; do
+    for below in "$1"/.tagship/fence-* "$1"/.tagship/fence-*/turn-* "$1"/.tagship/fence-*/temporary; do
         if [ -d "$below" ] && ! open "$below"; then denied "$below"; return; fi
     done
     # Needed only where a directory in it is missing.

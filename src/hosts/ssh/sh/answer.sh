@@ -7,7 +7,7 @@ ts_done() {
 }
 # Whether a directory that releases need cannot be written: sets ts_denied to it.
 ts_see_denied() {
-    for ts_denied in "$ts_at" "$ts_at/releases" "$ts_base" "$ts_base/manifests" "$ts_base/journal" "$ts_base"/fence-* "$ts_base"/fence-*/*; do
+    for ts_denied in "$ts_at" "$ts_at/releases" "$ts_base" "$ts_base/manifests" "$ts_base/journal" "$ts_base"/fence-* "$ts_base"/fence-*/turn-* "$ts_base"/fence-*/temporary; do
         if [ -d "$ts_denied" ] && ! { [ -w "$ts_denied" ] && [ -x "$ts_denied" ]; }; then return 0; fi
     done
     return 1
@@ -20,7 +20,7 @@ ts_refuse() {
             case $ts_denied in
             "$ts_base"*)
                 # Directories only: files there may be those of the live release, too.
-                set -- "$*; $(id -un) may not write in $ts_denied; as root on the host, run: find $ts_base -type d ! -path '*/trash/*' -exec chown $(id -un) {} +"
+                set -- "$*; $(id -un) may not write in $ts_denied; as root on the host, run: find $ts_base -type d ! -path '*/trash/*' ! -path '*/left-*' -exec chown $(id -un) {} +"
                 ;;
             *) set -- "$*; $(id -un) may not write in $ts_denied; as root on the host, run: chown $(id -un) $ts_denied" ;;
             esac
