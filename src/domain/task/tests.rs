@@ -583,19 +583,12 @@ fn task_waits_for_its_time_and_its_approvals() {
     );
     for (not_before, wanted) in [(None, 600), (Some(at(60)), 600), (Some(at(700)), 700)] {
         let approval = Approval {
-            by: "bob".to_owned(),
-            in_stead_of: None,
-            groups: Vec::new(),
-            plan: PlanDigest("p".to_owned()),
-            comment: String::new(),
             not_before,
-            emergency: None,
             at: at(1),
+            ..approval("bob", "p")
         };
-        let approved = Recorded {
-            time: at(1),
-            event: Event::Approved(approval),
-        };
+        let (time, event) = (at(1), Event::Approved(approval));
+        let approved = Recorded { time, event };
         let task = begin(Schedule::New).apply(&approved).unwrap();
         assert_eq!(task.state, State::Scheduled { at: at(wanted) });
     }

@@ -112,6 +112,11 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
         Err("the tree counts by its record, for this boot alone"),
     ),
     (
+        "src/git/landing/damage.rs",
+        1,
+        Err("it only makes room for a mirror that is fetched again"),
+    ),
+    (
         "src/git/landing/system.rs",
         1,
         Err("it is written anew where it is missing"),
@@ -120,13 +125,13 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
     (
         "src/setup/install/file.rs",
         1,
-        Err("whoever installs does it again"),
+        Err("an installation is repeated"),
     ),
     ("src/store/backup/restore.rs", 1, Ok(())),
 ];
 
 /// Its caller syncs the directory, after the last of several files.
-const DIRECTORY_SYNCED_BY_CALLER: [&str; 1] = ["hooks/src/spool/rules.rs"];
+const DIRECTORY_SYNCED_BY_CALLER: [&str; 2] = ["hooks/src/spool/rules.rs", "src/hosts/ssh/pin.rs"];
 
 /// A new rename fails here until its entry says whether its result must be durable; one that must
 /// be has a sync before it in its own function, and one of the directory after it.
