@@ -158,7 +158,13 @@ pub fn judge(code: Option<i32>, stderr: &[u8]) -> TransferEnd {
     let Some(code) = code else {
         return TransferEnd::Again(format!("rsync was ended by a signal{}", complaint(&text)));
     };
-    let failure = format!("rsync ended with {code}{}", complaint(&text));
+    // The host's rsync may end before its last message arrives.
+    let meaning = if code == 11 && text.trim().is_empty() {
+        " (error in file I/O, as on a full disk)"
+    } else {
+        ""
+    };
+    let failure = format!("rsync ended with {code}{meaning}{}", complaint(&text));
     let explained = explain(&failure);
     if code == 0 {
         TransferEnd::Complete

@@ -24,13 +24,16 @@ fn scripts(host: &Host, to: &ReleaseId, over: &[ReleaseId]) -> [Vec<u8>; 2] {
     };
     let as_it_is = Existing::AsItIs;
     let prepare = sync::prepare(&place, host.turn(), &release, None, &[], &[], as_it_is);
-    let switch = publish::publish(&place, host.turn(), to, over, "9-back", as_it_is);
-    [prepare.unwrap(), switch.unwrap()]
+    [prepare.unwrap(), switch(host, to, over)]
+}
+
+fn switch(host: &Host, to: &ReleaseId, over: &[ReleaseId]) -> Vec<u8> {
+    let (place, as_it_is) = (host.place(9), Existing::AsItIs);
+    publish::publish(&place, host.turn(), to, over, "9-back", as_it_is).unwrap()
 }
 
 fn switched_back(host: &Host, to: &ReleaseId, over: &[ReleaseId]) -> Result<Reply, HostError> {
-    let [_, switch] = scripts(host, to, over);
-    publish::read_published(&host.ask(9, &switch)?)
+    publish::read_published(&host.ask(9, &switch(host, to, over))?)
 }
 
 fn differs(reply: Result<Reply, HostError>) -> Option<Differs> {
@@ -148,7 +151,9 @@ fn target_that_the_login_user_may_not_see_goes_live_again() {
     let host = Host::new(if is_root { NOBODY } else { SHELLS[0] });
     let at = host.path();
     std::fs::create_dir_all(at.join("releases/r1")).unwrap();
-    let hidden = at.join("other");
+    let elsewhere = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(elsewhere.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let hidden = elsewhere.path().join("other");
     std::fs::create_dir_all(hidden.join("v1")).unwrap();
     std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o000)).unwrap();
     if is_root {
@@ -168,7 +173,7 @@ fn target_that_the_login_user_may_not_see_goes_live_again() {
     let seen = host.inspect().unwrap();
     assert_eq!((seen.live, seen.broken), (Some(target.clone()), None));
 
-    let gone = ReleaseId(at.join("gone/v1").display().to_string());
+    let gone = ReleaseId(elsewhere.path().join("gone/v1").display().to_string());
     let refused = switched_back(&host, &gone, &[target]);
     assert!(refused.is_err(), "{refused:?}");
     std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o700)).unwrap();

@@ -14,6 +14,10 @@ ts_see_denied() {
 }
 ts_refuse() {
     case "$*" in
+    *'No space left on device'*)
+        # The message is the same for a lack of space and of inodes.
+        if df -Pi -- "${ts_at:-/}" 2>/dev/null | grep -q ' 0  *100% '; then set -- "$* (no inodes are left)"; fi
+        ;;
     *chown*) ;; # it has its remedy
     *'Permission denied'*)
         if [ -n "${ts_base:-}" ] && ts_see_denied; then
@@ -28,10 +32,6 @@ ts_refuse() {
         ;;
     *'mv: '*'not permitted'* | *'mkdir: '*'not permitted'* | *'ln: '*'not permitted'*)
         set -- "$*; it or the directory above it is immutable, or sticky and of another user (see lsattr -d and ls -ld on the host)"
-        ;;
-    *'No space left on device'*)
-        # The message is the same for a lack of space and of inodes.
-        if df -Pi -- "${ts_at:-/}" 2>/dev/null | grep -q ' 0  *100% '; then set -- "$* (no inodes are left)"; fi
         ;;
     esac
     ts_text=$({ printf '%s' "$*" | tr '\001-\037\177' ' ' | head -c 2000; } 2>/dev/null)
