@@ -252,7 +252,7 @@ fn requests_and_commands_make_no_commit_without_an_entry() {
                 let own = line.contains("Commit::")
                     || line.contains("kv.commit(")
                     || line.contains("kv().commit(");
-                own && !line.contains("turn.also()")
+                own && !line.contains("entry.also()")
             });
             found.extend(lines.map(|line| format!("{root}/{file}: {line}")));
         }
