@@ -226,9 +226,10 @@ environments.live = {{ group = "web", deploy_to = "/srv/live", approvals = ["{ap
 
     #[test]
     fn only_accounts_that_may_approve_there_count() {
-        let viewer = ("ann", Role::Viewer, "pm");
-        let approver = ("bob", Role::Approver, "pm");
-        let cases: [(&str, &[(&str, Role, &str)], &str); 5] = [
+        type Named = (&'static str, Role, &'static str);
+        let viewer: Named = ("ann", Role::Viewer, "pm");
+        let approver: Named = ("bob", Role::Approver, "pm");
+        let cases: [(&str, &[Named], &str); 5] = [
             ("1", &[viewer], "1, and no account may approve there"),
             (
                 "2",
