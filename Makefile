@@ -60,12 +60,12 @@ test: deps-test
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(CARGO) test $(UNIT) --no-run
 	$(CARGO) test $(WORKSPACE) --test '*' --no-run
-	RUST_TEST_THREADS=$(THREADS) $(MAKE) -j2 test-hosts test-others
+	$(MAKE) -j2 test-hosts test-others
 	$(MAKE) doc
 
 # Tests of hosts mostly wait for hosts, so the other ones run beside them.
 test-hosts:
-	$(CARGO) test $(WORKSPACE) --test hosts
+	RUST_TEST_THREADS=$(THREADS) $(CARGO) test $(WORKSPACE) --test hosts
 
 test-others:
 	$(CARGO) test $(UNIT)

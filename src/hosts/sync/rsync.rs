@@ -158,13 +158,11 @@ pub fn judge(code: Option<i32>, stderr: &[u8]) -> TransferEnd {
     let Some(code) = code else {
         return TransferEnd::Again(format!("rsync was ended by a signal{}", complaint(&text)));
     };
-    // The host's rsync may end before its last message arrives.
-    let meaning = if code == 11 && text.trim().is_empty() {
-        " (error in file I/O, as on a full disk)"
-    } else {
-        ""
-    };
-    let failure = format!("rsync ended with {code}{meaning}{}", complaint(&text));
+    let failure = format!("rsync ended with {code}{}", complaint(&text));
+    if code == 11 && text.trim().is_empty() {
+        // Seen on a full disk: the host's rsync ended before its message arrived.
+        return TransferEnd::Again(format!("{failure} (error in file I/O)"));
+    }
     let explained = explain(&failure);
     if code == 0 {
         TransferEnd::Complete
@@ -228,18 +226,20 @@ mod tests {
 
     #[test]
     fn partial_transfer_is_incomplete_and_lost_one_retryable() {
-        for code in [1, 3, 5, 11, 23, 24, 25] {
+        for code in [1, 3, 5, 23, 24, 25] {
             assert!(
                 matches!(judge(Some(code), b""), TransferEnd::Failed(_)),
                 "{code}"
             );
         }
-        for code in [12, 30, 255] {
+        for code in [11, 12, 30, 255] {
             assert!(
                 matches!(judge(Some(code), b""), TransferEnd::Again(_)),
                 "{code}"
             );
         }
+        let named = b"rsync: [receiver] write failed: Input/output error (5)";
+        assert!(matches!(judge(Some(11), named), TransferEnd::Failed(_)));
         assert!(matches!(judge(None, b""), TransferEnd::Again(_)));
         assert_eq!(judge(Some(0), b"warning"), TransferEnd::Complete);
     }
