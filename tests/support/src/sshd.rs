@@ -291,7 +291,8 @@ pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // The kernel gives the higher ports to others, also while the caller's server is down.
     let ports = 10_000..32_000_u16;
-    let first = u16::try_from(std::process::id() % 20_000).unwrap();
+    // Programs of tests that start together look in distant places.
+    let first = u16::try_from(u64::from(std::process::id()) * 7_919 % 20_000).unwrap();
     ports
         .map(|_| 10_000 + (first + NEXT.fetch_add(1, Ordering::Relaxed)) % 22_000)
         .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
