@@ -16,7 +16,7 @@ const FREE_BYTES_MIN: usize = 1024 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DirectoryError {
     #[error(
-        "{key} {} needs a directory, and {} is none: move that file away, or choose another \
+        "{key} {} needs a directory, and {} is not one: move that file away, or choose another \
          [agent] {key}",
         .dir.display(), .file.display()
     )]

@@ -88,11 +88,11 @@ fn failed_start_names_the_repair_command() {
         // Where a file is.
         (
             ALONE.replace("{dir}/spool", "{dir}/config.toml"),
-            "config.toml is none: move that file away, or choose another [agent] spool_dir",
+            "config.toml is not one: move that file away, or choose another [agent] spool_dir",
         ),
         (
             ALONE.replace("{dir}/spool", "{dir}/config.toml/spool"),
-            "config.toml is none: move that file away, or choose another [agent] spool_dir",
+            "config.toml is not one: move that file away, or choose another [agent] spool_dir",
         ),
     ] {
         let said = Test::new().config(&config).arguments(["serve"]).said();
@@ -227,7 +227,10 @@ fn names(said: &str, words: &[&str]) {
 fn invalid_data_dir_error_names_a_remedy() {
     let test = Test::new().config(ALONE).file("data", "");
     let data = test.path("data").display().to_string();
-    names(&refused(&test), &[&data, "is none", "move that file away"]);
+    names(
+        &refused(&test),
+        &[&data, "is not one", "move that file away"],
+    );
 }
 
 #[test]
