@@ -349,8 +349,8 @@ impl Executor {
                 }
             }
             CompletedEffect::Fence { id, result } => {
-                let turn = result?;
-                self.claimed(id, turn);
+                let claim = result?;
+                self.claimed(id, claim);
             }
             CompletedEffect::Step { id, at, result } => {
                 if let Some(active) = self.tasks.get_mut(&id)

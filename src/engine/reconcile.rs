@@ -115,21 +115,21 @@ impl WatchedRepository {
 impl Reconciler {
     /// Scans every repository forever.
     pub async fn run(self) {
-        let turns = Semaphore::new(PARALLEL);
+        let permits = Semaphore::new(PARALLEL);
         let all = self
             .watched
             .iter()
-            .map(|watched| self.watch(watched, &turns));
+            .map(|watched| self.watch(watched, &permits));
         join_all(all).await;
         std::future::pending::<()>().await;
     }
 
     /// Scans one repository until that is no longer needed.
-    async fn watch(&self, watched: &WatchedRepository, turns: &Semaphore) {
+    async fn watch(&self, watched: &WatchedRepository, permits: &Semaphore) {
         let mut failures = 0;
         loop {
             let looked = {
-                let _turn = turns.acquire().await;
+                let _permit = permits.acquire().await;
                 self.look(watched).await
             };
             let repository = &watched.repository;
@@ -217,7 +217,7 @@ impl Reconciler {
         };
         let (before, last) = self.store.looked(repository).await?;
         let before = before.filter(|before| before.git_url == look.git_url);
-        let (Some(before), Some(KeyVersion(turn))) = (before, last) else {
+        let (Some(before), Some(KeyVersion(version))) = (before, last) else {
             self.store.note_tags(repository, &tags, last).await?;
             self.store.note_look(repository, &look, last).await?;
             tracing::info!(
@@ -254,7 +254,7 @@ impl Reconciler {
         let steady = tags == still;
         known.retain(|name, _| tags.get(name) == still.get(name));
         tags.retain(|name, object| still.get(name) == Some(object));
-        let push = pushes_of(repository) + &format!("{} {turn}", before.at.as_millisecond());
+        let push = pushes_of(repository) + &format!("{} {version}", before.at.as_millisecond());
         let settled = self
             .settle_all((repository, &push), &tags, &known, (&brought, &passed), now)
             .await?;
@@ -354,13 +354,13 @@ impl Reconciler {
                 noted.await?;
                 continue;
             }
-            let turn = before.map_or(0, |known| known.turn);
-            let seen = push_by_unknown((repository, push), name, (was, object), turn);
+            let version = before.map_or(0, |known| known.version);
+            let seen = push_by_unknown((repository, push), name, (was, object), version);
             if is_brought {
                 // The hook's record preceded the move: a scan may have proposed the old object.
                 self.doubt(&seen).await?;
             } else {
-                let file = format!("look {repository} {name} {object} {turn}");
+                let file = format!("look {repository} {name} {object} {version}");
                 if !self.take(&file, &seen, &library, now).await? {
                     settled = false;
                     continue;
@@ -472,14 +472,14 @@ fn push_by_unknown(
     (repository, push): (&str, &str),
     name: &str,
     (was, object): (&str, &str),
-    turn: u64,
+    version: u64,
 ) -> SeenPush {
     let or_zero = |object: &str| match object {
         "" => "0".repeat(40),
         object => object.to_owned(),
     };
     SeenPush {
-        record: format!("{push} {turn} {name}"),
+        record: format!("{push} {version} {name}"),
         repository: repository.to_owned(),
         reference: name.to_owned(),
         old: or_zero(was),

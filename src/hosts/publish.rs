@@ -45,7 +45,7 @@ pub fn read_standing(lines: &AnswerLines) -> Result<HostState, HostError> {
 /// [`InvalidValue`] if a path, name or key is invalid on the host.
 pub fn publish(
     place: &DeployTarget,
-    turn: OpSequence,
+    seq: OpSequence,
     release: &ReleaseId,
     over: &[ReleaseId],
     key: &str,
@@ -55,7 +55,7 @@ pub fn publish(
         Existing::Equal => file_name("release", &release.0)?,
         Existing::AsItIs | Existing::Found => linked(&release.0)?,
     };
-    let script = Script::at(place, turn)?
+    let script = Script::at(place, seq)?
         .set("ts_release", release)?
         .set("ts_over", &targets(over)?)?
         .set("ts_key", file_name("key", key)?)?
@@ -122,7 +122,7 @@ fn shown(name: &str) -> String {
 /// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn prune(
     place: &DeployTarget,
-    turn: OpSequence,
+    seq: OpSequence,
     keep: u32,
     protect: &[ReleaseId],
     failed: &[ReleaseId],
@@ -131,7 +131,7 @@ pub fn prune(
         .iter()
         .map(|release| file_name("release", &release.0))
         .collect();
-    let script = Script::at(place, turn)?
+    let script = Script::at(place, seq)?
         .number("ts_keep", u64::from(keep))
         .set("ts_protect", &targets(protect)?)?
         .set("ts_failed", &failed?.join(" "))?;

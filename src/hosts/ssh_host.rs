@@ -34,13 +34,13 @@ pub use local::LocalShell;
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The last sequence number given to a script of this process.
-static TURN: AtomicU64 = AtomicU64::new(0);
+static LAST_SEQ: AtomicU64 = AtomicU64::new(0);
 
 /// Returns a sequence number above all earlier ones, including those of an earlier process unless
 /// the machine's clock was set back.
-fn next_turn() -> u64 {
+fn next_seq() -> u64 {
     let now = u64::try_from(SystemClock.now().as_microsecond()).unwrap_or(0);
-    raise(&TURN, |last| (last + 1).max(now))
+    raise(&LAST_SEQ, |last| (last + 1).max(now))
 }
 
 fn raise(number: &AtomicU64, next: impl Fn(u64) -> u64) -> u64 {
@@ -53,21 +53,21 @@ fn raise(number: &AtomicU64, next: impl Fn(u64) -> u64) -> u64 {
 /// The sequence numbers for one host: above all given by this process, and above what the host
 /// reported, in case our clock was set back. A host's report affects no other host.
 #[derive(Default)]
-struct Turns {
+struct SequenceCounter {
     shown: AtomicU64,
 }
 
-impl Turns {
+impl SequenceCounter {
     /// Returns the next number, at least the fence's: its clock may have been ahead.
     fn next(&self, fence: u64) -> OpSequence {
-        let next = next_turn().max(op_sequence_of(fence));
+        let next = next_seq().max(op_sequence_of(fence));
         OpSequence(raise(&self.shown, |shown| next.max(shown + 1)))
     }
 
     /// Notes a number that the host reports under our fence. Ignores impossible numbers.
-    fn see(&self, turn: u64, fence: u64) {
-        if turn <= op_sequence_max(next_turn().max(op_sequence_of(fence))) {
-            self.shown.fetch_max(turn, Ordering::SeqCst);
+    fn see(&self, seq: u64, fence: u64) {
+        if seq <= op_sequence_max(next_seq().max(op_sequence_of(fence))) {
+            self.shown.fetch_max(seq, Ordering::SeqCst);
         }
     }
 }
@@ -78,7 +78,7 @@ pub struct SshHosts {
     hosts: HashMap<String, SshHost>,
     /// The agent's own machine, by the name that steps use, if it may be used.
     local: Option<(String, Result<LocalShell, String>)>,
-    local_turns: Turns,
+    local_counter: SequenceCounter,
     dialer: Arc<Dialer>,
     transport: RsyncTransport,
 }
@@ -87,7 +87,7 @@ struct SshHost {
     target: SshTarget,
     connection: Mutex<Option<Connection>>,
     presence: Presence,
-    turns: Turns,
+    counter: SequenceCounter,
 }
 
 impl SshHosts {
@@ -111,14 +111,14 @@ impl SshHosts {
                 target,
                 connection: Mutex::new(None),
                 presence: Presence::default(),
-                turns: Turns::default(),
+                counter: SequenceCounter::default(),
             };
             (name, host)
         });
         Self {
             hosts: hosts.collect(),
             local: None,
-            local_turns: Turns::default(),
+            local_counter: SequenceCounter::default(),
             dialer,
             transport,
         }
@@ -131,9 +131,9 @@ impl SshHosts {
         self
     }
 
-    fn turns(&self, host: &str) -> &Turns {
+    fn counter(&self, host: &str) -> &SequenceCounter {
         let known = self.hosts.get(host);
-        known.map_or(&self.local_turns, |host| &host.turns)
+        known.map_or(&self.local_counter, |host| &host.counter)
     }
 
     /// Returns what performs scripts on the host.
@@ -190,14 +190,14 @@ impl SshHosts {
         timeout: Duration,
         script: &(dyn Fn(OpSequence) -> Result<Vec<u8>, InvalidValue> + Send + Sync),
     ) -> Result<AnswerLines, HostError> {
-        let turns = self.turns(host);
+        let counter = self.counter(host);
         let ask = || async move {
-            let script = script(turns.next(place.fence))?;
+            let script = script(counter.next(place.fence))?;
             self.lines(host, &script, timeout, place.fence).await
         };
         match ask().await {
-            Err(NoReply::Overtaken(turn)) => {
-                turns.see(turn, place.fence);
+            Err(NoReply::Overtaken(seq)) => {
+                counter.see(seq, place.fence);
                 Ok(ask().await?)
             }
             answer => Ok(answer?),
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn operation_sequence_strictly_increases() {
-        let (one, other) = (Turns::default(), Turns::default());
+        let (one, other) = (SequenceCounter::default(), SequenceCounter::default());
         let first = one.next(0);
         assert!(other.next(0) > first);
         let far = first.0 + (1 << 40);
@@ -245,11 +245,11 @@ mod tests {
 
     #[test]
     fn sequence_numbers_after_a_clock_jump_remain_usable() {
-        let turns = Turns::default();
-        let years_ahead = next_turn() + 20 * 366 * 24 * 3600 * 1_000_000;
+        let counter = SequenceCounter::default();
+        let years_ahead = next_seq() + 20 * 366 * 24 * 3600 * 1_000_000;
         let fence = (years_ahead / 1000) << crate::domain::host::FENCE_SALT_BITS;
-        assert!(years_ahead <= op_sequence_max(turns.next(fence).0));
-        turns.see(years_ahead + 1, fence);
-        assert!(turns.next(fence).0 > years_ahead + 1);
+        assert!(years_ahead <= op_sequence_max(counter.next(fence).0));
+        counter.see(years_ahead + 1, fence);
+        assert!(counter.next(fence).0 > years_ahead + 1);
     }
 }

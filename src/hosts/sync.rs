@@ -34,12 +34,12 @@ pub(crate) fn standing_text(script: &Script, body: &str) -> Vec<u8> {
 
 fn at_release(
     place: &DeployTarget,
-    turn: OpSequence,
+    seq: OpSequence,
     release: &Release,
 ) -> Result<Script, InvalidValue> {
     at_target(
         place,
-        turn,
+        seq,
         file_name("release", &release.id.0)?,
         digest(&release.digest)?,
     )
@@ -47,11 +47,11 @@ fn at_release(
 
 fn at_target(
     place: &DeployTarget,
-    turn: OpSequence,
+    seq: OpSequence,
     release: &str,
     digest: &str,
 ) -> Result<Script, InvalidValue> {
-    Script::at(place, turn)?
+    Script::at(place, seq)?
         .set("ts_release", release)?
         .set("ts_wanted", digest)
 }
@@ -83,7 +83,7 @@ fn digest(digest: &TreeDigest) -> Result<&str, InvalidValue> {
 /// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn prepare(
     place: &DeployTarget,
-    turn: OpSequence,
+    seq: OpSequence,
     release: &Release,
     base: Option<(&Release, Inodes)>,
     removed: &[Vec<u8>],
@@ -103,8 +103,8 @@ pub fn prepare(
         None => ("", ""),
     };
     let script = match existing {
-        Existing::Found => at_target(place, turn, linked(&release.id.0)?, ""),
-        Existing::Equal | Existing::AsItIs => at_release(place, turn, release),
+        Existing::Found => at_target(place, seq, linked(&release.id.0)?, ""),
+        Existing::Equal | Existing::AsItIs => at_release(place, seq, release),
     }?
     .set("ts_kept", as_it_is(existing))?
     .set("ts_from", from)?
@@ -238,11 +238,11 @@ pub(crate) fn read_standing_line(
 /// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn seal(
     place: &DeployTarget,
-    turn: OpSequence,
+    seq: OpSequence,
     release: &Release,
     owner: Option<&str>,
 ) -> Result<Vec<u8>, InvalidValue> {
-    let script = at_release(place, turn, release)?.set("ts_owner", owner.unwrap_or_default())?;
+    let script = at_release(place, seq, release)?.set("ts_owner", owner.unwrap_or_default())?;
     Ok(standing_text(&script, include_str!("sync/seal.sh")))
 }
 

@@ -252,10 +252,10 @@ impl Store {
     ) -> Result<Option<Candidate>, StoreError> {
         let mut below = below.to_vec();
         let mut agreed = 0;
-        let mut turn = 0;
+        let mut round = 0;
         loop {
             let count = branches.len();
-            let branch = &mut branches[turn % count];
+            let branch = &mut branches[round % count];
             let found = branch.below(self.kv.as_ref(), &below, spent).await?;
             let Some((place, text)) = found else {
                 return Ok(None);
@@ -272,7 +272,7 @@ impl Store {
                 let place = ListPosition(String::from_utf8_lossy(&place).into_owned());
                 return Ok(Some(Candidate { place, text }));
             }
-            turn += 1;
+            round += 1;
         }
     }
 

@@ -96,7 +96,7 @@ struct StoreShared {
     flushes: AtomicU64,
 }
 
-/// The state that readers and the writer lock in turn.
+/// The state that readers and the writer lock one after the other.
 struct CommitGate {
     /// The durable state.
     tip: StoreTip,
@@ -440,7 +440,7 @@ impl StoreShared {
     }
 
     /// Reads under the gate, on a thread that may block on the disk. A separate task waits for the
-    /// gate: a caller that is not polled would keep its turn in the fair lock and block the writer.
+    /// gate: a caller that is not polled would keep its slot in the fair lock and block the writer.
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         read: impl FnOnce(&Self, StoreTip) -> Result<T, KvError> + Send + 'static,

@@ -43,7 +43,7 @@ pub struct KnownTag {
     pub former: String,
     /// Changes whenever the tag was seen to change.
     #[serde(skip)]
-    pub turn: u64,
+    pub version: u64,
 }
 
 impl KnownTag {
@@ -260,7 +260,7 @@ impl Store {
                             reference: (*name).clone(),
                             object: (*object).clone(),
                             former: String::new(),
-                            turn: 0,
+                            version: 0,
                         };
                         commit.put(tag_key(repository, name), index::json(&known))
                     });
@@ -290,10 +290,10 @@ impl Store {
             reference: reference.to_owned(),
             object: object.to_owned(),
             former,
-            turn: 0,
+            version: 0,
         };
         let as_before = before.map_or(Require::Absent, |known| {
-            Require::Version(KeyVersion(known.turn))
+            Require::Version(KeyVersion(known.version))
         });
         let key = tag_key(repository, reference);
         let commit = Commit::new()
@@ -315,7 +315,7 @@ impl Store {
         let rows = kv::all_rows(self.kv.as_ref(), prefix.as_bytes()).await?;
         let known = rows.into_iter().filter_map(|row| {
             let mut known: KnownTag = serde_json::from_slice(&row.value).ok()?;
-            known.turn = row.version.0;
+            known.version = row.version.0;
             Some((known.reference.clone(), known))
         });
         Ok(known.collect())

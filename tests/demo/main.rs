@@ -15,17 +15,17 @@ use tagship_tests::{hook, until};
 
 /// One demo at a time: what one leaves behind becomes a child of this process, and must not be taken
 /// for another's.
-static TURN: Mutex<()> = Mutex::new(());
+static PORT_LOCK: Mutex<()> = Mutex::new(());
 
 /// An empty directory in which a demo runs, with a home of its own beside it.
 struct Place {
     directory: tempfile::TempDir,
-    _turn: MutexGuard<'static, ()>,
+    _guard: MutexGuard<'static, ()>,
 }
 
 impl Place {
     fn new() -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = PORT_LOCK.lock().unwrap_or_else(PoisonError::into_inner);
         hook::hook_program();
         set_child_subreaper(Some(rustix::process::getpid())).unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -34,7 +34,7 @@ impl Place {
         }
         Self {
             directory,
-            _turn: turn,
+            _guard: guard,
         }
     }
 

@@ -128,7 +128,7 @@ async fn leftovers_of_a_killed_fetch_are_removed() {
 }
 
 #[tokio::test]
-async fn fetches_into_one_mirror_take_turns() {
+async fn fetches_into_one_mirror_are_serialized() {
     let world = Mirrored::new();
     let commit = world.tree().commit_files("first", &[("a", "1")]);
     world.release("v1", &commit);

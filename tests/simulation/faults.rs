@@ -253,7 +253,7 @@ impl Faults {
 
     /// People may act before this effect.
     async fn interrupt(&self) {
-        let turn = self.state(|state| {
+        let resumed_before = self.state(|state| {
             let interrupts = state.interrupts;
             let drawn = match &mut state.drawn {
                 Some((random, _)) => random.per_mille(interrupts),
@@ -269,10 +269,12 @@ impl Faults {
             state.interrupted = true;
             Some(state.resumed)
         });
-        let Some(turn) = turn else { return };
+        let Some(resumed_before) = resumed_before else {
+            return;
+        };
         poll_fn(|context| {
             self.state(|state| {
-                if state.resumed > turn {
+                if state.resumed > resumed_before {
                     return Poll::Ready(());
                 }
                 state.wait.push(context.waker().clone());

@@ -23,8 +23,8 @@ use crate::witness::Witness;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk {
     pub(crate) fence: u64,
-    /// The last turn that was seen.
-    pub(crate) turn: u64,
+    /// The last sequence number that was seen.
+    pub(crate) seq: u64,
     pub(crate) live: Option<ReleaseId>,
     pub(crate) releases: BTreeMap<ReleaseId, TreeDigest>,
     /// Releases into which something was written since they were sealed.
@@ -144,8 +144,8 @@ pub(crate) struct SimFleet {
 /// The network between agents and hosts.
 #[derive(Default)]
 pub(crate) struct Wires {
-    /// Each request has a turn; later ones are higher.
-    turns: AtomicU64,
+    /// Each request has a sequence number; later ones are higher.
+    seqs: AtomicU64,
     /// Hosts whose connections are lost, and whose requests arrive later.
     silent: Mutex<BTreeSet<String>>,
     /// The requests still under way, in order.
@@ -157,12 +157,12 @@ struct Letter {
     place: DiskPlace,
     host: String,
     op: Op,
-    turn: u64,
+    seq: u64,
 }
 
 impl Wires {
-    fn turn(&self) -> u64 {
-        self.turns.fetch_add(1, Ordering::SeqCst) + 1
+    fn seq(&self) -> u64 {
+        self.seqs.fetch_add(1, Ordering::SeqCst) + 1
     }
 
     /// From now on every request to a host arrives later.
@@ -290,7 +290,7 @@ impl SimHosts {
             return Err(HostError::Refused(message));
         }
         self.witnessed(place, host, op);
-        self.acted(place, host, op, self.fleet.wires.turn())
+        self.acted(place, host, op, self.fleet.wires.seq())
     }
 
     fn witnessed(&self, place: &DiskPlace, host: &str, op: &Op) {
@@ -298,9 +298,9 @@ impl SimHosts {
         self.fleet.witness.before(place, host, op, &disks);
     }
 
-    fn acted(&self, place: &DiskPlace, host: &str, op: &Op, turn: u64) -> Result<Reply, HostError> {
+    fn acted(&self, place: &DiskPlace, host: &str, op: &Op, seq: u64) -> Result<Reply, HostError> {
         self.on(place, |disk| {
-            take_turn(disk, op, turn)?;
+            take_seq(disk, op, seq)?;
             let reply = self.on_disk(host, disk, op);
             self.fleet.witness.after(host, disk);
             reply
@@ -314,7 +314,7 @@ impl SimHosts {
             place,
             host: host.to_owned(),
             op: op.clone(),
-            turn: self.fleet.wires.turn(),
+            seq: self.fleet.wires.seq(),
         };
         self.fleet.wires.letters.lock().unwrap().push(letter);
     }
@@ -324,18 +324,18 @@ impl SimHosts {
             place,
             host,
             op,
-            turn,
+            seq,
         } = letter;
         if let Op::Transfer { .. } = op {
             // The other end is gone: what has arrived stays.
-            if self.on(place, |disk| take_turn(disk, op, *turn)).is_ok() {
+            if self.on(place, |disk| take_seq(disk, op, *seq)).is_ok() {
                 self.half(place, op);
             }
             return;
         }
         let starts = |disk: &mut Disk| disk.started.len();
         let before = self.on(place, starts);
-        let _ = self.acted(place, host, op, *turn);
+        let _ = self.acted(place, host, op, *seq);
         if let Op::Run { run, .. } = op
             && self.on(place, starts) > before
         {
@@ -503,9 +503,9 @@ pub(crate) fn take_fence(disk: &mut Disk, place: &DeployTarget) -> Result<(), Ho
     Ok(())
 }
 
-/// The directories of fence and turn are renamed only upwards: a request finds none of them after a
+/// The directories `fence-N` and `turn-S` are renamed only upwards: a request finds none of them after a
 /// later request.
-fn take_turn(disk: &mut Disk, op: &Op, turn: u64) -> Result<(), HostError> {
+fn take_seq(disk: &mut Disk, op: &Op, seq: u64) -> Result<(), HostError> {
     let (Op::Prepare { target: place, .. }
     | Op::Transfer { target: place, .. }
     | Op::Seal { target: place, .. }
@@ -516,10 +516,10 @@ fn take_turn(disk: &mut Disk, op: &Op, turn: u64) -> Result<(), HostError> {
         return Ok(());
     };
     take_fence(disk, place)?;
-    if disk.turn > turn {
-        return Err(HostError::Refused(format!("turn {turn} is over")));
+    if disk.seq > seq {
+        return Err(HostError::Refused(format!("sequence number {seq} is over")));
     }
-    disk.turn = turn;
+    disk.seq = seq;
     Ok(())
 }
 

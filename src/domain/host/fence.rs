@@ -9,7 +9,8 @@ use super::HostError;
 /// Number of bits of a fence that its agent chooses. The rest is a time in milliseconds.
 pub const FENCE_SALT_BITS: u32 = 20;
 
-/// Maximum lead of a host's fence or turn over ours: a wrong clock is hardly off by more.
+/// Maximum lead of a host's fence or sequence number over ours: a wrong clock is hardly off by
+/// more.
 const AHEAD_MAX_S: u64 = 366 * 24 * 3600;
 
 /// Returns the highest fence accepted from a host, given our own.

@@ -247,7 +247,7 @@ impl Active {
         }
     }
 
-    /// Whether it waits for its turn. A task whose ref is reported as gone does not, and blocks
+    /// Whether it waits in its queue. A task whose ref is reported as gone does not, and blocks
     /// none of those behind it.
     pub(super) fn is_queued(&self) -> bool {
         self.task.state == State::Queued && self.task.doubted.is_none()

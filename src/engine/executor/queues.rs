@@ -14,7 +14,7 @@ use crate::domain::task::{Origin, OriginKind, Schedule, State, Submission, Task}
 struct QueuePart {
     /// It runs, or is about to.
     running: bool,
-    /// It waits for its turn.
+    /// It waits to be claimed.
     queued: bool,
     /// It is about to enter its queue.
     approaching: bool,

@@ -87,7 +87,7 @@ mod tests {
         }
     }
 
-    /// Gives these answers in turn.
+    /// Gives these answers in order.
     struct Answers(Mutex<Vec<Result<Reply, HostError>>>);
 
     impl Hosts for Answers {

@@ -60,7 +60,7 @@ pub async fn write_tree(
     let stop = StopOnDrop::default();
     let stopped = stop.0.clone();
     let (begun, read_from) = (manifest.clone(), mirror.clone());
-    // Work left over from a dropped call holds its turn and lock until it has ended.
+    // Work left over from a dropped call holds its permit and lock until it has ended.
     let write = blocking(move || {
         let write = TreeWrite::begin(begun, dir, guard, &stopped)?;
         if write.is_some() {

@@ -75,7 +75,7 @@ pub async fn fetch(
     check_object(source, &wanted.object)?;
     make_mirror(source).await?;
     let lock = lock::of_directory(&source.mirror);
-    let _turn = lock.lock().await;
+    let _guard = lock.lock().await;
     let _held = lock_file(&source.mirror)?;
     sweep(&source.mirror)?;
 
@@ -246,7 +246,7 @@ fn parse_refs(
 pub(super) async fn make_mirror(source: &GitSource) -> Result<(), LandingError> {
     let mirror = &source.mirror;
     let lock = lock::of_directory(mirror);
-    let _turn = lock.lock().await;
+    let _guard = lock.lock().await;
     let failed = |error: io::Error| mirror_failed(mirror, &error.to_string());
     if damage::is_marked(mirror) {
         let _held = lock_file(mirror)?;

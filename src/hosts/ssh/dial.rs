@@ -267,7 +267,7 @@ async fn patiently(
             Err(DialFailure::TurnedAway(reason)) => {
                 if attempts >= ATTEMPTS_UNTOLD {
                     presence.say(Some(Unreachable {
-                        reason: format!("{target} turns every connection away ({reason})"),
+                        reason: format!("{target} refuses every connection ({reason})"),
                         until: told_until,
                     }));
                 }

@@ -47,7 +47,7 @@ fn runner_text() -> String {
 /// [`InvalidValue`] if the key, directory, command or environment cannot be passed.
 pub fn run(
     place: &DeployTarget,
-    turn: OpSequence,
+    seq: OpSequence,
     run: &Run,
     offset: u64,
 ) -> Result<Vec<u8>, InvalidValue> {
@@ -71,7 +71,7 @@ pub fn run(
         plain @ (HOME | "/") => plain,
         path => absolute("directory", path)?,
     };
-    let script = Script::at(place, turn)?
+    let script = Script::at(place, seq)?
         .set("ts_key", file_name("key", &run.key)?)?
         .set("ts_directory", directory)?
         .number("ts_seconds", seconds(run.timeout))

@@ -184,13 +184,13 @@ impl Script {
     }
 
     /// Returns a script for a place, under a fence and sequence number.
-    pub(crate) fn at(place: &DeployTarget, turn: OpSequence) -> Result<Self, InvalidValue> {
+    pub(crate) fn at(place: &DeployTarget, seq: OpSequence) -> Result<Self, InvalidValue> {
         Ok(Self::new()
             .place(&place.deploy_to)?
             .number("ts_fence", place.fence)
             .number("ts_fence_max", host::fence_max(place.fence))
-            .number("ts_turn", turn.0)
-            .number("ts_turn_max", host::op_sequence_max(turn.0)))
+            .number("ts_turn", seq.0)
+            .number("ts_turn_max", host::op_sequence_max(seq.0)))
     }
 
     /// Sets the place on the host: an absolute path, or one below the home directory (`~/…`).

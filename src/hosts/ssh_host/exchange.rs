@@ -86,9 +86,9 @@ impl From<NoReply> for HostError {
     fn from(unanswered: NoReply) -> Self {
         match unanswered {
             NoReply::Host(error) => error,
-            NoReply::Overtaken(turn) => Self::Refused(format!(
-                "a later operation of the same task works there (turn {turn}): if two hosts share \
-                 this path, put {{HOST}} into deploy_to"
+            NoReply::Overtaken(seq) => Self::Refused(format!(
+                "a later operation of the same task works there (sequence number {seq}): \
+                 if two hosts share this path, put {{HOST}} into deploy_to"
             )),
         }
     }
@@ -122,8 +122,8 @@ async fn ask_within(
                 if failure.is_some() {
                     return;
                 }
-                if let Some(turn) = overtaken(&item) {
-                    failure = Some(NoReply::Overtaken(turn));
+                if let Some(seq) = overtaken(&item) {
+                    failure = Some(NoReply::Overtaken(seq));
                 } else if let Err(error) = receive(item) {
                     failure = Some(error.into());
                 }

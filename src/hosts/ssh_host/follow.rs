@@ -41,8 +41,8 @@ pub(super) async fn run(
                 )));
             }
             Ok(AttemptEnd::Killed) => return Err(unexpected("killed")),
-            Err(NoReply::Overtaken(turn)) if !overtaken => {
-                hosts.turns(host).see(turn, place.fence);
+            Err(NoReply::Overtaken(seq)) if !overtaken => {
+                hosts.counter(host).see(seq, place.fence);
                 overtaken = true;
                 continue;
             }
@@ -93,7 +93,12 @@ async fn once(
 ) -> Result<AttemptEnd, NoReply> {
     let script = match seen.begun {
         true => runner::follow(&place.deploy_to, &run.key, seen.offset)?,
-        false => runner::run(place, hosts.turns(host).next(place.fence), run, seen.offset)?,
+        false => runner::run(
+            place,
+            hosts.counter(host).next(place.fence),
+            run,
+            seen.offset,
+        )?,
     };
     let shell = hosts.shell(host).await?;
     let mut attempt = Attempt::from_offset(seen.offset);

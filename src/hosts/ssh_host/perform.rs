@@ -32,7 +32,7 @@ impl SshHosts {
             } => {
                 let base = base.as_ref().map(|base| (base, *inodes));
                 let script =
-                    |turn| sync::prepare(target, turn, release, base, removed, shared, *existing);
+                    |seq| sync::prepare(target, seq, release, base, removed, shared, *existing);
                 let lines = self.claimed(host, target, TREE_TIMEOUT, &script).await?;
                 sync::read_prepared(&lines)
             }
@@ -47,7 +47,7 @@ impl SshHosts {
                 release,
                 owner,
             } => {
-                let script = |turn| sync::seal(target, turn, release, owner.as_deref());
+                let script = |seq| sync::seal(target, seq, release, owner.as_deref());
                 let lines = self.claimed(host, target, TREE_TIMEOUT, &script).await?;
                 sync::read_sealed(&lines)
             }
@@ -59,7 +59,7 @@ impl SshHosts {
                 key,
                 existing,
             } => {
-                let script = |turn| publish::publish(target, turn, release, over, key, *existing);
+                let script = |seq| publish::publish(target, seq, release, over, key, *existing);
                 let lines = self.claimed(host, target, SCRIPT_TIMEOUT, &script).await?;
                 publish::read_published(&lines)
             }
@@ -88,7 +88,7 @@ impl SshHosts {
                 protect,
                 failed,
             } => {
-                let script = |turn| publish::prune(target, turn, *keep, protect, failed);
+                let script = |seq| publish::prune(target, seq, *keep, protect, failed);
                 let lines = self.claimed(host, target, TREE_TIMEOUT, &script).await?;
                 publish::read_pruned(&lines, &target.deploy_to)
             }

@@ -93,12 +93,12 @@ impl Passwords {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, PasswordError> {
         let ended = |_| PasswordError::Hash("the agent is stopping".into());
-        let turns = Arc::clone(&self.slots);
-        let turn = turns.acquire_owned().await;
-        let turn = turn.map_err(|closed| PasswordError::Hash(closed.to_string()))?;
+        let slots = Arc::clone(&self.slots);
+        let slot = slots.acquire_owned().await;
+        let slot = slot.map_err(|closed| PasswordError::Hash(closed.to_string()))?;
         let work = tokio::task::spawn_blocking(move || {
             let result = work();
-            drop(turn);
+            drop(slot);
             result
         });
         work.await.map_err(ended)

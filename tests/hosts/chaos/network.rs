@@ -320,7 +320,7 @@ fn host_resetting_connections_is_reported_while_retried() {
         let shown = String::from_utf8(stage.command(&["show", &id.to_string()])).unwrap();
         assert!(shown.contains("retried until"), "{shown}");
         let logged = stage.api.log(id);
-        assert!(logged.contains("turns every connection away"), "{logged}");
+        assert!(logged.contains("refuses every connection"), "{logged}");
         if comes_back {
             drop(proxy);
             let _passes = passes();

@@ -43,8 +43,8 @@ impl Heard {
                 }
                 output.resize(offset, 0);
                 output.extend_from_slice(bytes);
-            } else if let Some(turn) = overtaken(&item) {
-                error = Some(HostError::Refused(format!("overtaken by {turn}")));
+            } else if let Some(seq) = overtaken(&item) {
+                error = Some(HostError::Refused(format!("overtaken by {seq}")));
             } else if let Err(refusal) = attempt.receive(item, fence) {
                 error = Some(refusal);
             }
@@ -78,7 +78,7 @@ pub(crate) fn heard(fence: u64, child: Child) -> Heard {
 
 impl Host {
     pub(crate) fn script(&self, fence: u64, run: &Run, offset: u64) -> Vec<u8> {
-        runner::run(&self.place(fence), self.turn(), run, offset).unwrap()
+        runner::run(&self.place(fence), self.seq(), run, offset).unwrap()
     }
 
     pub(crate) fn run(&self, run: &Run) -> Heard {

@@ -37,9 +37,9 @@ fn invalid_deploy_target_is_refused_with_a_remedy() {
 
     let mut place = Host::new(SHELLS[0]).place(1);
     place.deploy_to = "/dev/null/at all".into();
-    let turn = tagship::hosts::ssh::script::OpSequence(1);
+    let seq = tagship::hosts::ssh::script::OpSequence(1);
     let script =
-        tagship::hosts::sync::prepare(&place, turn, &first, None, &[], &[], Existing::Equal)
+        tagship::hosts::sync::prepare(&place, seq, &first, None, &[], &[], Existing::Equal)
             .unwrap();
     let why = refusal(Host::new(SHELLS[0]).ask(1, &script).map(|_| Reply::Sealed));
     assert!(
@@ -74,9 +74,9 @@ fn missing_deploy_target_is_created_with_its_parents() {
     let mut place = host.place(1);
     place.deploy_to.push_str("/with/parents");
     let first = tree.release("r1");
-    let turn = tagship::hosts::ssh::script::OpSequence(1);
+    let seq = tagship::hosts::ssh::script::OpSequence(1);
     let script =
-        tagship::hosts::sync::prepare(&place, turn, &first, None, &[], &[], Existing::Equal)
+        tagship::hosts::sync::prepare(&place, seq, &first, None, &[], &[], Existing::Equal)
             .unwrap();
     host.ask(1, &script).unwrap();
     assert!(host.path().join("with/parents/releases").is_dir());
@@ -167,9 +167,9 @@ fn release_replaces_a_link_that_leads_nowhere() {
             let first = tree.release("r1");
             host.stage(1, &tree, &first);
             let over: Vec<ReleaseId> = was.iter().map(|was| ReleaseId((*was).into())).collect();
-            let (place, turn) = (host.place(1), host.turn());
+            let (place, seq) = (host.place(1), host.seq());
             let switch =
-                publish::publish(&place, turn, &first.id, &over, "1", Existing::Equal).unwrap();
+                publish::publish(&place, seq, &first.id, &over, "1", Existing::Equal).unwrap();
             let reply = publish::read_published(&host.ask(1, &switch).unwrap()).unwrap();
             let Reply::Published { was: before, .. } = reply else {
                 panic!("{led}: {reply:?}");
@@ -179,7 +179,7 @@ fn release_replaces_a_link_that_leads_nowhere() {
             // No rollback to it is possible: that is refused, and the release stays live.
             if let [was] = &over[..] {
                 let (place, over) = (host.place(1), [first.id.clone()]);
-                let back = publish::publish(&place, host.turn(), was, &over, "2", Existing::AsItIs);
+                let back = publish::publish(&place, host.seq(), was, &over, "2", Existing::AsItIs);
                 let refused = host.ask(1, &back.unwrap()).unwrap_err().to_string();
                 assert!(refused.contains("no longer there"), "{refused}");
                 assert_eq!(host.live().as_deref(), Some("r1"), "{led}");
@@ -199,7 +199,7 @@ fn link_whose_text_ends_in_a_newline_is_refused() {
         std::os::unix::fs::symlink("releases/r1\n", host.path().join("current")).unwrap();
         let script = publish::publish(
             &host.place(1),
-            host.turn(),
+            host.seq(),
             &first.id,
             &[],
             "1",

@@ -93,7 +93,7 @@ fn tree_is_synced_before_it_enters_releases() {
         host.prepare(1, &release, None, &[]).unwrap();
         let end = host.transfer(1, tree.path(), &TransferSet::Whole);
         assert_eq!(end, TransferEnd::Complete);
-        let script = sync::seal(&host.place(1), host.turn(), &release, None).unwrap();
+        let script = sync::seal(&host.place(1), host.seq(), &release, None).unwrap();
         let calls = watched(shell, &script);
         let tree_synced = last(&calls, |call| call.syncs("/sealing"));
         let manifest_synced = first(&calls, |call| call.syncs("/manifest>"));

@@ -95,12 +95,12 @@ fn fences_are_compared_as_numbers_of_any_size() {
     for shell in SHELLS {
         for (lower, higher) in pairs {
             let host = Host::named(shell, "shop");
-            let prepare = |fence, turn| {
+            let prepare = |fence, seq| {
                 let place = host.place(fence);
                 let none = (None, &[][..], &[][..]);
                 let script = sync::prepare(
                     &place,
-                    OpSequence(turn),
+                    OpSequence(seq),
                     &release,
                     none.0,
                     none.1,
@@ -117,8 +117,11 @@ fn fences_are_compared_as_numbers_of_any_size() {
             };
             assert_eq!(prepare(lower, 2), Err(fenced));
             prepare(higher, 10).unwrap();
-            let overtaken = refusal(prepare(higher, 9), "an earlier turn");
-            assert!(overtaken.contains("overtaken by turn 10"), "{overtaken}");
+            let overtaken = refusal(prepare(higher, 9), "an earlier sequence number");
+            assert!(
+                overtaken.contains("overtaken by sequence number 10"),
+                "{overtaken}"
+            );
         }
     }
 }

@@ -144,7 +144,7 @@ fn a_seal_that_is_killed_anywhere_can_be_made_again() {
         let (host, _, r1, two, r2) = two_releases();
         host.prepare(1, &r2, None, &[]).unwrap();
         send(&host, 1, &two, &r1, false);
-        let script = sync::seal(&host.place(1), host.turn(), &r2, None).unwrap();
+        let script = sync::seal(&host.place(1), host.seq(), &r2, None).unwrap();
         let whole = killed(&script, n).is_none();
         holds(&host, &format!("killed at {n}"));
         host.seal(1, &r2).unwrap();
@@ -163,7 +163,7 @@ fn interrupted_release_can_be_sent_again() {
         let (host, _, r1, two, r2) = two_releases();
         host.prepare(1, &r2, None, &[]).unwrap();
         send(&host, 1, &two, &r1, false);
-        let script = sync::seal(&host.place(1), host.turn(), &r2, None).unwrap();
+        let script = sync::seal(&host.place(1), host.seq(), &r2, None).unwrap();
         let whole = killed(&script, n).is_none();
         let reply = host.prepare(2, &r2, Some(&r1), &[b"gone"]).unwrap();
         if !format!("{reply:?}").contains("staged: true") {
@@ -208,7 +208,7 @@ fn a_deletion_that_is_killed_anywhere_leaves_no_half_release() {
         host.publish(1, &r2, "2").unwrap();
         let place = host.place(1);
         let failed = [r1.id.clone()];
-        let script = publish::prune(&place, host.turn(), 1, &[], &failed).unwrap();
+        let script = publish::prune(&place, host.seq(), 1, &[], &failed).unwrap();
         let whole = killed(&script, n).is_none();
         holds(&host, &format!("killed at {n}"));
         host.prune(1, 1, &[], &[&r1]).unwrap();
@@ -272,7 +272,7 @@ fn stale_seal_loses_at_any_point() {
         let (host, _, r1, two, r2) = two_releases();
         host.prepare(1, &r2, None, &[]).unwrap();
         send(&host, 1, &two, &r1, false);
-        let stale = sync::seal(&host.place(1), host.turn(), &r2, None).unwrap();
+        let stale = sync::seal(&host.place(1), host.seq(), &r2, None).unwrap();
         let newer = host.preparation(9, &r2, Some(&r1), &[b"gone"], &[]);
         let Some(answer) = overtaken_by(&host, &stale, n, &newer) else {
             assert!(n > 8, "{n}");
@@ -300,7 +300,7 @@ fn stale_preparation_and_deletion_lose_at_any_point() {
         let (host, one, r1, two, r2) = two_releases();
         host.stage(1, &one, &one.release("r0"));
         let prepare = |fence| host.preparation(fence, &r2, Some(&r1), &[b"gone"], &[]);
-        let prune = publish::prune(&host.place(1), host.turn(), 1, &[], &[]).unwrap();
+        let prune = publish::prune(&host.place(1), host.seq(), 1, &[], &[]).unwrap();
         let by_preparing = overtaken_by(&host, &prepare(1), n, &prepare(7));
         if by_preparing.is_some() {
             send(&host, 7, &two, &r1, true);

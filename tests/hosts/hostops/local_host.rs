@@ -47,7 +47,7 @@ pub(crate) struct Host {
     directory: tempfile::TempDir,
     name: String,
     pub(crate) shell: &'static [&'static str],
-    turn: Cell<u64>,
+    seq: Cell<u64>,
     /// The inodes of a copy's files.
     pub(crate) inodes: Cell<Inodes>,
 }
@@ -91,7 +91,7 @@ impl Host {
             directory: quick_directory(),
             name: name.to_owned(),
             shell,
-            turn: Cell::new(0),
+            seq: Cell::new(0),
             inodes: Cell::new(Inodes::Shared),
         }
     }
@@ -119,13 +119,13 @@ impl Host {
         }
     }
 
-    pub(crate) fn turn(&self) -> OpSequence {
-        self.turn.set(self.turn.get() + 1);
-        OpSequence(self.turn.get())
+    pub(crate) fn seq(&self) -> OpSequence {
+        self.seq.set(self.seq.get() + 1);
+        OpSequence(self.seq.get())
     }
 
-    pub(crate) fn last_turn(&self) -> u64 {
-        self.turn.get()
+    pub(crate) fn last_seq(&self) -> u64 {
+        self.seq.get()
     }
 
     pub(crate) fn ask(&self, fence: u64, script: &[u8]) -> Result<AnswerLines, HostError> {
@@ -155,10 +155,10 @@ impl Host {
         shared: &[String],
     ) -> Vec<u8> {
         let removed: Vec<Vec<u8>> = removed.iter().map(|path| path.to_vec()).collect();
-        let (place, turn) = (self.place(fence), self.turn());
+        let (place, seq) = (self.place(fence), self.seq());
         let base = base.map(|base| (base, self.inodes.get()));
         let equal = Existing::Equal;
-        sync::prepare(&place, turn, release, base, &removed, shared, equal).unwrap()
+        sync::prepare(&place, seq, release, base, &removed, shared, equal).unwrap()
     }
 
     /// The local rsync, with the very arguments that go to a host.
@@ -206,7 +206,7 @@ impl Host {
         release: &Release,
         owner: Option<&str>,
     ) -> Result<Reply, HostError> {
-        let script = sync::seal(&self.place(fence), self.turn(), release, owner).unwrap();
+        let script = sync::seal(&self.place(fence), self.seq(), release, owner).unwrap();
         sync::read_sealed(&self.ask(fence, &script)?)
     }
 
@@ -229,7 +229,7 @@ impl Host {
         let over: Vec<ReleaseId> = standing.into_iter().map(|release| release.id).collect();
         publish::publish(
             &self.place(fence),
-            self.turn(),
+            self.seq(),
             &release.id,
             &over,
             key,
@@ -263,7 +263,7 @@ impl Host {
         };
         let (protect, failed) = (ids(protect), ids(failed));
         let place = self.place(fence);
-        let script = publish::prune(&place, self.turn(), keep, &protect, &failed).unwrap();
+        let script = publish::prune(&place, self.seq(), keep, &protect, &failed).unwrap();
         match publish::read_pruned(&self.ask(fence, &script)?, &place.deploy_to)? {
             Reply::Pruned {
                 deleted,
@@ -318,8 +318,10 @@ pub(crate) fn answered(fence: u64, output: &Output) -> Result<AnswerLines, HostE
     let mut lines = AnswerLines::default();
     let mut error = None;
     let mut receive = |item: AnswerItem| {
-        if let Some(turn) = overtaken(&item) {
-            error = Some(HostError::Refused(format!("overtaken by turn {turn}")));
+        if let Some(seq) = overtaken(&item) {
+            error = Some(HostError::Refused(format!(
+                "overtaken by sequence number {seq}"
+            )));
         } else if let Err(refusal) = lines.add_item(item, fence) {
             error = Some(refusal);
         }

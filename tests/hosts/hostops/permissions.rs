@@ -57,7 +57,7 @@ fn directories_of_another_user_are_named_with_one_remedy() {
             let (host, first) = given_away(shell, &tree);
             let file = host.path().join(".tagship/manifests/r1");
             for path in denied {
-                let path = path.replace("turn-N", &format!("turn-{}", host.last_turn()));
+                let path = path.replace("turn-N", &format!("turn-{}", host.last_seq()));
                 chown(host.path().join(path), Some(0), Some(0)).unwrap();
             }
             chown(&file, Some(0), Some(0)).unwrap();

@@ -481,7 +481,7 @@ fn switch_leaves_an_unexpected_live_release_alone() {
             let over: Vec<_> = over.iter().map(|release| release.id.clone()).collect();
             let script = publish::publish(
                 &host.place(3),
-                host.turn(),
+                host.seq(),
                 &r2.id,
                 &over,
                 "2-forward",

@@ -23,13 +23,13 @@ fn scripts(host: &Host, to: &ReleaseId, over: &[ReleaseId]) -> [Vec<u8>; 2] {
         digest: Tree::new().release("any").digest,
     };
     let as_it_is = Existing::AsItIs;
-    let prepare = sync::prepare(&place, host.turn(), &release, None, &[], &[], as_it_is);
+    let prepare = sync::prepare(&place, host.seq(), &release, None, &[], &[], as_it_is);
     [prepare.unwrap(), switch(host, to, over)]
 }
 
 fn switch(host: &Host, to: &ReleaseId, over: &[ReleaseId]) -> Vec<u8> {
     let (place, as_it_is) = (host.place(9), Existing::AsItIs);
-    publish::publish(&place, host.turn(), to, over, "9-back", as_it_is).unwrap()
+    publish::publish(&place, host.seq(), to, over, "9-back", as_it_is).unwrap()
 }
 
 fn switched_back(host: &Host, to: &ReleaseId, over: &[ReleaseId]) -> Result<Reply, HostError> {
@@ -128,8 +128,8 @@ fn current_points_again_to_a_file_of_another_tool() {
     let [_, r2] = two_releases(&host);
     std::fs::write(host.path().join("shop-1.jar"), "x").unwrap();
     let (by_hand, over) = (ReleaseId("./shop-1.jar".into()), [r2.id]);
-    let (place, turn) = (host.place(9), host.turn());
-    let switch = publish::publish(&place, turn, &by_hand, &over, "9-back", Existing::AsItIs);
+    let (place, seq) = (host.place(9), host.seq());
+    let switch = publish::publish(&place, seq, &by_hand, &over, "9-back", Existing::AsItIs);
     host.ask(9, &switch.unwrap()).unwrap();
     let current = std::fs::read_link(host.path().join("current")).unwrap();
     assert_eq!(current, PathBuf::from("./shop-1.jar"));
@@ -243,7 +243,7 @@ fn host_without_free_inodes_rolls_back() {
         use_up("upload");
         let (place, over) = (host.place(9), [r1.id.clone()]);
         let as_it_is = Existing::AsItIs;
-        let switch = publish::publish(&place, host.turn(), &r2.id, &over, "9-more", as_it_is);
+        let switch = publish::publish(&place, host.seq(), &r2.id, &over, "9-more", as_it_is);
         let Err(HostError::Refused(why)) = host.ask(9, &switch.unwrap()) else {
             panic!("{shell:?}: it has switched");
         };
@@ -302,9 +302,9 @@ fn link_over(host: &Host, text: &[u8], to: &Release, other: &Release) {
     };
     assert_eq!((state.live, state.broken, staged), (None, broken.1, true));
     // Each rollback has a key of its own.
-    let key = format!("{}-forward", host.last_turn());
-    let (place, turn) = (host.place(9), host.turn());
-    let switch = publish::publish(&place, turn, &to.id, &[], &key, Existing::AsItIs);
+    let key = format!("{}-forward", host.last_seq());
+    let (place, seq) = (host.place(9), host.seq());
+    let switch = publish::publish(&place, seq, &to.id, &[], &key, Existing::AsItIs);
     let switched = publish::read_published(&host.ask(9, &switch.unwrap()).unwrap());
     assert!(
         matches!(switched, Ok(Reply::Published { was: None, .. })),
@@ -439,11 +439,11 @@ fn current_is_restored_exactly_as_another_tool_set_it() {
                 "{link}"
             );
 
-            let key = format!("{}-forward", host.last_turn());
+            let key = format!("{}-forward", host.last_seq());
             let over = [former.clone()];
             let forward = publish::publish(
                 &host.place(9),
-                host.turn(),
+                host.seq(),
                 &ours.id,
                 &over,
                 &key,
@@ -455,11 +455,11 @@ fn current_is_restored_exactly_as_another_tool_set_it() {
             };
             assert_eq!(was.as_ref(), Some(&former));
             assert_eq!(host.live().as_deref(), Some("r1"));
-            let key = format!("{}-back", host.last_turn());
+            let key = format!("{}-back", host.last_seq());
             let over = [ours.id.clone()];
             let back = publish::publish(
                 &host.place(9),
-                host.turn(),
+                host.seq(),
                 &former,
                 &over,
                 &key,

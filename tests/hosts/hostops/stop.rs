@@ -144,7 +144,7 @@ fn race(host: &Host, round: u32, named: &dyn Fn(&str) -> String) -> String {
     let journal = host.journal(&key);
     let turn = host
         .path()
-        .join(format!(".tagship/fence-1/turn-{}", host.last_turn()));
+        .join(format!(".tagship/fence-1/turn-{}", host.last_seq()));
     match round % 6 {
         0 => {}
         1 => spin_until(|| turn.exists() || journal.exists()),

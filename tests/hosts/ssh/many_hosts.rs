@@ -117,21 +117,21 @@ async fn the_key_of_a_host_behind_a_jump_host_is_checked_too() {
     );
 }
 
-/// tokio's budget: what a task may do in one turn before it has to yield.
-const TURN: usize = 128;
+/// tokio's budget: what a task may do in one poll before it has to yield.
+const BUDGET: usize = 128;
 
 /// Resumes with almost no budget left, like one of hundreds of hosts in one task.
 struct Crowded<F> {
     inner: Pin<Box<F>>,
-    turns: usize,
+    polls: usize,
 }
 
 impl<F: Future> Future for Crowded<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.turns += 1;
-        for _ in 0..TURN - self.turns % 8 {
+        self.polls += 1;
+        for _ in 0..BUDGET - self.polls % 8 {
             if pin!(consume_budget()).poll(cx).is_pending() {
                 break;
             }
@@ -152,7 +152,7 @@ async fn command_gets_its_input_despite_a_small_poll_budget() {
                 let limit = Duration::from_secs(20);
                 connection.capture("cat", &input, input.len(), limit).await
             }),
-            turns: round,
+            polls: round,
         });
         let echoed = echoed.await.unwrap();
         let echoed = echoed.unwrap_or_else(|error| panic!("round {round}: {error}"));

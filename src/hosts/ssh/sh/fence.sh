@@ -1,5 +1,6 @@
-# Exactly one fence-N exists in .tagship, and in it exactly one turn-S: each was made with its
-# parent and is only ever renamed upwards. Everything to be renamed into place is in fence-N/turn-S.
+# Exactly one fence-N exists in .tagship, and in it exactly one turn-S (S: a sequence number): each
+# was made with its parent and is only ever renamed upwards. Everything to be renamed into place is in
+# fence-N/turn-S.
 # So a rename by an agent that was overtaken, or by an earlier script of the same agent, fails in
 # the kernel: its directory no longer exists.
 
