@@ -129,12 +129,12 @@ mod tests {
         async fn record_activity(&self, file: &str) {
             let store = &self.upkeep.store;
             let note = store.hook_note(file, self.clock.now(), None).await.unwrap();
-            let became = crate::store::Became {
+            let result = crate::store::ProjectOutcome {
                 project: None,
                 outcome: crate::store::HookOutcome::UnknownRepository,
                 doubted: Vec::new(),
             };
-            store.note_hook(&note, became).await.unwrap();
+            store.note_hook(&note, result).await.unwrap();
         }
 
         async fn round(&self) {

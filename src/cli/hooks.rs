@@ -8,7 +8,7 @@ use super::screen;
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::api::{HookList, Nothing};
-use crate::store::{Became, HookEntry, HookOutcome};
+use crate::store::{HookEntry, HookOutcome, ProjectOutcome};
 
 /// How many entries one request returns.
 const PIECE: u64 = 200;
@@ -84,7 +84,7 @@ fn table(hooks: &[HookEntry], zone: &Zone) -> Table {
         let of = |part: fn(&crate::store::SeenPush) -> &str| {
             push.map_or_else(|| "-".to_owned(), |push| part(push).to_owned())
         };
-        let outcomes: Vec<String> = hook.became.iter().map(outcome).collect();
+        let outcomes: Vec<String> = hook.outcomes.iter().map(outcome).collect();
         table.row([
             hook.id.to_string(),
             zone.show(hook.at),
@@ -99,11 +99,11 @@ fn table(hooks: &[HookEntry], zone: &Zone) -> Table {
 }
 
 /// `shop: proposed, task 7`.
-fn outcome(became: &Became) -> String {
-    let name = became.outcome.name().replace('-', " ");
-    let task = became.outcome.task();
+fn outcome(result: &ProjectOutcome) -> String {
+    let name = result.outcome.name().replace('-', " ");
+    let task = result.outcome.task();
     let task = task.map_or_else(String::new, |task| format!(", task {task}"));
-    match &became.project {
+    match &result.project {
         Some(project) => format!("{project}: {name}{task}"),
         None => format!("{name}{task}"),
     }
@@ -138,23 +138,23 @@ async fn show(ctx: &CliContext, id: u64, form: OutputForm) -> Result<(), Command
             format!("record      {}", push.record),
         ]);
     }
-    lines.extend(hook.became.iter().flat_map(report));
+    lines.extend(hook.outcomes.iter().flat_map(report));
     for replay in &hook.replays {
         lines.push(format!(
             "replayed by {}, {}:",
             replay.by,
             zone.show(replay.at)
         ));
-        lines.extend(replay.became.iter().flat_map(report));
+        lines.extend(replay.outcomes.iter().flat_map(report));
     }
     let lines: Vec<String> = lines.iter().map(|line| printable(line)).collect();
     screen::print(&format!("{}\n", lines.join("\n")))
 }
 
 /// Returns the outcome, with the reasons.
-fn report(became: &Became) -> Vec<String> {
-    let mut lines = vec![format!("became      {}", outcome(became))];
-    match &became.outcome {
+fn report(result: &ProjectOutcome) -> Vec<String> {
+    let mut lines = vec![format!("became      {}", outcome(result))];
+    match &result.outcome {
         HookOutcome::NoRule { reasons } => {
             lines.extend(reasons.iter().map(|reason| format!("            {reason}")));
         }
@@ -163,8 +163,8 @@ fn report(became: &Became) -> Vec<String> {
         }
         _ => {}
     }
-    if !became.doubted.is_empty() {
-        let tasks: Vec<String> = became.doubted.iter().map(ToString::to_string).collect();
+    if !result.doubted.is_empty() {
+        let tasks: Vec<String> = result.doubted.iter().map(ToString::to_string).collect();
         lines.push(format!(
             "            must check their ref again: task {}",
             tasks.join(", ")
@@ -178,16 +178,16 @@ async fn replay(ctx: &CliContext, id: u64, form: OutputForm) -> Result<(), Comma
     let ask = Ask::post(["hooks", &id.to_string(), "replay"], &Nothing {});
     let value = client.json(&ask).await?;
     let hook: HookEntry = client.read(value.clone())?;
-    let became = hook.replays.last().map_or(&[][..], |last| &last.became);
+    let results = hook.replays.last().map_or(&[][..], |last| &last.outcomes);
     if form.json {
         screen::print_json(&value)?;
     } else {
-        for became in became {
-            let lines: Vec<String> = report(became).iter().map(|line| printable(line)).collect();
+        for result in results {
+            let lines: Vec<String> = report(result).iter().map(|line| printable(line)).collect();
             screen::print(&format!("{}\n", lines.join("\n")))?;
         }
     }
-    if became.iter().any(|became| became.outcome.task().is_some()) {
+    if results.iter().any(|result| result.outcome.task().is_some()) {
         return Ok(());
     }
     Err(CommandError::NoTaskOfReplay(id))

@@ -29,7 +29,7 @@ use crate::config::{Config, RuleSets, TemplateCache, Templates, fingerprint};
 use crate::domain::rule::{Pusher, is_zero};
 use crate::engine::push;
 use crate::engine::spool::{self, Received, Record, SpoolError, Waiting};
-use crate::store::{Became, HookOutcome, SeenPush, Store, StoreError, hook_report};
+use crate::store::{HookOutcome, ProjectOutcome, SeenPush, Store, StoreError, hook_report};
 
 /// How often the spool is scanned without a notification, in seconds.
 const SCAN_S: i64 = 60;
@@ -372,12 +372,12 @@ impl Intake {
         if note.answers(None) {
             return Ok(true);
         }
-        let became = Became {
+        let result = ProjectOutcome {
             project: None,
             outcome,
             doubted: Vec::new(),
         };
-        match self.store.note_hook(&note, became).await {
+        match self.store.note_hook(&note, result).await {
             Ok(()) => Ok(true),
             Err(StoreError::HooksChanged) => Ok(false),
             Err(error) => Err(error.into()),

@@ -17,7 +17,7 @@ use crate::domain::task::{
 };
 use crate::domain::template::{Hidden, ParamKind, Template};
 use crate::store::kv::Commit;
-use crate::store::{Became, HookNote, HookOutcome, SeenPush, Store, StoreError};
+use crate::store::{HookNote, HookOutcome, ProjectOutcome, SeenPush, Store, StoreError};
 
 /// How often a replay is retried when another writer changes the same entry.
 const TRIES: u32 = 8;
@@ -214,12 +214,12 @@ pub async fn settle(
             Ok(proposal.await?.outcome())
         }
         Meaning::Nothing(outcome) => {
-            let became = Became {
+            let result = ProjectOutcome {
                 project: Some(project.to_owned()),
                 outcome: outcome.clone(),
                 doubted: doubted.to_vec(),
             };
-            store.note_hook(note, became).await?;
+            store.note_hook(note, result).await?;
             Ok(outcome)
         }
     }

@@ -37,7 +37,8 @@ pub struct HookEntry {
     /// The content; `None` if it was unreadable.
     pub push: Option<SeenPush>,
     /// The outcome in each project of its repository.
-    pub became: Vec<Became>,
+    #[serde(rename = "became")]
+    pub outcomes: Vec<ProjectOutcome>,
     /// The replays, oldest first.
     #[serde(default)]
     pub replays: Vec<Replay>,
@@ -81,7 +82,7 @@ impl SeenPush {
 
 /// The outcome of a record in one project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Became {
+pub struct ProjectOutcome {
     /// `None` if no project was affected.
     pub project: Option<String>,
     #[serde(flatten)]
@@ -157,7 +158,8 @@ impl HookOutcome {
 pub struct Replay {
     pub at: Timestamp,
     pub by: String,
-    pub became: Vec<Became>,
+    #[serde(rename = "became")]
+    pub outcomes: Vec<ProjectOutcome>,
 }
 
 /// The filter of a search.
@@ -180,15 +182,15 @@ impl HookFilter {
             wanted.as_deref().is_none_or(holds)
         };
         any(&self.project, &|name| {
-            let mut became = entry.became.iter();
-            became.any(|became| became.project.as_deref() == Some(name))
+            let mut results = entry.outcomes.iter();
+            results.any(|result| result.project.as_deref() == Some(name))
         }) && any(&self.reference, &|part| {
             push.is_some_and(|push| push.reference.contains(part))
         }) && any(&self.pusher, &|name| {
             push.is_some_and(|push| push.pusher == name)
         }) && any(&self.outcome, &|name| {
-            let mut became = entry.became.iter();
-            became.any(|became| became.outcome.name() == name)
+            let mut results = entry.outcomes.iter();
+            results.any(|result| result.outcome.name() == name)
         }) && self.until.is_none_or(|until| entry.at <= until)
     }
 }
@@ -242,23 +244,23 @@ impl HookNote {
     /// Whether the entry already has an outcome for this project.
     #[must_use]
     pub fn answers(&self, project: Option<&str>) -> bool {
-        let mut became = self.entry.became.iter();
-        became.any(|became| became.project.as_deref() == project)
+        let mut results = self.entry.outcomes.iter();
+        results.any(|result| result.project.as_deref() == project)
     }
 
     /// Returns the writes that add an outcome to the entry.
-    pub(super) fn commit(&self, became: Became) -> Commit {
+    pub(super) fn commit(&self, result: ProjectOutcome) -> Commit {
         let mut entry = self.entry.clone();
         match &self.slot {
-            Slot::Record => entry.became.push(became),
+            Slot::Record => entry.outcomes.push(result),
             Slot::Replay { at, by } => {
                 let replays = &mut entry.replays;
                 match replays.iter_mut().find(|r| r.at == *at && r.by == *by) {
-                    Some(replay) => replay.became.push(became),
+                    Some(replay) => replay.outcomes.push(result),
                     None => replays.push(Replay {
                         at: *at,
                         by: by.clone(),
-                        became: vec![became],
+                        outcomes: vec![result],
                     }),
                 }
                 let surplus = replays.len().saturating_sub(REPLAYS_MAX);
@@ -316,7 +318,7 @@ impl Store {
                 at,
                 file: file.to_owned(),
                 push: push.cloned(),
-                became: Vec::new(),
+                outcomes: Vec::new(),
                 replays: Vec::new(),
             },
             condition: HookCondition::NotYet,
@@ -356,8 +358,12 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::HooksChanged`] if the entry was written concurrently: read it again.
-    pub async fn note_hook(&self, note: &HookNote, became: Became) -> Result<(), StoreError> {
-        match self.kv.commit(note.commit(became)).await {
+    pub async fn note_hook(
+        &self,
+        note: &HookNote,
+        result: ProjectOutcome,
+    ) -> Result<(), StoreError> {
+        match self.kv.commit(note.commit(result)).await {
             Ok(_) => Ok(()),
             Err(error) => Err(index::error_of(0, error)),
         }

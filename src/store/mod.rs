@@ -35,8 +35,8 @@ use jiff::Timestamp;
 
 pub use error::{BLOB_BYTES_MAX, StoreError};
 pub use hooks::{
-    Became, HOOK_SCAN_MAX, HookEntry, HookEntryPage, HookFilter, HookNote, HookOutcome,
-    OUTCOME_NAMES, Replay, SeenPush,
+    HOOK_SCAN_MAX, HookEntry, HookEntryPage, HookFilter, HookNote, HookOutcome, OUTCOME_NAMES,
+    ProjectOutcome, Replay, SeenPush,
 };
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
 pub use live::{BegunWork, Disabled, LiveRelease, RELEASES_MAX};

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::hooks::{Became, HookNote, HookOutcome};
+use super::hooks::{HookNote, HookOutcome, ProjectOutcome};
 use super::kv::{Commit, CommitError, Require};
 use super::{Keyed, Store, StoreError, index};
 use crate::domain::task::{Event, Origin, PushedTag, Recorded, Submission, Task};
@@ -88,14 +88,15 @@ impl Store {
         doubted: &[u64],
     ) -> Result<Proposal, StoreError> {
         let project = submission.project.clone();
-        let became = |proposal: Proposal| {
-            note.commit(Became {
+        let note_outcome = |proposal: Proposal| {
+            note.commit(ProjectOutcome {
                 project: Some(project.clone()),
                 outcome: proposal.outcome(),
                 doubted: doubted.to_vec(),
             })
         };
-        self.propose_and(submission, record, now, &became).await
+        self.propose_and(submission, record, now, &note_outcome)
+            .await
     }
 
     async fn propose_and(

@@ -485,14 +485,14 @@ fn noted_once(sim: &Sim, store: &Store, trace: &impl Fn() -> String) {
         let [entry] = of_it.as_slice() else {
             panic!("{} entries of {record:?}\n{}", of_it.len(), trace());
         };
-        let [became] = entry.became.as_slice() else {
+        let [result] = entry.outcomes.as_slice() else {
             panic!("{entry:?}\n{}", trace());
         };
-        assert_eq!(became.project.as_deref(), Some("shop"));
+        assert_eq!(result.project.as_deref(), Some("shop"));
         let task = at_once(store.task_of_record(&format!("{}/shop", record.id))).unwrap();
-        assert_eq!(became.outcome.task(), task, "{entry:?}\n{}", trace());
+        assert_eq!(result.outcome.task(), task, "{entry:?}\n{}", trace());
         let first = matches!(
-            became.outcome,
+            result.outcome,
             HookOutcome::Proposed { .. } | HookOutcome::Joined { .. }
         );
         assert_eq!(first, task.is_some(), "{entry:?}\n{}", trace());

@@ -24,7 +24,7 @@ use tagship::server::{Web, WebLimits};
 use tagship::store::kv::{Commit, Kv};
 use tagship::store::log::LogBook;
 use tagship::store::memory::MemoryKv;
-use tagship::store::{Became, HookOutcome, SeenPush, Store};
+use tagship::store::{HookOutcome, ProjectOutcome, SeenPush, Store};
 use tagship_tests::unindent;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
@@ -306,12 +306,12 @@ impl TestServer {
         let file = format!("{object}.toml");
         let note = self.store.hook_note(&file, self.now(), Some(&push));
         let note = note.await.unwrap();
-        let became = Became {
+        let result = ProjectOutcome {
             project: project.map(str::to_owned),
             outcome,
             doubted: Vec::new(),
         };
-        self.store.note_hook(&note, became).await.unwrap();
+        self.store.note_hook(&note, result).await.unwrap();
     }
 
     /// A task that has landed.

@@ -14,7 +14,7 @@ use super::{Frame, Plain, sender, shown, times};
 use crate::api::{HookList, HookQuery};
 use crate::domain::permission::Ability;
 use crate::domain::rule::is_zero;
-use crate::store::{Became, HookEntry, HookOutcome, OUTCOME_NAMES};
+use crate::store::{HookEntry, HookOutcome, OUTCOME_NAMES, ProjectOutcome};
 
 #[derive(Template)]
 #[template(path = "web/hooks.html")]
@@ -127,8 +127,8 @@ fn tone(outcome: &HookOutcome) -> &'static str {
 }
 
 /// Describes an outcome, to follow the project's name.
-fn outcome_text(became: &Became) -> String {
-    match &became.outcome {
+fn outcome_text(result: &ProjectOutcome) -> String {
+    match &result.outcome {
         HookOutcome::Proposed { .. } => "a new task was proposed".to_owned(),
         HookOutcome::Joined { .. } => "it joined the unfinished task of the same push".to_owned(),
         HookOutcome::Duplicate { .. } => "this record was processed before".to_owned(),
@@ -143,8 +143,8 @@ fn outcome_text(became: &Became) -> String {
 }
 
 /// Returns why each rule did not match.
-fn reasons(became: &Became) -> &[String] {
-    match &became.outcome {
+fn reasons(result: &ProjectOutcome) -> &[String] {
+    match &result.outcome {
         HookOutcome::NoRule { reasons } => reasons,
         _ => &[],
     }

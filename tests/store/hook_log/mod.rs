@@ -216,10 +216,10 @@ impl Fixture {
     /// The outcome of the newest record.
     fn outcome(&self) -> HookOutcome {
         let newest = self.all().remove(0);
-        let [became] = newest.became.as_slice() else {
+        let [result] = newest.outcomes.as_slice() else {
             panic!("{newest:?}");
         };
-        became.outcome.clone()
+        result.outcome.clone()
     }
 
     fn replay(&self, id: u64, role: Role) -> Result<HookEntry, ReplayError> {
@@ -268,7 +268,7 @@ fn each_outcome_is_logged_with_the_pushed_ref() {
     );
     fixture.push("alice/shop", "release-1", '1', '0');
     assert_eq!(fixture.outcome(), HookOutcome::Deleted);
-    assert_eq!(fixture.all()[0].became[0].doubted, [1]);
+    assert_eq!(fixture.all()[0].outcomes[0].doubted, [1]);
     fixture.push("alice/other", "release-1", '0', '1');
     assert_eq!(fixture.outcome(), HookOutcome::UnknownRepository);
     fixture.write("junk", None);
@@ -290,7 +290,7 @@ fn rescanned_record_is_logged_once_a_copy_as_duplicate() {
     *fixture.files.stuck.lock().unwrap() = false;
     fixture.take_all().unwrap();
     assert_eq!(fixture.all().len(), 2);
-    assert_eq!(fixture.all()[1].became.len(), 1);
+    assert_eq!(fixture.all()[1].outcomes.len(), 1);
     fixture.write("copy.toml", Some(record));
     fixture.take_all().unwrap();
     assert_eq!(fixture.outcome(), HookOutcome::Duplicate { task: 1 });
@@ -307,7 +307,7 @@ fn unmovable_file_is_logged_once_and_blocks_no_record() {
         .all()
         .iter()
         .rev()
-        .map(|entry| entry.became[0].outcome.clone())
+        .map(|entry| entry.outcomes[0].outcome.clone())
         .collect();
     assert!(
         matches!(
@@ -359,17 +359,17 @@ fn record_of_several_projects_has_one_entry_despite_faults() {
         let [entry] = entries.as_slice() else {
             panic!("{entries:?}");
         };
-        let became: Vec<_> = entry.became.iter().collect();
-        assert_eq!(became.len(), 2, "blow {blow}: {became:?}");
-        assert_eq!(became[0].project.as_deref(), Some("cart"));
+        let results: Vec<_> = entry.outcomes.iter().collect();
+        assert_eq!(results.len(), 2, "blow {blow}: {results:?}");
+        assert_eq!(results[0].project.as_deref(), Some("cart"));
         assert_eq!(
-            became[0].outcome,
+            results[0].outcome,
             HookOutcome::Proposed {
-                task: became[0].outcome.task().unwrap()
+                task: results[0].outcome.task().unwrap()
             }
         );
-        assert_eq!(became[1].project.as_deref(), Some("till"));
-        assert_eq!(became[1].outcome.name(), "no-rule");
+        assert_eq!(results[1].project.as_deref(), Some("till"));
+        assert_eq!(results[1].outcome.name(), "no-rule");
         assert!(fixture.files.waiting.lock().unwrap().is_empty());
     }
 }
@@ -450,14 +450,14 @@ fn replay_repeats_the_push_and_joins_an_unfinished_task() {
     assert_eq!(entry.replays.len(), 1);
     assert_eq!(entry.replays[0].by, "bob");
     assert_eq!(
-        entry.replays[0].became[0].outcome,
+        entry.replays[0].outcomes[0].outcome,
         HookOutcome::Joined { task: 1 }
     );
     fixture.withdraw(1);
     fixture.clock.advance(Duration::from_secs(1));
     let entry = fixture.replay(1, Role::Approver).unwrap();
     assert_eq!(
-        entry.replays[1].became[0].outcome,
+        entry.replays[1].outcomes[0].outcome,
         HookOutcome::Proposed { task: 2 }
     );
     let task = at_once(fixture.store.task(2)).unwrap();
@@ -468,10 +468,10 @@ fn replay_repeats_the_push_and_joins_an_unfinished_task() {
     fixture.clock.advance(Duration::from_secs(1));
     let entry = fixture.replay(1, Role::Admin).unwrap();
     assert_eq!(
-        entry.replays[2].became[0].outcome,
+        entry.replays[2].outcomes[0].outcome,
         HookOutcome::Joined { task: 2 }
     );
-    assert_eq!(entry.became.len(), 1, "what became of it at first stays");
+    assert_eq!(entry.outcomes.len(), 1, "what became of it at first stays");
     assert_eq!(fixture.all().len(), 1, "a replay is no record");
 }
 
@@ -484,7 +484,7 @@ fn replay_follows_the_current_rules() {
     fixture.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
     let entry = fixture.replay(1, Role::Approver).unwrap();
     assert_eq!(
-        entry.replays[0].became[0].outcome,
+        entry.replays[0].outcomes[0].outcome,
         HookOutcome::Proposed { task: 1 }
     );
 }

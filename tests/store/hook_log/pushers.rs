@@ -60,7 +60,7 @@ fn push(
     fixture.write(&format!("{}.toml", fixture.records), Some(record));
     fixture.take_all().unwrap();
     let newest = fixture.all().remove(0);
-    let task = newest.became[0].outcome.task().unwrap();
+    let task = newest.outcomes[0].outcome.task().unwrap();
     let task = at_once(fixture.store.task(task)).unwrap();
     let submitter = task.submission.submitter.clone();
     assert_eq!(
@@ -102,9 +102,9 @@ fn replay_maps_the_key_by_the_current_configuration() {
     let text = configuration() + &format!("[users.carol]\nssh_keys = [\"{KEY}\"]\n");
     fixture.config = Arc::new(config::parse("c.toml", &text, Path::new("/etc")).unwrap());
     let entry = fixture.all().remove(0);
-    fixture.withdraw(entry.became[0].outcome.task().unwrap());
+    fixture.withdraw(entry.outcomes[0].outcome.task().unwrap());
     let replayed = fixture.replay(entry.id, Role::Approver).unwrap();
-    let task = replayed.replays[0].became[0].outcome.task().unwrap();
+    let task = replayed.replays[0].outcomes[0].outcome.task().unwrap();
     let task = at_once(fixture.store.task(task)).unwrap();
     let submitter = task.submission.submitter.clone();
     assert_eq!(submitter.account.as_deref(), Some("carol"));
