@@ -26,7 +26,8 @@ use crate::engine::push::{self, Meaning};
 use crate::git::landing::{Git, GitSource, LandingError};
 use crate::store::kv::KeyVersion;
 use crate::store::{
-    Brought, HookOutcome, KnownTag, Look, ReportedTag, SeenPush, Store, StoreError, unless_brought,
+    HookOutcome, HookReports, KnownTag, ReportedTag, SeenPush, Store, StoreError, TagScan,
+    unless_reported,
 };
 
 /// The default interval between two scans of a repository.
@@ -128,12 +129,12 @@ impl Reconciler {
     async fn watch(&self, watched: &WatchedRepository, permits: &Semaphore) {
         let mut failures = 0;
         loop {
-            let looked = {
+            let scanned = {
                 let _permit = permits.acquire().await;
-                self.look(watched).await
+                self.scan(watched).await
             };
             let repository = &watched.repository;
-            let pause = match looked {
+            let pause = match scanned {
                 Ok(()) => {
                     failures = 0;
                     match self.pause(watched).await {
@@ -168,9 +169,9 @@ impl Reconciler {
     ///
     /// # Errors
     /// The error of the first failed scan.
-    pub async fn look_all(&self) -> Result<(), ScanError> {
+    pub async fn scan_all(&self) -> Result<(), ScanError> {
         for watched in &self.watched {
-            self.look(watched).await?;
+            self.scan(watched).await?;
         }
         Ok(())
     }
@@ -183,7 +184,7 @@ impl Reconciler {
         }
     }
 
-    async fn look(&self, watched: &WatchedRepository) -> Result<(), ScanError> {
+    async fn scan(&self, watched: &WatchedRepository) -> Result<(), ScanError> {
         let pushes = pushes_of(&watched.repository);
         self.scans.hold(&pushes);
         let compared = self.compare(watched).await;
@@ -197,7 +198,7 @@ impl Reconciler {
             let now = self.clock.now();
             let noted = self
                 .store
-                .note_failed_look(&watched.repository, cause.as_deref(), now);
+                .note_failed_scan(&watched.repository, cause.as_deref(), now);
             noted.await?;
         }
         compared?;
@@ -209,17 +210,17 @@ impl Reconciler {
         let repository = &watched.repository;
         let now = self.clock.now();
         let mut tags = self.tags(watched).await?;
-        let mut look = Look {
+        let mut scan = TagScan {
             at: now,
             git_url: watched.source.git_url.clone(),
             digest: digest(&tags),
             tags: tags.len() as u64,
         };
-        let (before, last) = self.store.looked(repository).await?;
-        let before = before.filter(|before| before.git_url == look.git_url);
+        let (before, last) = self.store.last_scan(repository).await?;
+        let before = before.filter(|before| before.git_url == scan.git_url);
         let (Some(before), Some(KeyVersion(version))) = (before, last) else {
             self.store.note_tags(repository, &tags, last).await?;
-            self.store.note_look(repository, &look, last).await?;
+            self.store.note_scan(repository, &scan, last).await?;
             tracing::info!(
                 repository,
                 tags = tags.len(),
@@ -239,15 +240,15 @@ impl Reconciler {
         if self.scans.has_left_some() {
             return Err(ScanError::Unread(repository.clone()));
         }
-        let brought = self.store.brought(repository).await?;
-        if before.digest == look.digest && brought.is_empty() {
+        let reports = self.store.hook_reports(repository).await?;
+        if before.digest == scan.digest && reports.is_empty() {
             return Ok(());
         }
         let mut known = self.store.known_tags(repository).await?;
         let patience = self.config.agent.landing_timeout;
         let old = now.checked_sub(patience).unwrap_or(Timestamp::MIN);
-        let outdated = self.store.outdated(&brought, old).await?;
-        let passed = self.passed(repository, &tags, &known, &brought).await?;
+        let outdated = self.store.outdated(&reports, old).await?;
+        let passed = self.passed(repository, &tags, &known, &reports).await?;
         // A later change may be a push whose record has not been looked for: it is left to the next
         // scan.
         let still = self.tags(watched).await?;
@@ -256,13 +257,13 @@ impl Reconciler {
         tags.retain(|name, object| still.get(name) == Some(object));
         let push = pushes_of(repository) + &format!("{} {version}", before.at.as_millisecond());
         let settled = self
-            .settle_all((repository, &push), &tags, &known, (&brought, &passed), now)
+            .settle_all((repository, &push), &tags, &known, (&reports, &passed), now)
             .await?;
-        self.store.forget_brought(&outdated).await?;
+        self.store.delete_reports(&outdated).await?;
         if !settled || !steady {
-            look.digest.clear();
+            scan.digest.clear();
         }
-        Ok(self.store.note_look(repository, &look, last).await?)
+        Ok(self.store.note_scan(repository, &scan, last).await?)
     }
 
     /// Returns hook reports of tags that no longer point to the reported object: the tag was moved
@@ -272,16 +273,16 @@ impl Reconciler {
         repository: &str,
         tags: &BTreeMap<String, String>,
         known: &BTreeMap<String, KnownTag>,
-        brought: &Brought,
+        reported: &HookReports,
     ) -> Result<BTreeMap<String, Vec<ReportedTag>>, ScanError> {
         let mut passed = BTreeMap::new();
-        if brought.is_empty() {
+        if reported.is_empty() {
             return Ok(passed);
         }
         let names: BTreeSet<&String> = tags.keys().chain(known.keys()).collect();
         for name in names {
             let mut left = Vec::new();
-            for report in brought.of(repository, name) {
+            for report in reported.of(repository, name) {
                 if tags.get(name) == Some(&report.object) {
                     continue;
                 }
@@ -319,7 +320,7 @@ impl Reconciler {
         (repository, push): (&str, &str),
         tags: &BTreeMap<String, String>,
         known: &BTreeMap<String, KnownTag>,
-        (brought, passed): (&Brought, &BTreeMap<String, Vec<ReportedTag>>),
+        (reported, passed): (&HookReports, &BTreeMap<String, Vec<ReportedTag>>),
         now: Timestamp,
     ) -> Result<bool, ScanError> {
         let library = self.templates.current().await;
@@ -336,12 +337,12 @@ impl Reconciler {
                 None if object == was => continue,
                 _ => {}
             }
-            let reports = brought.of(repository, name);
+            let reports = reported.of(repository, name);
             let report = reports.iter().rfind(|report| report.object == object);
             // A report of an object from which the tag was moved since is out of date.
-            let is_brought = report
+            let is_reported = report
                 .is_some_and(|report| passed.iter().all(|other| other.version <= report.version));
-            if let Some(report) = report.filter(|_| !is_brought)
+            if let Some(report) = report.filter(|_| !is_reported)
                 && !self.forget(std::slice::from_ref(report)).await?
             {
                 settled = false;
@@ -349,14 +350,14 @@ impl Reconciler {
             }
             // It was hidden, or its repository was restored: its commit is not new.
             let is_back = before.is_some_and(|known| known.is_back_on(object));
-            if is_back && passed.is_empty() && !is_brought {
+            if is_back && passed.is_empty() && !is_reported {
                 let noted = self.store.note_tag(repository, name, object, before);
                 noted.await?;
                 continue;
             }
             let version = before.map_or(0, |known| known.version);
             let seen = push_by_unknown((repository, push), name, (was, object), version);
-            if is_brought {
+            if is_reported {
                 // The hook's record preceded the move: a scan may have proposed the old object.
                 self.doubt(&seen).await?;
             } else {
@@ -371,7 +372,7 @@ impl Reconciler {
                 report
                     .is_some_and(|report| other.object != object && other.version <= report.version)
             };
-            let outdated = match is_brought {
+            let outdated = match is_reported {
                 true => reports.iter().filter(earlier).cloned().collect(),
                 false => passed.to_vec(),
             };
@@ -387,7 +388,7 @@ impl Reconciler {
 
     /// Deletes hook reports of a tag; returns whether no hook has reported it again meanwhile.
     async fn forget(&self, reports: &[ReportedTag]) -> Result<bool, StoreError> {
-        match self.store.forget_passed(reports).await {
+        match self.store.delete_passed_reports(reports).await {
             Ok(()) => Ok(true),
             Err(StoreError::HooksChanged) => Ok(false),
             Err(error) => Err(error),
@@ -440,7 +441,7 @@ impl Reconciler {
             if note.answers(Some(name)) {
                 continue;
             }
-            let hooks = unless_brought(&seen.repository, &seen.reference, &seen.new);
+            let hooks = unless_reported(&seen.repository, &seen.reference, &seen.new);
             let note = note.and(hooks);
             let record = format!("look-{:x}/{name}", Sha256::digest(file));
             let record = Some(record.as_str());

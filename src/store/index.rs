@@ -46,8 +46,8 @@ pub(super) const DISABLED: &[u8] = b"disabled/";
 pub(super) const HOOKS: &[u8] = b"hook/";
 pub(super) const HOOKED: &[u8] = b"hooked/";
 pub(super) const SEEN_TAGS: &str = "tag/";
-pub(super) const BROUGHT: &str = "brought/";
-pub(super) const LOOKED: &str = "looked/";
+pub(super) const REPORTED: &str = "brought/";
+pub(super) const SCANNED: &str = "looked/";
 
 pub(super) fn head_key(id: u64) -> Key {
     format!("head/{id:016x}").into_bytes()
@@ -89,7 +89,7 @@ pub(super) fn is_holder_key(key: &[u8]) -> bool {
 
 /// Whether a conflict on this key concerns the hook log, hook reports, or another agent's scan.
 pub(super) fn is_hook_key(key: &[u8]) -> bool {
-    let tags = [BROUGHT, SEEN_TAGS, LOOKED].map(str::as_bytes);
+    let tags = [REPORTED, SEEN_TAGS, SCANNED].map(str::as_bytes);
     let mut kinds = [HOOKS, HOOKED].into_iter().chain(tags);
     kinds.any(|kind| key.starts_with(kind))
 }

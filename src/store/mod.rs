@@ -45,7 +45,9 @@ pub use restored::Restored;
 pub use rows::{Filter, Glance, Head, Keyed, LiveRecord, ReleaseRecord};
 pub use search::Among;
 pub use search_rows::{ListPosition, SEARCHED};
-pub use tags::{Brought, FailedLooks, KnownTag, Look, ReportedTag, hook_report, unless_brought};
+pub use tags::{
+    FailedScans, HookReports, KnownTag, ReportedTag, TagScan, hook_report, unless_reported,
+};
 pub use templates::UsedVersion;
 
 use crate::domain::host::FENCE_SALT_BITS;

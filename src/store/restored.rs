@@ -37,7 +37,7 @@ impl Store {
     pub async fn begin_again(&self, restored: &Restored) -> Result<(), StoreError> {
         self.next_fence(restored.at).await?;
         // Tags of that period may have been released: none is released automatically.
-        self.unlooked().await?;
+        self.delete_scans().await?;
         let commit = Commit::new().put(index::RESTORED, index::json(restored));
         let written = self.kv.commit(commit).await;
         written.map_err(|error| index::error(0, error))?;

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::index::{self, BROUGHT, LOOKED, SEEN_TAGS};
+use super::index::{self, REPORTED, SCANNED, SEEN_TAGS};
 use super::kv::{self, Commit, Key, KeyVersion, Range, Require};
 use super::{Filter, SeenPush, Store, StoreError};
 use crate::domain::task::{Event, Recorded};
@@ -56,7 +56,7 @@ impl KnownTag {
 
 /// One scan of all tags of a repository.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Look {
+pub struct TagScan {
     pub at: Timestamp,
     pub git_url: String,
     /// Of all tags and their objects; empty while some of them are still to be processed.
@@ -66,7 +66,7 @@ pub struct Look {
 
 /// Failed scans of a repository, since the last successful one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FailedLooks {
+pub struct FailedScans {
     /// When the first of them failed.
     pub since: Timestamp,
     /// When the last one failed.
@@ -88,14 +88,14 @@ fn tag_key(repository: &str, reference: &str) -> Key {
     format!("{}/{}", of(SEEN_TAGS, repository), hash(reference)).into_bytes()
 }
 
-fn brought_key(repository: &str, reference: &str, object: &str) -> Key {
+fn report_key(repository: &str, reference: &str, object: &str) -> Key {
     let reference = hash(reference);
-    format!("{}/{reference}/{object}", of(BROUGHT, repository)).into_bytes()
+    format!("{}/{reference}/{object}", of(REPORTED, repository)).into_bytes()
 }
 
-fn no_look_after(repository: &str, last: Option<KeyVersion>) -> Commit {
+fn no_scan_after(repository: &str, last: Option<KeyVersion>) -> Commit {
     let last = last.map_or(Require::Absent, Require::Version);
-    Commit::new().require(of(LOOKED, repository), last)
+    Commit::new().require(of(SCANNED, repository), last)
 }
 
 /// Returns what to store about a record in addition to its outcome.
@@ -105,14 +105,14 @@ pub fn hook_report(push: &SeenPush, now: Timestamp) -> Commit {
     if crate::domain::rule::is_zero(&push.new) {
         return commit;
     }
-    let key = brought_key(&push.repository, &push.reference, &push.new);
+    let key = report_key(&push.repository, &push.reference, &push.new);
     commit.put(key, index::json(&now))
 }
 
 /// Returns a condition that no hook has reported a tag on this object.
 #[must_use]
-pub fn unless_brought(repository: &str, reference: &str, object: &str) -> Commit {
-    let key = brought_key(repository, reference, object);
+pub fn unless_reported(repository: &str, reference: &str, object: &str) -> Commit {
+    let key = report_key(repository, reference, object);
     Commit::new().require(key, Require::Absent)
 }
 
@@ -121,28 +121,28 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`].
-    pub async fn looked(
+    pub async fn last_scan(
         &self,
         repository: &str,
-    ) -> Result<(Option<Look>, Option<KeyVersion>), StoreError> {
-        let entry = self.kv.get(of(LOOKED, repository).as_bytes()).await?;
+    ) -> Result<(Option<TagScan>, Option<KeyVersion>), StoreError> {
+        let entry = self.kv.get(of(SCANNED, repository).as_bytes()).await?;
         let last = entry.as_ref().map(|entry| entry.version);
-        let look = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
-        Ok((look, last))
+        let scan = entry.and_then(|entry| serde_json::from_slice(&entry.value).ok());
+        Ok((scan, last))
     }
 
     /// Records a scan, if there was none after `last`. Everything it saw has been processed before.
     ///
     /// # Errors
     /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn note_look(
+    pub async fn note_scan(
         &self,
         repository: &str,
-        look: &Look,
+        scan: &TagScan,
         last: Option<KeyVersion>,
     ) -> Result<(), StoreError> {
-        let commit = no_look_after(repository, last);
-        self.note(commit.put(of(LOOKED, repository), index::json(look)))
+        let commit = no_scan_after(repository, last);
+        self.note(commit.put(of(SCANNED, repository), index::json(scan)))
             .await
     }
 
@@ -150,7 +150,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`].
-    pub async fn failed_looks(&self, repository: &str) -> Result<Option<FailedLooks>, StoreError> {
+    pub async fn failed_scans(&self, repository: &str) -> Result<Option<FailedScans>, StoreError> {
         let entry = self.kv.get(of(UNSEEN, repository).as_bytes()).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
@@ -159,19 +159,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn note_failed_look(
+    pub async fn note_failed_scan(
         &self,
         repository: &str,
         cause: Option<&str>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let before = self.failed_looks(repository).await?;
+        let before = self.failed_scans(repository).await?;
         let key = of(UNSEEN, repository);
         let commit = match (cause, &before) {
             (None, None) => return Ok(()),
             (None, Some(_)) => Commit::new().delete(key),
             (Some(cause), before) => {
-                let failed = FailedLooks {
+                let failed = FailedScans {
                     since: before.as_ref().map_or(now, |before| before.since),
                     at: now,
                     cause: cause.chars().take(CAUSE_MAX).collect(),
@@ -255,7 +255,7 @@ impl Store {
         for some in tags.chunks(PIECE) {
             let commit =
                 some.iter()
-                    .fold(no_look_after(repository, last), |commit, (name, object)| {
+                    .fold(no_scan_after(repository, last), |commit, (name, object)| {
                         let known = KnownTag {
                             reference: (*name).clone(),
                             object: (*object).clone(),
@@ -299,7 +299,7 @@ impl Store {
         let commit = Commit::new()
             .require(key.clone(), as_before)
             .put(key, index::json(&known))
-            .delete(brought_key(repository, reference, object));
+            .delete(report_key(repository, reference, object));
         self.note(commit).await
     }
 
@@ -325,14 +325,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`].
-    pub async fn brought(&self, repository: &str) -> Result<Brought, StoreError> {
-        let prefix = format!("{}/", of(BROUGHT, repository));
+    pub async fn hook_reports(&self, repository: &str) -> Result<HookReports, StoreError> {
+        let prefix = format!("{}/", of(REPORTED, repository));
         let rows = kv::all_rows(self.kv.as_ref(), prefix.as_bytes()).await?;
         let rows = rows.into_iter().filter_map(|row| {
             let at = serde_json::from_slice(&row.value).ok()?;
             Some((row.key, (at, row.version)))
         });
-        Ok(Brought(rows.collect()))
+        Ok(HookReports(rows.collect()))
     }
 
     /// Returns hook reports from before this time that no unfinished task waits for.
@@ -341,10 +341,10 @@ impl Store {
     /// [`StoreError::Kv`].
     pub async fn outdated(
         &self,
-        brought: &Brought,
+        reported: &HookReports,
         before: Timestamp,
     ) -> Result<Vec<Key>, StoreError> {
-        let old = brought.0.iter().filter(|(_, (at, _))| *at < before);
+        let old = reported.0.iter().filter(|(_, (at, _))| *at < before);
         let mut old: BTreeSet<&Key> = old.map(|(key, _)| key).collect();
         if old.is_empty() {
             return Ok(Vec::new());
@@ -354,7 +354,7 @@ impl Store {
             let task = self.task(id).await?;
             let pushed = &task.submission;
             let (repository, reference) = (&pushed.repository, &pushed.reference);
-            old.remove(&brought_key(repository, reference, &pushed.object));
+            old.remove(&report_key(repository, reference, &pushed.object));
         }
         Ok(old.into_iter().cloned().collect())
     }
@@ -363,7 +363,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn forget_brought(&self, outdated: &[Key]) -> Result<(), StoreError> {
+    pub async fn delete_reports(&self, outdated: &[Key]) -> Result<(), StoreError> {
         for some in outdated.chunks(PIECE) {
             let commit = some
                 .iter()
@@ -377,7 +377,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::HooksChanged`], [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn forget_passed(&self, reports: &[ReportedTag]) -> Result<(), StoreError> {
+    pub async fn delete_passed_reports(&self, reports: &[ReportedTag]) -> Result<(), StoreError> {
         for some in reports.chunks(PIECE) {
             let commit = some.iter().fold(Commit::new(), |commit, report| {
                 let same = Require::Version(report.version);
@@ -391,9 +391,9 @@ impl Store {
     }
 
     /// Deletes all scans, so that the next one of each repository only records existing tags.
-    pub(super) async fn unlooked(&self) -> Result<(), StoreError> {
+    pub(super) async fn delete_scans(&self) -> Result<(), StoreError> {
         loop {
-            let range = Range::prefix(LOOKED.as_bytes()).limit(PIECE);
+            let range = Range::prefix(SCANNED.as_bytes()).limit(PIECE);
             let page = self.kv.range(range).await?;
             let commit = page
                 .rows
@@ -409,7 +409,7 @@ impl Store {
 
 /// The hook reports of one repository.
 #[derive(Clone, Debug, Default)]
-pub struct Brought(BTreeMap<Key, (Timestamp, KeyVersion)>);
+pub struct HookReports(BTreeMap<Key, (Timestamp, KeyVersion)>);
 
 /// A hook's report of a tag on one object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -421,7 +421,7 @@ pub struct ReportedTag {
     key: Key,
 }
 
-impl Brought {
+impl HookReports {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -433,7 +433,7 @@ impl Brought {
         if self.is_empty() {
             return Vec::new();
         }
-        let prefix = brought_key(repository, reference, "");
+        let prefix = report_key(repository, reference, "");
         let of_tag = self.0.range(prefix.clone()..);
         let of_tag = of_tag.take_while(|(key, _)| key.starts_with(&prefix));
         let reports = of_tag.map(|(key, (at, version))| ReportedTag {

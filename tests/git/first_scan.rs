@@ -18,14 +18,14 @@ use crate::mirror::Mirrored;
 /// Tags per commit of the store.
 const PIECE: usize = 90;
 
-struct Looking {
+struct ScanFixture {
     world: Mirrored,
     store: Store,
     intake: Intake,
     reconciler: Reconciler,
 }
 
-impl Looking {
+impl ScanFixture {
     async fn new() -> Self {
         let settings = Settings::default()
             .project("shop")
@@ -81,7 +81,7 @@ impl Looking {
         std::fs::write(self.world.repo().path.join("packed-refs"), text).unwrap();
     }
 
-    async fn look(&self) -> Result<(), ScanError> {
+    async fn scan(&self) -> Result<(), ScanError> {
         let intake = async {
             loop {
                 self.intake.scans.wanted().await;
@@ -89,7 +89,7 @@ impl Looking {
             }
         };
         tokio::select! {
-            looked = self.reconciler.look_all() => looked,
+            scanned = self.reconciler.scan_all() => scanned,
             () = intake => unreachable!(),
         }
     }
@@ -102,7 +102,7 @@ impl Looking {
     /// The revision with which the last scan ended.
     async fn commits(&self) -> u64 {
         let repository = self.world.repo().path.display().to_string();
-        let (_, last) = self.store.looked(&repository).await.unwrap();
+        let (_, last) = self.store.last_scan(&repository).await.unwrap();
         last.unwrap().0
     }
 }
@@ -110,8 +110,8 @@ impl Looking {
 #[tokio::test]
 async fn first_poll_records_many_tags_and_releases_none() {
     for tags in [2_025, 100_000] {
-        let looking = Looking::new().await;
-        let world = &looking.world;
+        let scanning = ScanFixture::new().await;
+        let world = &scanning.world;
         let commit = world.tree().commit_files("first", &[]);
         assert!(
             world
@@ -119,39 +119,42 @@ async fn first_poll_records_many_tags_and_releases_none() {
                 .push(["origin", "HEAD:refs/heads/main"])
                 .success
         );
-        looking.pack(tags);
-        looking.look().await.unwrap();
-        assert_eq!(looking.tasks().await, 0, "{tags} tags");
+        scanning.pack(tags);
+        scanning.scan().await.unwrap();
+        assert_eq!(scanning.tasks().await, 0, "{tags} tags");
         let repository = world.repo().path.display().to_string();
-        let known = looking.store.known_tags(&repository).await.unwrap();
+        let known = scanning.store.known_tags(&repository).await.unwrap();
         assert_eq!(known.len(), tags);
-        let commits = looking.commits().await;
+        let commits = scanning.commits().await;
         let pieces = tags.div_ceil(PIECE) as u64;
         assert!(commits <= pieces + 5, "{tags} tags: {commits} commits");
 
-        let before = looking.commits().await;
-        looking.look().await.unwrap();
-        assert_eq!(looking.commits().await, before, "nothing has changed");
+        let before = scanning.commits().await;
+        scanning.scan().await.unwrap();
+        assert_eq!(scanning.commits().await, before, "nothing has changed");
         // A new tag is found among all of them.
         world.release("vnew", &commit);
-        looking.look().await.unwrap();
-        assert_eq!(looking.tasks().await, 1, "{tags} tags");
-        assert!(looking.commits().await < before + 20, "{tags} tags");
+        scanning.scan().await.unwrap();
+        assert_eq!(scanning.tasks().await, 1, "{tags} tags");
+        assert!(scanning.commits().await < before + 20, "{tags} tags");
     }
 }
 
 #[tokio::test]
 async fn refused_tag_poll_states_the_reason() {
-    let looking = Looking::new().await;
-    let repository = looking.world.repo().path.display().to_string();
-    looking.look().await.unwrap();
-    let away = looking.world.path("away.git");
-    std::fs::rename(&looking.world.repo().path, &away).unwrap();
-    looking.look().await.unwrap_err();
-    let failed = looking.store.failed_looks(&repository).await.unwrap();
+    let scanning = ScanFixture::new().await;
+    let repository = scanning.world.repo().path.display().to_string();
+    scanning.scan().await.unwrap();
+    let away = scanning.world.path("away.git");
+    std::fs::rename(&scanning.world.repo().path, &away).unwrap();
+    scanning.scan().await.unwrap_err();
+    let failed = scanning.store.failed_scans(&repository).await.unwrap();
     let failed = failed.unwrap();
     assert!(failed.cause.contains("shop.git"), "{failed:?}");
-    std::fs::rename(&away, &looking.world.repo().path).unwrap();
-    looking.look().await.unwrap();
-    assert_eq!(looking.store.failed_looks(&repository).await.unwrap(), None);
+    std::fs::rename(&away, &scanning.world.repo().path).unwrap();
+    scanning.scan().await.unwrap();
+    assert_eq!(
+        scanning.store.failed_scans(&repository).await.unwrap(),
+        None
+    );
 }

@@ -41,7 +41,7 @@ fn second_release(faults: &[(usize, Fault)]) -> Sim {
         sim.faults.inject(before + effect, *fault);
     }
     sim.release(2);
-    sim.look();
+    sim.scan();
     sim
 }
 

@@ -241,7 +241,7 @@ impl Sim {
             // A failed scan is repeated after the next event.
             let looks = async {
                 loop {
-                    let _ = reconciler.look_all().await;
+                    let _ = reconciler.scan_all().await;
                     gong.changed().await.unwrap();
                 }
             };

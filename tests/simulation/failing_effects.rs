@@ -32,7 +32,7 @@ pub(crate) fn second_release(sim: &mut Sim) {
     sim.push_tag("release-2", &object_of('2'));
     sim.rest();
     // Records that stayed in the spool are read again.
-    sim.look();
+    sim.scan();
     if sim.task(2).state == State::Waiting {
         sim.approve(2).unwrap();
     }

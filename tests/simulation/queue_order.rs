@@ -234,7 +234,7 @@ fn commit(number: u64) -> String {
 fn released(sim: &mut Sim, tags: &[(&str, String)]) -> (String, usize) {
     sim.push_tags("one push", tags);
     sim.rest();
-    sim.look();
+    sim.scan();
     promises_hold(sim);
     let began = |state: &str| {
         let filter = Filter {

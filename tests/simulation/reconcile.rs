@@ -12,7 +12,7 @@ use crate::immediate::at_once;
 const REPOSITORY: &str = "alice/shop";
 
 /// A world that scans its repository, and has seen `prod-0` there.
-fn looked() -> Sim {
+fn scanned() -> Sim {
     let mut sim = Sim::new(TEMPLATE);
     sim.reconciles = true;
     sim.move_ref("prod-0", &object_of('9'));
@@ -30,15 +30,15 @@ fn tasks(sim: &Sim) -> Vec<Head> {
 
 fn made(sim: &mut Sim, tag: &str, digit: char) {
     sim.move_ref(tag, &object_of(digit));
-    sim.look();
+    sim.scan();
 }
 
 #[test]
 fn a_tag_made_on_the_server_is_released_once() {
-    let mut sim = looked();
+    let mut sim = scanned();
     made(&mut sim, "prod-1", '1');
     assert!(sim.serves('1'));
-    sim.look();
+    sim.scan();
     sim.kill();
     sim.rest();
     let [task] = &tasks(&sim)[..] else {
@@ -51,9 +51,9 @@ fn a_tag_made_on_the_server_is_released_once() {
 
 #[test]
 fn tags_of_the_first_poll_are_not_released() {
-    let mut sim = looked();
+    let mut sim = scanned();
     for _ in 0..3 {
-        sim.look();
+        sim.scan();
         sim.kill();
     }
     assert_eq!(tasks(&sim), []);
@@ -61,20 +61,20 @@ fn tags_of_the_first_poll_are_not_released() {
 
 #[test]
 fn tag_from_the_hook_is_proposed_once() {
-    let mut sim = looked();
+    let mut sim = scanned();
     sim.faults.refuse("git.tags", "", "Connection reset");
     sim.push_tag("prod-1", &object_of('1'));
     sim.rest();
     assert!(sim.serves('1'));
     sim.faults.refuse_nothing();
-    sim.look();
+    sim.scan();
     assert_eq!(tasks(&sim).len(), 1);
     assert!(sim.serves('1'));
 }
 
 #[test]
 fn record_after_the_poll_joins_its_task() {
-    let mut sim = looked();
+    let mut sim = scanned();
     sim.faults
         .refuse("git.fetch", "refs/tags/prod-1", "Connection reset");
     sim.move_ref("prod-1", &object_of('1'));
@@ -84,27 +84,27 @@ fn record_after_the_poll_joins_its_task() {
     sim.run_for(jiff::SignedDuration::from_secs(5));
     sim.faults.refuse_nothing();
     sim.rest();
-    sim.look();
+    sim.scan();
     assert_eq!(tasks(&sim).len(), 1);
     assert!(sim.serves('1'));
 }
 
 #[test]
 fn unreadable_record_makes_no_second_task() {
-    let mut sim = looked();
+    let mut sim = scanned();
     sim.faults.refuse("spool.read", "", "Input/output error");
     sim.push_tag("prod-1", &object_of('1'));
     sim.rest();
     sim.faults.refuse_nothing();
-    sim.look();
-    sim.look();
+    sim.scan();
+    sim.scan();
     assert_eq!(tasks(&sim).len(), 1);
     assert!(sim.serves('1'));
 }
 
 #[test]
 fn a_late_ref_of_an_unfinished_task_is_released_once() {
-    let mut sim = looked();
+    let mut sim = scanned();
     sim.hook("prod-1", &object_of('1'));
     sim.run_for(jiff::SignedDuration::from_secs(200));
     // A restarted agent waits for the full time again.
@@ -116,13 +116,13 @@ fn a_late_ref_of_an_unfinished_task_is_released_once() {
     sim.move_ref("prod-1", &object_of('1'));
     sim.rest();
     assert!(sim.serves('1'));
-    sim.look();
+    sim.scan();
     assert_eq!(tasks(&sim).len(), 1);
 }
 
 #[test]
 fn a_tag_that_is_moved_or_made_again_on_the_server_is_new() {
-    let mut sim = looked();
+    let mut sim = scanned();
     made(&mut sim, "prod-1", '1');
     made(&mut sim, "prod-1", '2');
     assert!(sim.serves('2'));
@@ -134,20 +134,20 @@ fn a_tag_that_is_moved_or_made_again_on_the_server_is_new() {
 
 #[test]
 fn poll_that_shows_no_tag_deletes_and_releases_nothing() {
-    let mut sim = looked();
+    let mut sim = scanned();
     made(&mut sim, "prod-1", '1');
     made(&mut sim, "release-2", '2');
     assert_eq!(sim.task(2).state, State::Waiting);
-    let failed = |sim: &Sim| at_once(sim.store().failed_looks(REPOSITORY)).unwrap();
+    let failed = |sim: &Sim| at_once(sim.store().failed_scans(REPOSITORY)).unwrap();
     let shown = std::mem::take(&mut *sim.refs.lock().unwrap());
     for _ in 0..2 {
-        sim.look();
+        sim.scan();
         let cause = failed(&sim).unwrap().cause;
         assert!(cause.contains("had 3 tags"), "{cause}");
         sim.kill();
     }
     sim.refs.lock().unwrap().extend(shown);
-    sim.look();
+    sim.scan();
     assert_eq!(failed(&sim), None);
     assert_eq!(sim.task(2).state, State::Waiting);
     assert_eq!(tasks(&sim).len(), 2);
@@ -156,7 +156,7 @@ fn poll_that_shows_no_tag_deletes_and_releases_nothing() {
 
 #[test]
 fn a_deleted_tag_that_is_back_on_its_object_is_not_new() {
-    let mut sim = looked();
+    let mut sim = scanned();
     made(&mut sim, "prod-1", '1');
     made(&mut sim, "prod-2", '2');
     made(&mut sim, "prod-1", '0');
@@ -173,12 +173,12 @@ fn a_deleted_tag_that_is_back_on_its_object_is_not_new() {
     assert!(sim.serves('4'));
     made(&mut sim, "prod-1", '0');
     sim.push_tag("prod-1", &object_of('4'));
-    sim.look();
+    sim.scan();
     assert_eq!(tasks(&sim).len(), 5);
 }
 
 /// Pushes `prod-1` without a scan that sees it.
-fn push_unlooked(sim: &mut Sim, digit: char) {
+fn push_unscanned(sim: &mut Sim, digit: char) {
     sim.faults.refuse("git.tags", "", "Connection reset");
     sim.push_tag("prod-1", &object_of(digit));
     sim.rest();
@@ -187,14 +187,14 @@ fn push_unlooked(sim: &mut Sim, digit: char) {
 
 #[test]
 fn pushes_follow_each_other_after_a_clock_set_back() {
-    let mut sim = looked();
-    push_unlooked(&mut sim, '1');
+    let mut sim = scanned();
+    push_unscanned(&mut sim, '1');
     let earlier =
         tagship::base::clock::Clock::now(&*sim.clock) - jiff::SignedDuration::from_hours(1);
     sim.clock.set(earlier);
-    push_unlooked(&mut sim, '2');
+    push_unscanned(&mut sim, '2');
     for _ in 0..2 {
-        sim.look();
+        sim.scan();
     }
     assert_eq!(tasks(&sim).len(), 2);
     assert!(sim.serves('2'));
@@ -203,8 +203,8 @@ fn pushes_follow_each_other_after_a_clock_set_back() {
 /// No scan comes between the push and the change on the server.
 #[test]
 fn tag_that_the_server_puts_back_after_a_push_is_new() {
-    let mut sim = looked();
-    push_unlooked(&mut sim, '1');
+    let mut sim = scanned();
+    push_unscanned(&mut sim, '1');
     assert!(sim.serves('1'));
     made(&mut sim, "prod-1", '2');
     assert!(sim.serves('2'));
@@ -212,16 +212,16 @@ fn tag_that_the_server_puts_back_after_a_push_is_new() {
     assert!(sim.serves('1'));
     assert_eq!(tasks(&sim).len(), 3);
     // Known to be on 1, moved by a push, and moved back before the next scan.
-    push_unlooked(&mut sim, '3');
+    push_unscanned(&mut sim, '3');
     assert!(sim.serves('3'));
     made(&mut sim, "prod-1", '1');
     assert!(sim.serves('1'));
     assert_eq!(tasks(&sim).len(), 5);
     // Consecutive pushes are reported only by hooks.
-    push_unlooked(&mut sim, '3');
-    push_unlooked(&mut sim, '1');
+    push_unscanned(&mut sim, '3');
+    push_unscanned(&mut sim, '1');
     for _ in 0..2 {
-        sim.look();
+        sim.scan();
     }
     assert_eq!(tasks(&sim).len(), 7);
     assert!(sim.serves('1'));
@@ -229,11 +229,11 @@ fn tag_that_the_server_puts_back_after_a_push_is_new() {
 
 #[test]
 fn failing_tag_polls_store_their_cause_and_start() {
-    let mut sim = looked();
-    let failed = |sim: &Sim| at_once(sim.store().failed_looks(REPOSITORY)).unwrap();
+    let mut sim = scanned();
+    let failed = |sim: &Sim| at_once(sim.store().failed_scans(REPOSITORY)).unwrap();
     assert_eq!(failed(&sim), None);
     sim.faults.refuse("git.tags", "", "Permission denied");
-    sim.look();
+    sim.scan();
     let first = failed(&sim).unwrap();
     assert!(first.cause.contains("Permission denied"), "{first:?}");
     sim.faults.refuse_nothing();
@@ -241,20 +241,20 @@ fn failing_tag_polls_store_their_cause_and_start() {
     let later = tagship::base::clock::Clock::now(&*sim.clock) + jiff::SignedDuration::from_hours(3);
     sim.clock.set(later);
     sim.kill();
-    sim.look();
+    sim.scan();
     let second = failed(&sim).unwrap();
     assert!(second.cause.contains("Connection refused"), "{second:?}");
     assert_eq!(second.since, first.since);
     assert!(second.at > first.at);
     sim.faults.refuse_nothing();
-    sim.look();
+    sim.scan();
     assert_eq!(failed(&sim), None);
     assert_eq!(tasks(&sim), []);
 }
 
 #[test]
 fn missing_tag_withdraws_its_waiting_task() {
-    let mut sim = looked();
+    let mut sim = scanned();
     made(&mut sim, "release-1", '1');
     assert_eq!(sim.task(1).state, State::Waiting);
     assert_eq!(sim.task(1).submission.schedule, Schedule::New);
@@ -264,7 +264,7 @@ fn missing_tag_withdraws_its_waiting_task() {
 
 #[test]
 fn tags_of_one_poll_form_one_push() {
-    let mut sim = looked();
+    let mut sim = scanned();
     sim.move_ref("prod-3", &object_of('1'));
     sim.move_ref("prod-1", &object_of('5'));
     made(&mut sim, "prod-2", '3');
@@ -275,11 +275,11 @@ fn tags_of_one_poll_form_one_push() {
 
 #[test]
 fn a_restored_store_releases_no_tag_by_itself() {
-    let mut sim = looked();
+    let mut sim = scanned();
     let (rows, taken) = (sim.backup(), tagship::base::clock::Clock::now(&*sim.clock));
     made(&mut sim, "prod-1", '1');
     sim.restore_properly(&rows, taken);
-    sim.look();
+    sim.scan();
     assert_eq!(tasks(&sim), []);
     made(&mut sim, "prod-2", '2');
     assert!(sim.serves('2'));
@@ -288,14 +288,14 @@ fn a_restored_store_releases_no_tag_by_itself() {
 #[test]
 fn fault_at_any_poll_effect_loses_and_repeats_nothing() {
     let play = |fault: Option<(usize, Fault)>| {
-        let mut sim = looked();
+        let mut sim = scanned();
         let before = sim.faults.count();
         if let Some((effect, fault)) = fault {
             sim.faults.inject(before + effect, fault);
         }
         sim.move_ref("prod-1", &object_of('1'));
         made(&mut sim, "prod-2", '2');
-        sim.look();
+        sim.scan();
         let states = tasks(&sim).into_iter().map(|task| task.state);
         let states: Vec<String> = states.collect();
         // An interrupted scan continues as the same push.

@@ -70,7 +70,7 @@ fn second_release(fault: Option<(usize, Fault)>, prepare: impl Fn(&mut Disk)) ->
         sim.faults.inject(before + effect, fault);
     }
     sim.release(2);
-    sim.look();
+    sim.scan();
     sim
 }
 

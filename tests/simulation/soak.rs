@@ -114,9 +114,9 @@ impl Play {
             sim.fleet.deliver();
         }
         sim.go_on();
-        sim.look();
+        sim.scan();
         sim.fleet.deliver();
-        sim.look();
+        sim.scan();
     }
 
     /// The heads of all tasks, newest first.
@@ -165,8 +165,8 @@ impl Play {
 
     /// A tag is made or moved on the git server's page, once its tags are compared.
     fn make(&mut self) {
-        let (looked, _) = at_once(self.sim.store().looked("alice/shop")).unwrap();
-        if looked.is_some() {
+        let (scanned, _) = at_once(self.sim.store().last_scan("alice/shop")).unwrap();
+        if scanned.is_some() {
             let tag = *self.random.pick(&TAGS).unwrap();
             self.commits += 1;
             let object = format!("{:040x}", self.commits);

@@ -121,7 +121,7 @@ fn rollback_to_other_tools_releases_survives_any_crash() {
         }
         let back = sim.roll_back(&before()).unwrap();
         sim.rest();
-        sim.look();
+        sim.scan();
         (sim, back, sealed)
     };
     let effects = gone_back(None).0.faults.count() - first;

@@ -93,9 +93,9 @@ impl Sim {
         self.rest();
     }
 
-    /// The agents look into the spool, until nothing is left to do.
+    /// The agents scan the spool until nothing is left to do.
     #[track_caller]
-    pub(crate) fn look(&mut self) {
+    pub(crate) fn scan(&mut self) {
         self.ring();
         self.rest();
     }

@@ -52,8 +52,8 @@ pub(super) struct FailedAttempts {
 /// What is attempted for a task that has not landed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum AttemptKind {
-    /// Look up its ref on the git server.
-    Look,
+    /// Query its ref on the git server.
+    Query,
     /// Fetch its commit and plan it.
     Fetch,
 }
@@ -228,7 +228,7 @@ impl Active {
         patience: SignedDuration,
     ) -> bool {
         let since = match kind {
-            AttemptKind::Look => &mut self.failed_attempts.queries_since,
+            AttemptKind::Query => &mut self.failed_attempts.queries_since,
             AttemptKind::Fetch => &mut self.failed_attempts.fetches_since,
         };
         let first = since.map_or(now, |first| first.min(now));

@@ -332,7 +332,7 @@ impl Executor {
         let given_up = match failed {
             FailedQuery::Nothing => false,
             FailedQuery::Permanent => true,
-            FailedQuery::Query => active.record_failure(AttemptKind::Look, now, patience),
+            FailedQuery::Query => active.record_failure(AttemptKind::Query, now, patience),
             FailedQuery::Fetch => active.record_failure(AttemptKind::Fetch, now, patience),
         };
         self.queues.update(active);

@@ -62,7 +62,7 @@ async fn unseen(site: &Site, only: Option<&str>) -> Result<Vec<UnseenTags>, Faul
         if !wanted || project.reconcile == Some(Duration::ZERO) {
             continue;
         }
-        let failed = site.web.store.failed_looks(&project.repository).await?;
+        let failed = site.web.store.failed_scans(&project.repository).await?;
         unseen.extend(failed.map(|failed| UnseenTags {
             project: project.name.clone(),
             since: failed.since,

@@ -11,7 +11,7 @@ async fn failing_tag_polls_show_their_cause_and_start() {
     let store = &lab.server.store;
     let repository = &lab.server.config.projects[0].repository;
     let cause = "project shop: git ls-remote: Permission denied (publickey)";
-    let note = |cause| store.note_failed_look(repository, cause, lab.server.now());
+    let note = |cause| store.note_failed_scan(repository, cause, lab.server.now());
     note(Some("the server is away")).await.unwrap();
     lab.clock.advance(Duration::from_secs(600));
     note(Some(cause)).await.unwrap();
