@@ -96,7 +96,7 @@ pub fn changed_since_approval(task: &TaskView, show: impl Fn(Timestamp) -> Strin
 /// Returns `to release-1.3 (3f2a9c1b2d, released 2026-11-20 14:02 by task 12), from release-1.4`:
 /// target and source of a rollback.
 #[must_use]
-pub fn way_back(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Option<String> {
+pub fn rollback_summary(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Option<String> {
     let OriginKind::Rollback { to, release } = &task.origin else {
         return None;
     };

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use comparison::names;
 pub use comparison::{
-    change, changed_since_approval, changes_nothing, live_called, on_hosts, way_back,
+    change, changed_since_approval, changes_nothing, live_called, on_hosts, rollback_summary,
 };
 pub use find::{HookList, HookQuery, TaskQuery, UnseenTags};
 pub use next::next;

@@ -27,7 +27,7 @@ struct HostProgressLine<'t> {
 pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
     let stages = match task.rollback_stages.as_slice() {
         [] => task.stages.as_slice(),
-        way_back => way_back,
+        rollback => rollback,
     };
     let standings = standings(stages);
     let width = usize::from(size.width);

@@ -349,7 +349,9 @@ fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     let id = task.id;
     let state = printable(&state_line(task, &agent.zone));
     let mut text = String::new();
-    if let Some(back) = api::way_back(task, |at| agent.zone.show(at)).filter(|_| done == ROLLBACK) {
+    if let Some(back) =
+        api::rollback_summary(task, |at| agent.zone.show(at)).filter(|_| done == ROLLBACK)
+    {
         let place = task.place();
         text = format!("task {id} rolls back {place} {back}\n");
         if let Some(nothing) = api::changes_nothing(task) {

@@ -81,7 +81,7 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
         ),
     };
     field(text, "state", &state_line(task, zone));
-    if let Some(back) = api::way_back(task, |at| zone.show(at)) {
+    if let Some(back) = api::rollback_summary(task, |at| zone.show(at)) {
         field(text, "rollback", &back);
     }
     if let Some(nothing) = api::changes_nothing(task) {

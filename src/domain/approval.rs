@@ -229,8 +229,8 @@ pub enum ApprovalRefusal {
     Twice { actor: String },
     #[error("the plan has changed: you saw {seen}, it is now {now}; look at it again")]
     OtherPlan { seen: String, now: String },
-    #[error("{actor} is in none of the groups that this plan asks for: {asked}")]
-    NotAsked { actor: String, asked: String },
+    #[error("{actor} is in none of the groups that this plan asks for: {required}")]
+    NotRequired { actor: String, required: String },
 }
 
 /// In which capacity a user approves.
@@ -284,7 +284,10 @@ impl<'a> Capacity<'a> {
     fn is_required(&self, terms: &Terms) -> bool {
         terms.more > 0
             || terms.approvals.is_empty()
-            || terms.approvals.iter().any(|asked| self.satisfies(asked))
+            || terms
+                .approvals
+                .iter()
+                .any(|required| self.satisfies(required))
     }
 }
 
@@ -416,10 +419,10 @@ fn check_capacity(
         return Err(ApprovalRefusal::Twice { actor: actor() });
     }
     if !capacity.is_required(terms) {
-        let asked: Vec<String> = terms.approvals.iter().map(ToString::to_string).collect();
-        return Err(ApprovalRefusal::NotAsked {
+        let required: Vec<String> = terms.approvals.iter().map(ToString::to_string).collect();
+        return Err(ApprovalRefusal::NotRequired {
             actor: actor(),
-            asked: asked.join(", "),
+            required: required.join(", "),
         });
     }
     Ok(())
@@ -496,11 +499,11 @@ fn unmet_by(terms: &Terms, valid: &[Capacity<'_>]) -> Vec<(Requirement, u32)> {
         count: 1,
         of: Approvers::Anyone,
     }];
-    let asked = match terms.approvals.as_slice() {
+    let required = match terms.approvals.as_slice() {
         [] => anyone.as_slice(),
-        asked => asked,
+        required => required,
     };
-    asked
+    required
         .iter()
         .map(|requirement| {
             let fulfilling = valid.iter().filter(|one| one.satisfies(requirement));

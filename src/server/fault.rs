@@ -117,7 +117,7 @@ impl From<RequestError> for Fault {
             | RequestError::LastHost(_)
             | RequestError::Frozen { .. }
             | RequestError::NotFrozen(_)
-            | RequestError::NoWayBack(_) => Self::Conflict(text),
+            | RequestError::NoRollback(_) => Self::Conflict(text),
             RequestError::NoHost { .. } | RequestError::NoReason(_) => Self::Invalid(text),
             RequestError::Store(error) => error.into(),
         }

@@ -144,7 +144,7 @@ fn the_same_person_counts_once() {
 fn every_requirement_must_hold_and_one_person_may_meet_several() {
     let terms = terms(&["1 of @pm", "1 of @ops"]);
     let refused = yes(&terms, &[], &actor("bob", &[]));
-    assert!(matches!(refused, Err(ApprovalRefusal::NotAsked { .. })));
+    assert!(matches!(refused, Err(ApprovalRefusal::NotRequired { .. })));
     let pm = yes(&terms, &[], &actor("bob", &["pm"])).unwrap();
     assert_eq!(missing_texts(&terms, &[pm]), ["1 of @ops (has 0)"]);
     let both = yes(&terms, &[], &actor("bob", &["pm", "ops"])).unwrap();

@@ -178,7 +178,7 @@ fn walk_on(walk: &mut Walk, fails: Option<StepRef>, enough: impl Fn(&Walk) -> bo
 }
 
 /// A task during its rollback: one of its two hosts has rolled back, the other has not.
-fn half_way_back() -> Walk {
+fn half_rolled_back() -> Walk {
     let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
     walk_on(&mut walk, Some(place(1, 1)), |walk| {
         walk.succeeded(Direction::Back, SWITCH, 0, 0)
@@ -201,7 +201,7 @@ fn last_switches(walk: &Walk) -> [Option<Direction>; 2] {
 
 #[test]
 fn task_stopped_during_rollback_switches_hosts_again() {
-    let mut walk = half_way_back();
+    let mut walk = half_rolled_back();
     let (by, asker) = ("alice".to_owned(), StopRequester::Person);
     walk.apply(Event::StopRequested { by, asker });
     walk_on(&mut walk, None, |_| false);
@@ -226,7 +226,7 @@ fn retry_or_skip_after_unstopped_rollback_switches_again() {
         reason: "its disk is broken".to_owned(),
     };
     for continues in [Event::RetryRequested { by: by() }, skip] {
-        let mut walk = half_way_back();
+        let mut walk = half_rolled_back();
         let at = StepRef {
             way: Direction::Back,
             ..place(0, 1)

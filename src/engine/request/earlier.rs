@@ -73,7 +73,7 @@ pub(super) async fn before_live(
         .into_iter()
         .find(|record| !is_past_live && record.good && record.release < *newest);
     older.map(RollbackGoal::Made).ok_or_else(|| {
-        RequestError::NoWayBack(format!(
+        RequestError::NoRollback(format!(
             "nothing that was live in {project} {environment} before {newest} is known; name a task (`tagship rollback ID`) or a release (`--to`), or release the commit under a new tag"
         ))
     })
@@ -91,7 +91,7 @@ pub(super) async fn of_name(
         if record.good {
             return Ok(RollbackGoal::Made(record));
         }
-        return Err(RequestError::NoWayBack(format!(
+        return Err(RequestError::NoRollback(format!(
             "task {} did not succeed with {release}; go back to another release",
             record.task
         )));
@@ -111,7 +111,7 @@ pub(super) async fn of_name(
         ),
     };
     let shown: String = release.0.escape_debug().take(64).collect();
-    Err(RequestError::NoWayBack(format!(
+    Err(RequestError::NoRollback(format!(
         "`{shown}` is no release that was live in {project} {environment}; {named}"
     )))
 }
@@ -208,5 +208,5 @@ pub(super) fn switching(plan: &Plan) -> &[String] {
 }
 
 pub(super) fn nothing_live(project: &str, environment: &str) -> RequestError {
-    RequestError::NoWayBack(format!("nothing is live in {project} {environment}"))
+    RequestError::NoRollback(format!("nothing is live in {project} {environment}"))
 }

@@ -51,7 +51,7 @@ pub enum RequestError {
     #[error("nothing is frozen for task {0}, so there is nothing to override")]
     NotFrozen(u64),
     #[error("{0}")]
-    NoWayBack(String),
+    NoRollback(String),
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -75,7 +75,7 @@ pub struct PresentHosts<'a> {
 /// in one commit, with what `also` returns for the task's number.
 ///
 /// # Errors
-/// [`RequestError::NoWayBack`] names what is missing; nothing was made then.
+/// [`RequestError::NoRollback`] names what is missing; nothing was made then.
 pub async fn roll_back(
     store: &Store,
     request: &RollbackRequest<'_>,
@@ -100,7 +100,7 @@ pub async fn roll_back(
     };
     let mut back = resolve(store, request.back).await?;
     if request.seen.is_some_and(|seen| *seen != back.plan.targets) {
-        return Err(RequestError::NoWayBack(
+        return Err(RequestError::NoRollback(
             "something else would go live than what was shown; look at it again".to_owned(),
         ));
     }
@@ -141,7 +141,7 @@ fn on_present(plan: Plan, given: &[String], hosts: PresentHosts<'_>) -> Result<P
     };
     let plan = plan.on_present(hosts.enabled, is_gone);
     if switching(&plan).is_empty() {
-        return Err(RequestError::NoWayBack(format!(
+        return Err(RequestError::NoRollback(format!(
             "no host is left to switch: {} is disabled or no longer configured",
             plan.left_out.join(", ")
         )));
@@ -241,7 +241,7 @@ async fn resolve(store: &Store, back: &RollbackTarget) -> Result<RollbackInputs,
     let Some(latest) = live.values().map(|live| live.switched_by).max() else {
         return Err(nothing_live(&project, &environment));
     };
-    let no_plan = |id| RequestError::NoWayBack(format!("task {id} has no plan to go back by"));
+    let no_plan = |id| RequestError::NoRollback(format!("task {id} has no plan to go back by"));
     let last = store.task(latest).await?;
     let by = store.plan_of(&last).await?.ok_or_else(|| no_plan(latest))?;
     let given = last.submission.hosts.values().flatten().cloned().collect();
@@ -431,7 +431,7 @@ fn named(goal: &RollbackGoal) -> (Option<u64>, ReleaseId, String) {
 /// Returns what a rollback would lead to.
 ///
 /// # Errors
-/// [`RequestError::NoWayBack`] names the reason if no rollback is possible.
+/// [`RequestError::NoRollback`] names the reason if no rollback is possible.
 pub async fn target(store: &Store, back: &RollbackTarget) -> Result<RollbackGoal, RequestError> {
     Ok(resolve(store, back).await?.goal)
 }
@@ -463,7 +463,7 @@ async fn released_by(store: &Store, id: u64) -> Result<RollbackGoal, RequestErro
         None => None,
     };
     record.filter(|record| record.good).map(RollbackGoal::Made).ok_or_else(|| {
-        RequestError::NoWayBack(format!(
+        RequestError::NoRollback(format!(
             "task {id} is {} and has no good release to go back to; choose a succeeded task (`tagship tasks --state succeeded`)",
             task.state
         ))

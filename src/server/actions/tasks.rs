@@ -436,5 +436,5 @@ fn tags_need(site: &Site, place: &PermissionTarget) -> TagsNeed {
 
 /// Returns the error for an environment where nothing is live, or that the user may not see.
 pub(in crate::server) fn nothing_live(project: &str, environment: &str) -> Fault {
-    RequestError::NoWayBack(format!("nothing is live in {project} {environment}")).into()
+    RequestError::NoRollback(format!("nothing is live in {project} {environment}")).into()
 }

@@ -66,7 +66,7 @@ pub(in crate::server) struct TaskPage {
     /// What has changed since the comparisons were made, or since an approval.
     changed: Vec<String>,
     /// Target and source of a rollback.
-    way_back: Option<String>,
+    rolls_back: Option<String>,
     changes_nothing: Option<String>,
     comparisons: Vec<Compared>,
     /// How many events it shows.
@@ -113,7 +113,7 @@ impl TaskPage {
             statement: text::statement(&view, &live, &times),
             refusal: refusal(site, &actor, detail, &view),
             changed: changed(&view, &live, &times),
-            way_back: api::way_back(&view, |at| times.minute(&at)),
+            rolls_back: api::rollback_summary(&view, |at| times.minute(&at)),
             changes_nothing: api::changes_nothing(&view),
             comparisons: compared(&view),
             events: detail.task.events,
@@ -156,7 +156,7 @@ impl TaskPage {
     }
 
     /// Whether a rollback is offered: it replaces a running or paused task.
-    fn offers_way_back(&self) -> bool {
+    fn offers_rollback(&self) -> bool {
         let at_work = matches!(self.view.state.as_str(), "running" | "paused");
         self.back && (self.view.at_rest || at_work)
     }

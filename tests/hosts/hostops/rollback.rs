@@ -66,8 +66,8 @@ fn modified_release_goes_live_unchanged_and_is_compared() {
         let host = Host::new(shell);
         let [r1, r2] = two_releases(&host);
         let over = [r2.id.clone()];
-        let way_back = switched_back(&host, &r1.id, &over);
-        assert_eq!(differs(way_back), None, "nobody wrote into it");
+        let rolled_back = switched_back(&host, &r1.id, &over);
+        assert_eq!(differs(rolled_back), None, "nobody wrote into it");
 
         let directory = host.release(&r1);
         std::fs::create_dir(directory.join("log")).unwrap();
