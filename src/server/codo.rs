@@ -18,7 +18,7 @@ use hyper::StatusCode;
 use serde_json::{Value, json};
 use warp::reply::Response;
 
-use self::csrf::{Keys, LIFETIME_S, Unspent};
+use self::csrf::{Keys, LIFETIME_S, ValidKey};
 use self::refusal::CodoRefusal;
 use self::request::CodoTaskRequest;
 use super::Site;
@@ -82,12 +82,12 @@ fn cookie(site: &Site, value: &str, max_age_s: i64) -> String {
 async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, CodoRefusal> {
     let who = authentication::of_auth_key(site, call).await?;
     authentication::from_our_site(site, call)?;
-    let spent = unspent(site, call, &who).await?;
+    let key = unused_key(site, call, &who).await?;
     let body = call
         .bytes_up_to(BODY_BYTES_MAX, site.web.limits.body)
         .await?;
     let submitted = match CodoTaskRequest::read(&body) {
-        Ok(request) => submit(site, &who, &request, &spent).await,
+        Ok(request) => submit(site, &who, &request, &key).await,
         Err(refusal) => Err(refusal),
     };
     let id = submitted.inspect_err(|refusal| {
@@ -107,7 +107,7 @@ async fn take_task(site: &Arc<Site>, call: &mut Call) -> Result<Response, CodoRe
 }
 
 /// Returns the key of this request, if it is valid and nothing was submitted with it.
-async fn unspent(site: &Arc<Site>, call: &Call, who: &Who) -> Result<Unspent, CodoRefusal> {
+async fn unused_key(site: &Arc<Site>, call: &Call, who: &Who) -> Result<ValidKey, CodoRefusal> {
     let Some(key) = call
         .cookie("csrf_key")
         .or_else(|| call.parameter("csrf_key"))
@@ -118,25 +118,25 @@ async fn unspent(site: &Arc<Site>, call: &Call, who: &Who) -> Result<Unspent, Co
     };
     let now = site.web.clock.now();
     let name = &who.actor.name;
-    let unspent = keys(site).await?.check(name, key.expose_secret(), now);
-    let unspent = unspent.ok_or_else(|| {
+    let valid = keys(site).await?.check(name, key.expose_secret(), now);
+    let valid = valid.ok_or_else(|| {
         CodoRefusal::csrf(
             "csrf_key has expired, belongs to another user, or is invalid: GET another one",
         )
     })?;
     let keyed = Keyed {
         submitter: name.clone(),
-        key: unspent.idempotency_key(),
+        key: valid.idempotency_key(),
         digest: String::new(),
     };
     let kept = site.web.store.keyed(&keyed, now).await;
     match kept.map_err(Fault::from)? {
-        None => Ok(unspent),
-        Some((id, _)) => Err(spent_for(id)),
+        None => Ok(valid),
+        Some((id, _)) => Err(used_for(id)),
     }
 }
 
-fn spent_for(id: u64) -> CodoRefusal {
+fn used_for(id: u64) -> CodoRefusal {
     CodoRefusal::csrf(format!(
         "csrf_key was used for task {id}: GET another one to submit another task"
     ))
@@ -200,7 +200,7 @@ async fn submit(
     site: &Arc<Site>,
     who: &Who,
     request: &CodoTaskRequest,
-    unspent: &Unspent,
+    key: &ValidKey,
 ) -> Result<u64, CodoRefusal> {
     let web = &site.web;
     let library = web.templates.current().await;
@@ -214,7 +214,7 @@ async fn submit(
         now,
     };
     let mut order = order(site, &sources, request).await?;
-    order.idempotency_key = Some(unspent.idempotency_key());
+    order.idempotency_key = Some(key.idempotency_key());
     let asker = SubmittingUser {
         name: &who.actor.name,
         in_place: &|place| who.at(place),
@@ -228,7 +228,7 @@ async fn submit(
     match submitted {
         Ok(Submitted::New(id)) => Ok(id),
         // If two requests race with one key, this is the one that lost.
-        Ok(Submitted::Before(id)) | Err(SubmitError::OtherContent { id, .. }) => Err(spent_for(id)),
+        Ok(Submitted::Before(id)) | Err(SubmitError::OtherContent { id, .. }) => Err(used_for(id)),
         Err(SubmitError::Problems(problems)) => Err(order::refused(&problems)),
         Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {
             who.refused(site, action, &error.to_string()).await;

@@ -43,7 +43,7 @@ pub use live::{BegunWork, Disabled, LiveRelease, RELEASES_MAX};
 pub use proposal::{ForTask, Proposal};
 pub use restored::Restored;
 pub use rows::{Filter, Glance, Head, Keyed, LiveRecord, ReleaseRecord};
-pub use search::Among;
+pub use search::SearchScope;
 pub use search_rows::{ListPosition, SEARCHED};
 pub use tags::{
     FailedScans, HookReports, KnownTag, ReportedTag, TagScan, hook_report, unless_reported,

@@ -19,17 +19,17 @@ const TEXT_STRIDE: usize = 1_000;
 
 /// The tasks that a search covers.
 #[derive(Clone, Copy)]
-pub struct Among<'a> {
+pub struct SearchScope<'a> {
     /// Only tasks in these scopes, if given, which avoids reading all others.
     pub places: Option<&'a [PermissionTarget]>,
     /// Of those, only tasks whose head matches this.
-    pub wanted: &'a (dyn Fn(&Head) -> bool + Sync),
+    pub matches: &'a (dyn Fn(&Head) -> bool + Sync),
 }
 
-impl Among<'_> {
-    const ALL: Among<'static> = Among {
+impl SearchScope<'_> {
+    const ALL: SearchScope<'static> = SearchScope {
         places: None,
-        wanted: &|_| true,
+        matches: &|_| true,
     };
 }
 
@@ -141,27 +141,28 @@ impl Store {
         after: Option<&ListPosition>,
         limit: usize,
     ) -> Result<SearchPage, StoreError> {
-        self.search_among(filter, after, limit, Among::ALL).await
+        self.search_scope(filter, after, limit, SearchScope::ALL)
+            .await
     }
 
     /// Like [`Store::search`], limited to those tasks.
     ///
     /// # Errors
     /// As [`Store::search`].
-    pub async fn search_among(
+    pub async fn search_scope(
         &self,
         filter: &Filter,
         after: Option<&ListPosition>,
         limit: usize,
-        among: Among<'_>,
+        scope: SearchScope<'_>,
     ) -> Result<SearchPage, StoreError> {
         if let Some(id) = filter.id {
             let mut found = self.only(filter, id, after).await?;
-            found.heads.retain(among.wanted);
+            found.heads.retain(scope.matches);
             return Ok(found);
         }
         let below = after.map_or_else(|| vec![0xff], |place| place.0.as_bytes().to_vec());
-        self.search_below(filter, below, limit, among).await
+        self.search_below(filter, below, limit, scope).await
     }
 
     /// Returns the task with this id, if it matches.
@@ -190,7 +191,9 @@ impl Store {
             id: None,
             ..filter.clone()
         };
-        let mut found = self.search_below(&filter, below, 1, Among::ALL).await?;
+        let mut found = self
+            .search_below(&filter, below, 1, SearchScope::ALL)
+            .await?;
         found.heads.retain(|head| head.id == id);
         found.next = None;
         Ok(found)
@@ -201,7 +204,7 @@ impl Store {
         filter: &Filter,
         mut below: Vec<u8>,
         limit: usize,
-        among: Among<'_>,
+        scope: SearchScope<'_>,
     ) -> Result<SearchPage, StoreError> {
         if let Some(until) = filter.until {
             let end = search_rows::time(until.as_millisecond().saturating_add(1));
@@ -210,7 +213,7 @@ impl Store {
         let oldest = filter
             .since
             .map(|since| search_rows::time(since.as_millisecond()));
-        let mut branches = branches(filter, among.places, limit);
+        let mut branches = branches(filter, scope.places, limit);
         let (mut heads, mut spent) = (Vec::new(), 0);
         loop {
             let Some(candidate) = self
@@ -226,7 +229,7 @@ impl Store {
                 return Ok(SearchPage { heads, next: None });
             }
             let fitting = self.fitting(filter, &candidate, &mut spent).await?;
-            if let Some(head) = fitting.filter(|head| (among.wanted)(head)) {
+            if let Some(head) = fitting.filter(|head| (scope.matches)(head)) {
                 if heads.len() == limit {
                     let last = heads.last().map(|head: &Head| (head.created_at, head.id));
                     let next = last.map(|(at, id)| search_rows::place(at, id));
@@ -327,7 +330,9 @@ impl Store {
         let mut heads = Vec::new();
         loop {
             let lack = limit - heads.len();
-            let found = self.search_below(filter, below, lack, Among::ALL).await?;
+            let found = self
+                .search_below(filter, below, lack, SearchScope::ALL)
+                .await?;
             heads.extend(found.heads);
             match found.next {
                 Some(next) if heads.len() < limit => below = next.0.into_bytes(),

@@ -73,14 +73,14 @@ pub(crate) fn examples(page: &str) -> Vec<&str> {
 
 /// The names of the fields that serde reads into `T`.
 pub(crate) fn fields_of<T: for<'de> Deserialize<'de>>() -> &'static [&'static str] {
-    match T::deserialize(Asker) {
+    match T::deserialize(FieldLister) {
         Err(Fields(fields)) => fields,
         Ok(_) => panic!("no struct"),
     }
 }
 
 /// A deserializer that only notes which fields a struct asks for.
-struct Asker;
+struct FieldLister;
 
 #[derive(Debug)]
 struct Fields(&'static [&'static str]);
@@ -99,7 +99,7 @@ impl de::Error for Fields {
     }
 }
 
-impl<'de> Deserializer<'de> for Asker {
+impl<'de> Deserializer<'de> for FieldLister {
     type Error = Fields;
 
     fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value, Fields> {

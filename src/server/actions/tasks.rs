@@ -20,7 +20,7 @@ use crate::domain::task::{Description, Recorded, STATE_NAMES, Task};
 use crate::engine::request::{
     self, RequestError, RollbackTarget, Rollbacks, TagsNeed, TaskRequest,
 };
-use crate::store::{Among, Filter, Head, ListPosition, LiveRelease, Store, StoreError};
+use crate::store::{Filter, Head, ListPosition, LiveRelease, SearchScope, Store, StoreError};
 
 const LIST_DEFAULT: usize = 50;
 
@@ -56,12 +56,12 @@ pub(in crate::server) async fn lines(
     let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
     let seen = |head: &Head| who.sees(&head.place());
     let places = who.places();
-    let among = Among {
+    let scope = SearchScope {
         places: places.as_deref(),
-        wanted: &seen,
+        matches: &seen,
     };
     let found = store
-        .search_among(&filter, after.as_ref(), limit, among)
+        .search_scope(&filter, after.as_ref(), limit, scope)
         .await?;
     let next = found.next.as_ref();
     Ok(TaskList {

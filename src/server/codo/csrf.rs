@@ -30,14 +30,14 @@ pub(super) enum CsrfError {
     Unconfirmed(#[from] CommitError),
 }
 
-/// A key issued to this account that has not expired. Only the store knows whether it was spent.
+/// A key issued to this account that has not expired. Only the store knows whether it was used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unspent {
+pub(super) struct ValidKey {
     nonce: String,
 }
 
-impl Unspent {
-    /// Returns the idempotency key that is stored once the key is spent.
+impl ValidKey {
+    /// Returns the idempotency key that is stored once the key is used.
     pub(super) fn idempotency_key(&self) -> String {
         format!("csrf {}", self.nonce)
     }
@@ -78,7 +78,7 @@ impl Keys {
     }
 
     /// Checks a key; returns `None` if it is not valid.
-    pub(super) fn check(&self, account: &str, key: &str, now: Timestamp) -> Option<Unspent> {
+    pub(super) fn check(&self, account: &str, key: &str, now: Timestamp) -> Option<ValidKey> {
         let (expires, rest) = key.split_once('.')?;
         let (nonce, mac) = rest.split_once('.')?;
         let expires: i64 = expires.parse().ok()?;
@@ -89,7 +89,7 @@ impl Keys {
         let left = Timestamp::from_second(expires).ok()?.duration_since(now);
         let lifetime = SignedDuration::from_secs(LIFETIME_S);
         // A key from the future was issued before the clock was set back: its age is unknown.
-        (left > SignedDuration::ZERO && left <= lifetime).then(|| Unspent {
+        (left > SignedDuration::ZERO && left <= lifetime).then(|| ValidKey {
             nonce: nonce.to_owned(),
         })
     }

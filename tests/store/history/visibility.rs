@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use tagship::domain::permission::PermissionTarget;
 use tagship::domain::task::Submission;
-use tagship::store::{Among, Filter, Head, ListPosition, Store};
+use tagship::store::{Filter, Head, ListPosition, SearchScope, Store};
 
 use super::{at, at_once, found, propose, submission, text, world};
 use crate::counting::Counting;
 
 /// All results of a search by a user who sees only these environments, in pages of this size.
 fn seen(store: &Store, filter: &Filter, places: &[PermissionTarget], size: usize) -> Vec<u64> {
-    let among = Among {
+    let scope = SearchScope {
         places: Some(places),
-        wanted: &|head| sees(places, head),
+        matches: &|head| sees(places, head),
     };
     let mut ids = Vec::new();
     let mut after: Option<ListPosition> = None;
     loop {
-        let page = at_once(store.search_among(filter, after.as_ref(), size, among)).unwrap();
+        let page = at_once(store.search_scope(filter, after.as_ref(), size, scope)).unwrap();
         ids.extend(page.heads.iter().map(|head| head.id));
         after = page.next;
         if after.is_none() {
@@ -101,12 +101,12 @@ fn restricted_search_costs_only_the_visible_tasks() {
         propose(&store, number);
     }
     let places = [PermissionTarget::new("rare", "", "")];
-    let among = Among {
+    let scope = SearchScope {
         places: Some(&places),
-        wanted: &|head| sees(&places, head),
+        matches: &|head| sees(&places, head),
     };
     kv.taken();
-    let page = at_once(store.search_among(&Filter::default(), None, 50, among)).unwrap();
+    let page = at_once(store.search_scope(&Filter::default(), None, 50, scope)).unwrap();
     let (reads, rows) = kv.taken();
     let ids: Vec<u64> = page.heads.iter().map(|head| head.id).collect();
     assert_eq!((ids, page.next), (vec![3, 2, 1], None));
@@ -174,12 +174,12 @@ async fn a_page_of_many() {
         let mut took = Vec::new();
         let mut shown = 0;
         for _ in 0..200 {
-            let among = Among {
+            let scope = SearchScope {
                 places: places.map(|places| &places[..]),
-                wanted: &|head| places.is_none_or(|places| sees(places, head)),
+                matches: &|head| places.is_none_or(|places| sees(places, head)),
             };
             let before = std::time::Instant::now();
-            let page = store.search_among(&filter, None, 50, among).await.unwrap();
+            let page = store.search_scope(&filter, None, 50, scope).await.unwrap();
             took.push(before.elapsed());
             shown = page.heads.len();
         }
