@@ -346,9 +346,9 @@ impl Task {
             }
             (
                 State::Running | State::RollingBack { .. } | State::Paused { .. },
-                Event::StopRequested { by, asker },
+                Event::StopRequested { by, requester },
             ) => {
-                self.work.as_mut().ok_or(())?.stop(*asker);
+                self.work.as_mut().ok_or(())?.stop(*requester);
                 Ok(Some(State::Stopping { by: by.clone() }))
             }
             (State::Running, Event::RollbackBegan { reason }) => Ok(Some(State::RollingBack {

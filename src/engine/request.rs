@@ -243,7 +243,7 @@ fn wanted(
             actor.may_of(ownership(task, actor), "stop this task")?;
             Event::StopRequested {
                 by: actor.name.clone(),
-                asker: StopRequester::Person,
+                requester: StopRequester::Person,
             }
         }
         TaskRequest::Stop { host: Some(host) } => stop_on(task, actor, host, moment)?,

@@ -136,12 +136,12 @@ pub async fn submit(
     store: &Store,
     sources: &ResolveSources<'_>,
     order: &SubmissionOrder,
-    asker: &SubmittingUser<'_>,
+    user: &SubmittingUser<'_>,
     now: Timestamp,
     also: ForTask<'_>,
 ) -> Result<Submitted, SubmitError> {
     let keyed = order.idempotency_key.as_ref().map(|key| Keyed {
-        submitter: asker.name.to_owned(),
+        submitter: user.name.to_owned(),
         key: key.clone(),
         digest: order.digest(),
     });
@@ -152,8 +152,8 @@ pub async fn submit(
         return earlier_submission(keyed, earlier);
     }
     let resolved = resolve(order, sources)?;
-    let actor = (asker.in_place)(&resolved.place());
-    let submission = admit(&resolved, &actor, asker.via)?;
+    let actor = (user.in_place)(&resolved.place());
+    let submission = admit(&resolved, &actor, user.via)?;
     match store.submit(submission, keyed.as_ref(), now, also).await? {
         Proposal::New(id) => Ok(Submitted::New(id)),
         Proposal::Joined(id) | Proposal::TakenInBefore(id) => Ok(Submitted::Before(id)),

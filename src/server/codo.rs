@@ -215,7 +215,7 @@ async fn submit(
     };
     let mut order = order(site, &sources, request).await?;
     order.idempotency_key = Some(key.idempotency_key());
-    let asker = SubmittingUser {
+    let user = SubmittingUser {
         name: &who.actor.name,
         in_place: &|place| who.at(place),
         via: Via::Codo,
@@ -223,7 +223,7 @@ async fn submit(
     let action = AuditedAction::on("submit", audited(&order));
     let entry = who.audit(site, action.clone()).await?;
     let also = |id| entry.making(id);
-    let submitted = submit::submit(&web.store, &sources, &order, &asker, now, &also).await;
+    let submitted = submit::submit(&web.store, &sources, &order, &user, now, &also).await;
     drop(entry);
     match submitted {
         Ok(Submitted::New(id)) => Ok(id),

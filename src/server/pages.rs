@@ -132,12 +132,12 @@ struct FaultPage {
 pub(super) async fn fault(
     site: &Arc<Site>,
     call: &Call,
-    asker: &PageRequester,
+    requester: &PageRequester,
     fault: &Fault,
 ) -> Response {
     if let Fault::NotLoggedIn | Fault::BadToken = fault {
         let next = if call.method == hyper::Method::GET {
-            asker.next.as_str()
+            requester.next.as_str()
         } else {
             "/"
         };

@@ -52,7 +52,7 @@ async fn respond(site: &Arc<Site>, mut call: Call) -> Response {
     }
     let of_api = call.path.starts_with("/api/");
     let place = format!("{} {}", call.method, call.path);
-    let asker = pages::PageRequester::of(&call);
+    let requester = pages::PageRequester::of(&call);
     let answer = if of_api {
         api::route(site, &mut call).await
     } else {
@@ -64,10 +64,10 @@ async fn respond(site: &Arc<Site>, mut call: Call) -> Response {
             if let Fault::Broken(error) = &fault {
                 tracing::error!(request = %place, %error, "a request failed");
             }
-            if of_api || !asker.reads_pages {
+            if of_api || !requester.reads_pages {
                 answer::failure(&fault)
             } else {
-                pages::fault(site, &call, &asker, &fault).await
+                pages::fault(site, &call, &requester, &fault).await
             }
         }
     };

@@ -171,7 +171,7 @@ impl Witness {
             matches!(
                 &kept.event,
                 Event::StopRequested {
-                    asker: StopRequester::Person,
+                    requester: StopRequester::Person,
                     ..
                 }
             )

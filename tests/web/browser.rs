@@ -233,7 +233,7 @@ async fn manager_approves_in_a_browser_and_sees_progress() {
     browser.sees("running").await;
     let stopped_by = Event::StopRequested {
         by: "bob".to_owned(),
-        asker: StopRequester::Person,
+        requester: StopRequester::Person,
     };
     server.append(&running, vec![stopped_by]).await;
     browser.sees("stopping").await;

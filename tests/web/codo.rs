@@ -417,9 +417,9 @@ async fn ready_requires_the_right_to_run_without_approval() {
         ("sue", Role::Submitter, &json!({}), StatusCode::OK),
         ("andy", Role::Approver, &ready, StatusCode::OK),
     ] {
-        let asker = Codo::of(&server, name, role).await;
+        let requester = Codo::of(&server, name, role).await;
         let before = count(&server).await;
-        let (answered, answer) = asker.submit(task).await;
+        let (answered, answer) = requester.submit(task).await;
         assert_eq!(answered, status, "{name}: {answer}");
         let taken = usize::from(status == StatusCode::OK);
         assert_eq!(count(&server).await - before, taken, "{name}");

@@ -324,8 +324,12 @@ pub enum Event {
     },
     StopRequested {
         by: String,
-        #[serde(default, skip_serializing_if = "StopRequester::is_tagship")]
-        asker: StopRequester,
+        #[serde(
+            rename = "asker",
+            default,
+            skip_serializing_if = "StopRequester::is_tagship"
+        )]
+        requester: StopRequester,
     },
     /// What runs on one host is stopped, and nothing more is begun there; the others continue.
     HostStopRequested {

@@ -464,7 +464,10 @@ proptest! {
                 match &walk.task.state {
                     State::Paused { why: Pause::Gate { .. } } => walk.apply(go(None)),
                     _ if how % 2 == 0 => walk.apply(Event::RetryRequested { by: "bob".to_owned() }),
-                    _ => walk.apply(Event::StopRequested { by: "bob".to_owned(), asker: StopRequester::Person }),
+                    _ => walk.apply(Event::StopRequested {
+                        by: "bob".to_owned(),
+                        requester: StopRequester::Person,
+                    }),
                 }
                 continue;
             }

@@ -302,7 +302,7 @@ fn failed_stop_waits_for_a_person_without_time_limit() {
     let at = *walk.steps().keys().next().unwrap();
     walk.apply(Event::StopRequested {
         by: "alice".to_owned(),
-        asker: StopRequester::Person,
+        requester: StopRequester::Person,
     });
     walk.apply(Event::Ended {
         at,
@@ -339,10 +339,10 @@ fn unattended_pause_becomes_a_stop_on_time() {
     let ends = walk.task.pause_ends(&walk.plan).unwrap();
     assert_eq!(ends.as_second(), since + 3600, "people are told");
     match walk.actions().as_slice() {
-        [NextAction::At(time, Event::StopRequested { by, asker })] => {
+        [NextAction::At(time, Event::StopRequested { by, requester })] => {
             assert_eq!(time.as_second(), since + 3600);
             assert!(by.contains("pause_timeout"));
-            assert_eq!(*asker, StopRequester::Tagship);
+            assert_eq!(*requester, StopRequester::Tagship);
         }
         other => panic!("{other:?}"),
     }
@@ -372,7 +372,7 @@ fn override_ends_with_its_freeze_and_its_run() {
     );
     walk.apply(Event::StopRequested {
         by: "alice".to_owned(),
-        asker: StopRequester::Person,
+        requester: StopRequester::Person,
     });
     go_on(&mut walk, &[]);
     assert_eq!(walk.task.state, State::Stopped);
@@ -393,9 +393,9 @@ fn override_of_earlier_version_is_honored() {
 }
 
 /// Stops a task with a step of unknown result; the kill does not succeed.
-fn stop(walk: &mut Walk, asker: StopRequester) {
+fn stop(walk: &mut Walk, requester: StopRequester) {
     let by = "bob".to_owned();
-    walk.apply(Event::StopRequested { by, asker });
+    walk.apply(Event::StopRequested { by, requester });
     while let Some(NextAction::Kill { at }) = walk.actions().first() {
         let at = *at;
         let message = "the host is away".to_owned();
@@ -438,7 +438,7 @@ fn stop_of_older_version_is_no_persons_confirmation() {
     let recorded: Recorded = serde_json::from_str(json).unwrap();
     let event = Event::StopRequested {
         by: "bob".to_owned(),
-        asker: StopRequester::Tagship,
+        requester: StopRequester::Tagship,
     };
     assert_eq!(recorded.event, event);
     assert_eq!(serde_json::to_string(&recorded).unwrap(), json);
@@ -460,7 +460,7 @@ fn stop_ends_only_running_and_possibly_running_steps() {
     walk.apply(Event::Ended { at, result });
     walk.apply(Event::StopRequested {
         by: "alice".to_owned(),
-        asker: StopRequester::Person,
+        requester: StopRequester::Person,
     });
     let kills: Vec<NextAction> = running
         .iter()

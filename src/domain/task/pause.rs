@@ -14,8 +14,8 @@ pub(super) fn paused(task: &Task, why: &Pause, work: &TaskWork, plan: &Plan) -> 
     }
     if let Some(end) = ends(task, why, plan) {
         let by = "tagship, since no user resumed it in time (pause_timeout)".to_owned();
-        let asker = StopRequester::Tagship;
-        actions.push(NextAction::At(end, Event::StopRequested { by, asker }));
+        let requester = StopRequester::Tagship;
+        actions.push(NextAction::At(end, Event::StopRequested { by, requester }));
     }
     actions
 }

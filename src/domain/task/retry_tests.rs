@@ -202,8 +202,8 @@ fn last_switches(walk: &Walk) -> [Option<Direction>; 2] {
 #[test]
 fn task_stopped_during_rollback_switches_hosts_again() {
     let mut walk = half_rolled_back();
-    let (by, asker) = ("alice".to_owned(), StopRequester::Person);
-    walk.apply(Event::StopRequested { by, asker });
+    let (by, requester) = ("alice".to_owned(), StopRequester::Person);
+    walk.apply(Event::StopRequested { by, requester });
     walk_on(&mut walk, None, |_| false);
     assert_eq!(walk.task.state, State::Stopped);
     let by = "alice".to_owned();
@@ -234,7 +234,7 @@ fn retry_or_skip_after_unstopped_rollback_switches_again() {
         walk.apply(Event::Began { at, attempt: 1 });
         walk.apply(Event::StopRequested {
             by: by(),
-            asker: StopRequester::Person,
+            requester: StopRequester::Person,
         });
         let result = bad(true);
         walk.apply(Event::Ended { at, result });

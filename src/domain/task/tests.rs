@@ -357,7 +357,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
             "stop requested",
             Event::StopRequested {
                 by: text(),
-                asker: StopRequester::Person,
+                requester: StopRequester::Person,
             },
         ),
         ("retry requested", Event::RetryRequested { by: text() }),

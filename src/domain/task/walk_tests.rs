@@ -323,7 +323,7 @@ fn walk(plan: Plan, first: bool, choices: &[(u8, u8)]) -> Task {
                 (State::Paused { .. }, _) => {
                     walk.apply(Event::StopRequested {
                         by: "bob".to_owned(),
-                        asker: StopRequester::Person,
+                        requester: StopRequester::Person,
                     });
                 }
                 _ => return walk.task,

@@ -171,8 +171,8 @@ impl TaskWork {
     }
 
     /// Handles a stop request: steps with an unknown result have to be ended too.
-    pub(super) fn stop(&mut self, asker: StopRequester) {
-        if (self.person_asked, asker) == (PersonAsked::Yes, StopRequester::Person) {
+    pub(super) fn stop(&mut self, requester: StopRequester) {
+        if (self.person_asked, requester) == (PersonAsked::Yes, StopRequester::Person) {
             self.person_asked = PersonAsked::Answered;
         }
         let unknown = self.steps.iter().filter(|(_, step)| step.is_unknown());

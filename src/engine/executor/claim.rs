@@ -91,8 +91,8 @@ impl Executor {
             .find(may_be_stopped);
         if let Some(holder) = holder {
             let by = format!("rollback {id}");
-            let asker = StopRequester::Tagship;
-            self.record(holder, Event::StopRequested { by, asker });
+            let requester = StopRequester::Tagship;
+            self.record(holder, Event::StopRequested { by, requester });
             self.decide(holder);
         }
     }

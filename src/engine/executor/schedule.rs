@@ -81,7 +81,7 @@ fn missed_event(task: &Task, time: &str) -> Event {
         // Its work has begun.
         _ => Event::StopRequested {
             by: format!("tagship, since {why}"),
-            asker: StopRequester::Tagship,
+            requester: StopRequester::Tagship,
         },
     }
 }

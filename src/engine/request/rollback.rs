@@ -109,14 +109,14 @@ pub async fn roll_back(
     back.plan.self_approval = true;
     back.plan.rebuilt = rebuilt(&back);
     let landed = landed(store, &back, actor, now).await?;
-    let asker = AskedBy {
+    let requester = RollbackRequester {
         actor,
         counts: emergency.is_some() || actor.counts == ApprovalWeight::Yes,
         emergency,
         tags: request.tags,
     };
     let RollbackInputs { goal, earlier, .. } = &back;
-    let mut events = rollback_events(earlier, goal, landed, asker, now);
+    let mut events = rollback_events(earlier, goal, landed, requester, now);
     let submission = &earlier.submission;
     let (project, environment) = (&submission.project, &submission.environment);
     let frozen = request.calendar.frozen(project, environment, now);
@@ -199,7 +199,7 @@ fn rebuilt(back: &RollbackInputs) -> Vec<String> {
 }
 
 /// Who requests a rollback, and whether that approves it.
-struct AskedBy<'a> {
+struct RollbackRequester<'a> {
     actor: &'a Actor,
     /// Whether their own approval counts.
     counts: bool,
@@ -350,10 +350,10 @@ fn rollback_events(
     earlier: &Task,
     goal: &RollbackGoal,
     landed: Landed,
-    asker: AskedBy<'_>,
+    requester: RollbackRequester<'_>,
     now: Timestamp,
 ) -> Vec<Event> {
-    let actor = asker.actor;
+    let actor = requester.actor;
     let (to, release, title) = named(goal);
     let comment = match to {
         Some(to) => format!("rolls back to task {to}"),
@@ -373,8 +373,8 @@ fn rollback_events(
         },
         // If the earlier task needed no approval, its rollback may still need one. If the
         // requester's own approval does not count, it needs no more than a tag does there.
-        schedule: match asker.tags {
-            TagsNeed::Nothing if !asker.counts => Schedule::Ready,
+        schedule: match requester.tags {
+            TagsNeed::Nothing if !requester.counts => Schedule::Ready,
             TagsNeed::Nothing | TagsNeed::Approval => Schedule::New,
         },
         expires_s: None,
@@ -388,7 +388,7 @@ fn rollback_events(
         Event::Proposed(Box::new(submission)),
         Event::Landed(Box::new(landed)),
     ];
-    if asker.counts {
+    if requester.counts {
         events.push(Event::Approved(Approval {
             by: actor.name.clone(),
             in_stead_of: None,
@@ -396,7 +396,7 @@ fn rollback_events(
             plan: digest,
             comment,
             not_before: None,
-            emergency: asker.emergency,
+            emergency: requester.emergency,
             at: now,
         }));
     }

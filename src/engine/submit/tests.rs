@@ -463,12 +463,12 @@ fn submitted(
         name: name.to_owned(),
         ..actor(Role::Submitter, &[])
     };
-    let asker = SubmittingUser {
+    let user = SubmittingUser {
         name,
         in_place: &in_place,
         via: Via::Api,
     };
-    submit(store, &world.sources(), &order, &asker, at(second), &|_| {
+    submit(store, &world.sources(), &order, &user, at(second), &|_| {
         crate::store::kv::Commit::new()
     })
     .now_or_never()

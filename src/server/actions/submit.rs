@@ -59,7 +59,7 @@ pub(in crate::server) async fn take(
         disabled: &disabled,
         now,
     };
-    let asker = SubmittingUser {
+    let user = SubmittingUser {
         name: &who.actor.name,
         in_place: &|place| who.at(place),
         via,
@@ -67,7 +67,7 @@ pub(in crate::server) async fn take(
     let action = AuditedAction::on("submit", audited(order));
     let entry = who.audit(site, action.clone()).await?;
     let also = |id| entry.making(id);
-    let submitted = submit::submit(store, &sources, order, &asker, now, &also).await;
+    let submitted = submit::submit(store, &sources, order, &user, now, &also).await;
     drop(entry);
     let submitted = match submitted {
         Err(error @ (SubmitError::Right { .. } | SubmitError::Missing(_))) => {

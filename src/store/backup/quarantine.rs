@@ -54,7 +54,7 @@ fn held_by(state: &State, backup: Timestamp, detail: &str) -> Option<Event> {
         // It ends as stopped, and may be retried as such.
         State::RollingBack { .. } => Event::StopRequested {
             by: BY.to_owned(),
-            asker: StopRequester::Tagship,
+            requester: StopRequester::Tagship,
         },
         _ => return None,
     })
