@@ -212,8 +212,9 @@ fn hooks(config: &Config) -> BTreeMap<String, InstallRequest> {
     projects
         .filter_map(|project| {
             let repo = install::repository(project, None).ok()?;
-            let wanted = install::installation(config, project, &repo, packaged.clone()).ok()?;
-            Some((project.name.clone(), wanted))
+            let installation =
+                install::installation(config, project, &repo, packaged.clone()).ok()?;
+            Some((project.name.clone(), installation))
         })
         .collect()
 }

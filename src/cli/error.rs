@@ -42,13 +42,9 @@ pub enum CommandError {
     #[error("task {id} has no plan that could be approved; it is {state}")]
     NoPlan { id: u64, state: String },
     #[error(
-        "the plan of task {id} is {now}, not {wanted}; look at it again with `tagship show {id}`"
+        "the plan of task {id} is {now}, not {seen}; look at it again with `tagship show {id}`"
     )]
-    OtherPlan {
-        id: u64,
-        now: String,
-        wanted: String,
-    },
+    OtherPlan { id: u64, now: String, seen: String },
     #[error(
         "--plan {0:?} is no digest; give at least its first 8 hex digits, as `tagship show` prints them"
     )]
@@ -218,11 +214,11 @@ pub enum DemoError {
     },
     #[error("no task of {tag} came within {seconds} s; look at var/demo/agent.log")]
     NoTask { tag: String, seconds: u64 },
-    #[error("task {id} is {state}, not {wanted}: {detail}; look at var/demo/agent.log")]
+    #[error("task {id} is {state}, not {expected}: {detail}; look at var/demo/agent.log")]
     OtherState {
         id: u64,
         state: String,
-        wanted: &'static str,
+        expected: &'static str,
         detail: String,
     },
     #[error("no port is free on 127.0.1.1, 127.0.1.2 and 127.0.1.3: {0}")]

@@ -88,9 +88,9 @@ async fn enroll(ctx: &CliContext, args: &Enroll) -> Result<(), CommandError> {
         offer.key_type()
     ));
     match &args.fingerprint {
-        Some(wanted) if *wanted != fingerprint => {
+        Some(expected) if *expected != fingerprint => {
             return Err(CommandError::Enroll(format!(
-                "{} shows {fingerprint}, not {wanted}; no key was stored. Look at the host's console before you trust it",
+                "{} shows {fingerprint}, not {expected}; no key was stored. Look at the host's console before you trust it",
                 args.name
             )));
         }

@@ -199,7 +199,7 @@ pub(crate) async fn approve(ctx: &CliContext, args: &ApproveArgs) -> Result<(), 
 /// Returns the digest to approve: the task's current one, if it matches the requested one.
 fn seen_plan(
     task: &TaskView,
-    wanted: Option<&str>,
+    seen: Option<&str>,
     agent: &AgentConnection,
 ) -> Result<PlanDigest, CommandError> {
     let Some(plan) = &task.plan else {
@@ -209,22 +209,21 @@ fn seen_plan(
             state: printable(&words),
         });
     };
-    let Some(wanted) = wanted else {
+    let Some(seen) = seen else {
         return Ok(plan.clone());
     };
-    let wanted = wanted.to_lowercase();
-    let is_digest =
-        wanted.len() >= DIGEST_DIGITS_MIN && wanted.bytes().all(|b| b.is_ascii_hexdigit());
+    let seen = seen.to_lowercase();
+    let is_digest = seen.len() >= DIGEST_DIGITS_MIN && seen.bytes().all(|b| b.is_ascii_hexdigit());
     if !is_digest {
-        return Err(CommandError::NotADigest(wanted));
+        return Err(CommandError::NotADigest(seen));
     }
-    if plan.0.starts_with(&wanted) {
+    if plan.0.starts_with(&seen) {
         return Ok(plan.clone());
     }
     Err(CommandError::OtherPlan {
         id: task.id,
         now: summary::short(&plan.0),
-        wanted: summary::short(&wanted),
+        seen: summary::short(&seen),
     })
 }
 

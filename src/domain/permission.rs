@@ -294,8 +294,8 @@ impl Grant {
     }
 
     fn applies_to(&self, target: &PermissionTarget) -> bool {
-        let is = |wanted: &Option<String>, value: &str| {
-            wanted.as_deref().is_none_or(|wanted| wanted == value)
+        let is = |filter: &Option<String>, value: &str| {
+            filter.as_deref().is_none_or(|filter| filter == value)
         };
         is(&self.project, &target.project)
             && is(&self.environment, &target.environment)

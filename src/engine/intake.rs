@@ -183,7 +183,7 @@ impl Intake {
                 .unwrap_or(now);
             tokio::select! {
                 _ = events.next() => {}
-                () = self.scans.wanted() => {}
+                () = self.scans.requested() => {}
                 () = self.clock.sleep_until(next) => {
                     let since_1970 = Duration::try_from(next.as_duration()).unwrap_or_default();
                     if let Err(error) = spool::sweep(&directory, since_1970, SWEEP_AGE) {

@@ -163,7 +163,7 @@ fn attempt(
     request: &TaskRequest,
     moment: &RequestContext<'_>,
 ) -> Result<Event, RequestError> {
-    let event = wanted(task, actor, request, moment)?;
+    let event = event_of(task, actor, request, moment)?;
     let recorded = Recorded {
         time: moment.now,
         event,
@@ -195,7 +195,7 @@ fn state(task: &Task, what: &'static str) -> RequestError {
 
 /// Returns the event of a request, if the actor is permitted; does not check yet whether the task's
 /// state allows it.
-fn wanted(
+fn event_of(
     task: &Task,
     actor: &Actor,
     request: &TaskRequest,

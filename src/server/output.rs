@@ -141,7 +141,7 @@ async fn follow(
 pub(super) struct TaskLogReader {
     logs: LogBook,
     task: u64,
-    wanted: LogQuery,
+    query: LogQuery,
     /// Whether lines name their entry: known once the entries are, or from the start when
     /// following.
     named: Option<bool>,
@@ -192,13 +192,13 @@ fn cut_line(missing: u64) -> String {
 }
 
 impl TaskLogReader {
-    pub(super) fn new(logs: LogBook, task: u64, wanted: &LogQuery) -> Self {
-        let alone = wanted.host.is_some() && wanted.step.is_some();
+    pub(super) fn new(logs: LogBook, task: u64, query: &LogQuery) -> Self {
+        let alone = query.host.is_some() && query.step.is_some();
         Self {
             logs,
             task,
-            named: wanted.follow.then_some(!alone),
-            wanted: wanted.clone(),
+            named: query.follow.then_some(!alone),
+            query: query.clone(),
             places: BTreeMap::new(),
             grown: None,
         }
@@ -263,11 +263,11 @@ impl TaskLogReader {
 
     /// Returns the requested parts of all entries, with their current lengths.
     async fn lengths(&mut self) -> std::io::Result<Vec<((LogEntry, LogPart), u64)>> {
-        let (logs, task, wanted) = (self.logs.clone(), self.task, self.wanted.clone());
+        let (logs, task, query) = (self.logs.clone(), self.task, self.query.clone());
         let look = move || {
             let mut lengths = Vec::new();
             for entry in logs.entries(task)? {
-                if !wants(&wanted, &entry) {
+                if !wants(&query, &entry) {
                     continue;
                 }
                 for part in [LogPart::Notes, LogPart::Output] {
@@ -289,8 +289,8 @@ impl TaskLogReader {
         let entry = &key.0;
         let place = self.places.entry(key.clone()).or_default();
         let (logs, task, offset) = (self.logs.clone(), self.task, place.offset);
-        let (wanted, part) = key.clone();
-        let read = blocking(move || logs.read(task, &wanted, part, offset, PIECE_BYTES)).await?;
+        let (source, part) = key.clone();
+        let read = blocking(move || logs.read(task, &source, part, offset, PIECE_BYTES)).await?;
         if read.missing > 0 && !std::mem::take(&mut place.partial) {
             place.cut(read.missing);
         }
@@ -318,9 +318,9 @@ impl TaskLogReader {
     }
 }
 
-fn wants(wanted: &LogQuery, entry: &LogEntry) -> bool {
-    let host = wanted.host.as_ref();
-    let step = wanted.step.as_deref();
+fn wants(query: &LogQuery, entry: &LogEntry) -> bool {
+    let host = query.host.as_ref();
+    let step = query.step.as_deref();
     host.is_none_or(|host| *host == entry.host)
         && step.is_none_or(|step| is_called(&entry.step, step))
 }

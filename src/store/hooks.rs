@@ -178,8 +178,8 @@ pub struct HookFilter {
 impl HookFilter {
     fn fits(&self, entry: &HookEntry) -> bool {
         let push = entry.push.as_ref();
-        let any = |wanted: &Option<String>, holds: &dyn Fn(&str) -> bool| {
-            wanted.as_deref().is_none_or(holds)
+        let any = |filter: &Option<String>, holds: &dyn Fn(&str) -> bool| {
+            filter.as_deref().is_none_or(holds)
         };
         any(&self.project, &|name| {
             let mut results = entry.outcomes.iter();

@@ -221,8 +221,8 @@ pub(super) fn number(value: &[u8]) -> Option<u64> {
 }
 
 pub(super) fn matches(filter: &Filter, head: &Head) -> bool {
-    let is = |wanted: &Option<String>, value: &str| {
-        wanted.as_deref().is_none_or(|wanted| wanted == value)
+    let is = |filter: &Option<String>, value: &str| {
+        filter.as_deref().is_none_or(|filter| filter == value)
     };
     is(&filter.state, &head.state)
         && is(&filter.project, &head.project)

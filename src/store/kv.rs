@@ -302,7 +302,7 @@ impl Commit {
         for (key, require) in &self.require {
             let met = match (version_of(key)?, require) {
                 (None, Require::Absent) => true,
-                (Some(current), Require::Version(wanted)) => current == *wanted,
+                (Some(current), Require::Version(required)) => current == *required,
                 (None, Require::Version(_)) | (Some(_), Require::Absent) => false,
             };
             if !met {

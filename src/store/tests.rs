@@ -541,7 +541,7 @@ proptest! {
                     environment: environment.map(str::to_owned),
                     ..Filter::default()
                 };
-                let wanted: Vec<u64> = tasks
+                let expected: Vec<u64> = tasks
                     .iter()
                     .filter(|task| state.is_none_or(|state| state == task.state.name()))
                     .filter(|task| project.is_none_or(|name| name == task.submission.project))
@@ -557,7 +557,7 @@ proptest! {
                         break;
                     }
                 }
-                prop_assert_eq!(&found, &wanted, "{:?}", filter);
+                prop_assert_eq!(&found, &expected, "{:?}", filter);
             }
         }
     }

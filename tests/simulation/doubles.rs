@@ -86,12 +86,12 @@ impl Git for SimGit {
     fn fetch<'a>(
         &'a self,
         source: &'a GitSource,
-        wanted: &'a FetchRequest,
+        request: &'a FetchRequest,
         _progress: GitProgress<'a>,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         async move {
-            let fault = self.faults.before("git.fetch", &wanted.reference).await;
-            let stands = self.refs.lock().unwrap().get(&wanted.reference).cloned();
+            let fault = self.faults.before("git.fetch", &request.reference).await;
+            let stands = self.refs.lock().unwrap().get(&request.reference).cloned();
             self.faults.after(fault).await;
             if is_cut(fault) {
                 return Err(unreachable());
@@ -99,16 +99,16 @@ impl Git for SimGit {
             if fault == Some(Fault::Refuse) {
                 return Err(refused("fetch", REFUSED.to_owned()));
             }
-            if let Some(detail) = self.faults.refusal("git.fetch", &wanted.reference) {
+            if let Some(detail) = self.faults.refusal("git.fetch", &request.reference) {
                 return Err(refused("fetch", detail));
             }
-            if stands.as_ref() == Some(&wanted.object) {
-                self.mirror.lock().unwrap().insert(wanted.object.clone());
+            if stands.as_ref() == Some(&request.object) {
+                self.mirror.lock().unwrap().insert(request.object.clone());
                 return Ok(());
             }
             Err(LandingError::RefMissing {
                 project: source.project.clone(),
-                reference: wanted.reference.clone(),
+                reference: request.reference.clone(),
             })
         }
         .boxed()

@@ -191,8 +191,8 @@ fn lock(root: &Path) -> Result<File, DemoError> {
 
 /// Returns a port that is free on all addresses now: the preferred one, if possible.
 fn free_port(preferred: u16, addresses: &[Ipv4Addr]) -> Result<u16, DemoError> {
-    let bind_all = |wanted: u16| -> io::Result<u16> {
-        let mut port = wanted;
+    let bind_all = |preferred: u16| -> io::Result<u16> {
+        let mut port = preferred;
         let mut held = Vec::new();
         for address in addresses {
             let listener = TcpListener::bind((*address, port))?;
@@ -204,8 +204,8 @@ fn free_port(preferred: u16, addresses: &[Ipv4Addr]) -> Result<u16, DemoError> {
     // A port that is free on the first address may be taken on another.
     let attempts = std::iter::once(preferred).chain([0; 20]);
     let mut failure = io::Error::from(io::ErrorKind::AddrInUse);
-    for wanted in attempts {
-        match bind_all(wanted) {
+    for preferred in attempts {
+        match bind_all(preferred) {
             Ok(port) => return Ok(port),
             Err(error) => failure = error,
         }

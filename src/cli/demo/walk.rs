@@ -441,14 +441,14 @@ impl DemoWalk {
     }
 }
 
-fn expect(task: &TaskView, wanted: &'static str) -> Result<(), DemoError> {
-    if task.state == wanted {
+fn expect(task: &TaskView, expected: &'static str) -> Result<(), DemoError> {
+    if task.state == expected {
         return Ok(());
     }
     Err(DemoError::OtherState {
         id: task.id,
         state: task.state.clone(),
-        wanted,
+        expected,
         detail: printable(&task.detail),
     })
 }

@@ -350,7 +350,7 @@ fn every_step_is_listed_on_the_hosts_that_run_it() {
     let labels: Vec<String> = (plan.all_steps().into_iter())
         .map(|at| format!("{} {}", plan.host_name(at), plan.log_name(at)))
         .collect();
-    let wanted = [
+    let expected = [
         "agent checkout.checkout",
         "web0 stage.sync",
         "web0 stage.migrate",
@@ -362,7 +362,7 @@ fn every_step_is_listed_on_the_hosts_that_run_it() {
         "web0 after.warm",
         "web1 after.warm",
     ];
-    assert_eq!(labels, wanted);
+    assert_eq!(labels, expected);
 }
 
 #[test]

@@ -70,9 +70,9 @@ fn do_it(walk: &mut Walk, at: StepRef) {
 }
 
 /// Performs all actions until this one is offered; the caller continues from there.
-fn until(plan: Plan, wanted: StepRef) -> Walk {
+fn until(plan: Plan, expected: StepRef) -> Walk {
     let mut walk = Walk::new(plan);
-    while !offered(&walk).contains(&wanted) {
+    while !offered(&walk).contains(&expected) {
         let first = offered(&walk)[0];
         do_it(&mut walk, first);
     }

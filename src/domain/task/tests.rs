@@ -581,7 +581,7 @@ fn task_waits_for_its_time_and_its_approvals() {
         begin(Schedule::Ready).state,
         State::Scheduled { at: at(600) }
     );
-    for (not_before, wanted) in [(None, 600), (Some(at(60)), 600), (Some(at(700)), 700)] {
+    for (not_before, expected) in [(None, 600), (Some(at(60)), 600), (Some(at(700)), 700)] {
         let approval = Approval {
             not_before,
             at: at(1),
@@ -590,6 +590,6 @@ fn task_waits_for_its_time_and_its_approvals() {
         let (time, event) = (at(1), Event::Approved(approval));
         let approved = Recorded { time, event };
         let task = begin(Schedule::New).apply(&approved).unwrap();
-        assert_eq!(task.state, State::Scheduled { at: at(wanted) });
+        assert_eq!(task.state, State::Scheduled { at: at(expected) });
     }
 }

@@ -23,7 +23,7 @@ pub struct Scans {
     left: AtomicBool,
     /// A scan ended, or a push was released: wakes the waiting futures.
     changed: Notify,
-    wanted: Notify,
+    requested: Notify,
     records: Mutex<BTreeMap<String, Timestamp>>,
     held: Mutex<BTreeSet<String>>,
     bursts: Mutex<BTreeMap<String, Burst>>,
@@ -114,8 +114,8 @@ impl Scans {
     }
 
     /// Waits until another scan is requested.
-    pub async fn wanted(&self) {
-        self.wanted.notified().await;
+    pub async fn requested(&self) {
+        self.requested.notified().await;
     }
 
     /// Whether the last scan left a record that it could not read; the record's tag is unknown.
@@ -126,7 +126,7 @@ impl Scans {
     /// Waits for the end of a scan that began after this call.
     pub async fn another(&self) {
         let begun = self.begun.load(Ordering::SeqCst);
-        self.wanted.notify_one();
+        self.requested.notify_one();
         self.until(|| self.done.load(Ordering::SeqCst) > begun)
             .await;
     }

@@ -212,8 +212,8 @@ impl<'a> Resolver<'a> {
     }
 
     fn template(&mut self) -> Option<&'a Template> {
-        let wanted = self.order.template.as_str();
-        if wanted.is_empty() {
+        let name = self.order.template.as_str();
+        if name.is_empty() {
             self.refuse(
                 "template",
                 "is missing: give the name or number of a template",
@@ -221,13 +221,13 @@ impl<'a> Resolver<'a> {
             return None;
         }
         let sources = self.sources;
-        let found = sources.template(wanted);
+        let found = sources.template(name);
         if found.is_none() {
             let names = sources.library.templates().map(|one| one.name.as_str());
             let known: Vec<&str> = names
                 .filter(|name| sources.viewer.lists(sources.library, name))
                 .collect();
-            let hint = hint(wanted, &known, || match known.is_empty() {
+            let hint = hint(name, &known, || match known.is_empty() {
                 true => "you may see none".to_owned(),
                 false => format!("there are {}", known.join(", ")),
             });
@@ -288,21 +288,21 @@ impl<'a> Resolver<'a> {
         target: &SubmissionTarget,
         given: &BTreeMap<u8, Vec<String>>,
     ) {
-        let wanted = template.given_groups();
-        for number in wanted.iter().filter(|number| !given.contains_key(number)) {
+        let required = template.given_groups();
+        for number in required.iter().filter(|number| !given.contains_key(number)) {
             let message = format!("is missing: template {} takes it", template.name);
             self.refuse(format!("hosts.{number}"), message);
         }
-        if wanted.is_empty() && target.placed() && !given.is_empty() {
+        if required.is_empty() && target.placed() && !given.is_empty() {
             self.hosts_of_environment(target, given);
             return;
         }
-        for number in given.keys().filter(|number| !wanted.contains(number)) {
-            let takes = if wanted.is_empty() {
+        for number in given.keys().filter(|number| !required.contains(number)) {
+            let takes = if required.is_empty() {
                 "no hosts".to_owned()
             } else {
-                let wanted: Vec<String> = wanted.iter().map(u8::to_string).collect();
-                format!("the groups {}", wanted.join(", "))
+                let numbers: Vec<String> = required.iter().map(u8::to_string).collect();
+                format!("the groups {}", numbers.join(", "))
             };
             let message = format!("template {} takes {takes}: take it out", template.name);
             self.refuse(format!("hosts.{number}"), message);

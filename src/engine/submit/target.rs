@@ -258,13 +258,13 @@ impl<'a> Search<'a> {
         {
             return rule.environment.clone();
         }
-        let wanted = all(hosts);
+        let given = all(hosts);
         let environments = project.environments.iter();
         let fitting: Vec<&String> = environments
             .filter(|(name, environment)| {
-                !wanted.is_empty()
+                !given.is_empty()
                     && known.contains(&name.as_str())
-                    && group(self.config, &environment.group) == wanted
+                    && group(self.config, &environment.group) == given
             })
             .map(|(name, _)| name)
             .collect();

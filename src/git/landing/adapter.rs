@@ -24,7 +24,7 @@ pub trait Git: Send + Sync {
     fn fetch<'a>(
         &'a self,
         source: &'a GitSource,
-        wanted: &'a FetchRequest,
+        request: &'a FetchRequest,
         progress: GitProgress<'a>,
     ) -> BoxFuture<'a, Result<(), LandingError>>;
 
@@ -75,10 +75,10 @@ impl Git for SystemGit {
     fn fetch<'a>(
         &'a self,
         source: &'a GitSource,
-        wanted: &'a FetchRequest,
+        request: &'a FetchRequest,
         progress: GitProgress<'a>,
     ) -> BoxFuture<'a, Result<(), LandingError>> {
-        Box::pin(fetch(source, wanted, progress))
+        Box::pin(fetch(source, request, progress))
     }
 
     fn tags<'a>(

@@ -258,11 +258,11 @@ impl CommitReader<'_> {
             Relation::Back { .. } => (false, true),
             Relation::Diverged { .. } => (true, true),
         };
-        for (wanted, from, to, list) in [
+        for (requested, from, to, list) in [
             (coming, live, commit, &mut comparison.coming),
             (going, commit, live, &mut comparison.going),
         ] {
-            if wanted && listed {
+            if requested && listed {
                 let range = format!("{from}..{to}");
                 let shown = self.log(&["--date-order", COMMITS_MAX, &range]).await?;
                 *list = shown.into_iter().map(ShownCommit::into_line).collect();

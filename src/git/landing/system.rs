@@ -68,18 +68,18 @@ pub(super) async fn query_server(
 /// [`LandingError::Moved`] if it points to another object now; nothing is pinned then.
 pub async fn fetch(
     source: &GitSource,
-    wanted: &FetchRequest,
+    request: &FetchRequest,
     progress: GitProgress<'_>,
 ) -> Result<(), LandingError> {
-    check_reference(source, &wanted.reference)?;
-    check_object(source, &wanted.object)?;
+    check_reference(source, &request.reference)?;
+    check_object(source, &request.object)?;
     make_mirror(source).await?;
     let lock = lock::of_directory(&source.mirror);
     let _guard = lock.lock().await;
     let _held = lock_file(&source.mirror)?;
     sweep(&source.mirror)?;
 
-    let incoming = format!("refs/tagship/incoming/{}", wanted.task);
+    let incoming = format!("refs/tagship/incoming/{}", request.task);
     let mut git = program::networked(source)?;
     for setting in fsck::SETTINGS {
         git.args(["-c", setting]);
@@ -88,7 +88,7 @@ pub async fn fetch(
     git.args(["fetch", "--progress", "--no-tags", "--no-write-fetch-head"])
         .args(["--update-shallow", "--no-recurse-submodules"])
         .args(["--", &source.git_url])
-        .arg(format!("+{}:{incoming}", wanted.reference));
+        .arg(format!("+{}:{incoming}", request.reference));
     git.received_max = source.limits.fetch_bytes;
     crash::before("git.fetch");
     let ended = program::run(git, Vec::new(), 0, source.timeouts.fetch, progress).await;
@@ -98,7 +98,7 @@ pub async fn fetch(
     {
         sweep(&source.mirror)?;
         return Err(LandingError::Limit {
-            reference: wanted.reference.clone(),
+            reference: request.reference.clone(),
             what: format!(
                 "a fetch of more than {} bytes was ended",
                 source.limits.fetch_bytes
@@ -110,40 +110,40 @@ pub async fn fetch(
         LandingError::Remote { detail, .. } if detail.contains("couldn't find remote ref") => {
             LandingError::RefMissing {
                 project: source.project.clone(),
-                reference: wanted.reference.clone(),
+                reference: request.reference.clone(),
             }
         }
         LandingError::TimedOut { .. } => LandingError::TooSlow {
-            reference: wanted.reference.clone(),
+            reference: request.reference.clone(),
             doing: "fetch",
             after_s: source.timeouts.fetch.as_secs(),
             key: "fetch_time",
         },
         other => other,
     })?;
-    let (source, wanted) = (source.clone(), wanted.clone());
+    let (source, request) = (source.clone(), request.clone());
     let mirror = source.mirror.clone();
-    blocking(&mirror, move || pin(&source, &wanted, &incoming)).await
+    blocking(&mirror, move || pin(&source, &request, &incoming)).await
 }
 
 /// Compares what was fetched with what was pushed, and pins it.
-fn pin(source: &GitSource, wanted: &FetchRequest, incoming: &str) -> Result<(), LandingError> {
+fn pin(source: &GitSource, request: &FetchRequest, incoming: &str) -> Result<(), LandingError> {
     let failed = |error: git2::Error| mirror_failed(&source.mirror, error.message());
     let repository = Repository::open_bare(&source.mirror).map_err(failed)?;
     let mut arrived = repository.find_reference(incoming).map_err(failed)?;
     let found = arrived.target().map(|id| id.to_string());
     crash::before("git.pin");
     arrived.delete().map_err(failed)?;
-    if found.as_ref() != Some(&wanted.object) {
+    if found.as_ref() != Some(&request.object) {
         return Err(LandingError::Moved {
             project: source.project.clone(),
-            reference: wanted.reference.clone(),
-            expected: wanted.object.clone(),
+            reference: request.reference.clone(),
+            expected: request.object.clone(),
             found: found.unwrap_or_default(),
         });
     }
-    let id = Oid::from_str(&wanted.object).map_err(failed)?;
-    for name in [pin_name(wanted.task), LAST.to_owned()] {
+    let id = Oid::from_str(&request.object).map_err(failed)?;
+    for name in [pin_name(request.task), LAST.to_owned()] {
         repository
             .reference(&name, id, true, "landed")
             .map_err(failed)?;

@@ -105,10 +105,10 @@ impl Keyring {
                 return Ok(Arc::clone(key));
             }
         }
-        let wanted = identity.clone();
+        let copy = identity.clone();
         // Off the async threads: bcrypt takes a tenth of a second. A panic inside the decoder
         // (which can happen for damaged files) becomes an error here.
-        let key = tokio::task::spawn_blocking(move || read(&wanted))
+        let key = tokio::task::spawn_blocking(move || read(&copy))
             .await
             .unwrap_or_else(|_| {
                 Err(IdentityError::Unusable {

@@ -157,9 +157,9 @@ mod tests {
             let bytes: Vec<Vec<u8>> = words.iter().map(|word| word.clone().into_bytes()).collect();
             let line = format!("printf '%s\\0' {}", shell_line(&bytes).unwrap());
             let output = std::process::Command::new("/bin/sh").args(["-c", &line]).output().unwrap();
-            let mut wanted = words.join("\0").into_bytes();
-            wanted.push(0);
-            proptest::prop_assert_eq!(output.stdout, wanted);
+            let mut expected = words.join("\0").into_bytes();
+            expected.push(0);
+            proptest::prop_assert_eq!(output.stdout, expected);
         }
     }
 }

@@ -58,8 +58,8 @@ pub(in crate::server) async fn hooks(site: &Site, query: &HookQuery) -> Result<H
 async fn unseen(site: &Site, only: Option<&str>) -> Result<Vec<UnseenTags>, Fault> {
     let mut unseen = Vec::new();
     for project in &site.web.config.projects {
-        let wanted = only.is_none_or(|only| only == project.name);
-        if !wanted || project.reconcile == Some(Duration::ZERO) {
+        let selected = only.is_none_or(|only| only == project.name);
+        if !selected || project.reconcile == Some(Duration::ZERO) {
             continue;
         }
         let failed = site.web.store.failed_scans(&project.repository).await?;

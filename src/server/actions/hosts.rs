@@ -109,12 +109,13 @@ pub(in crate::server) async fn live(
     query: &LiveQuery,
 ) -> Result<Vec<LiveView>, Fault> {
     let config = &site.web.config;
-    let wanted =
+    let is_selected =
         |only: &Option<String>, name: &str| only.as_deref().is_none_or(|only| only == name);
     let mut views = Vec::new();
     for project in &config.projects {
         for (name, environment) in &project.environments {
-            if !wanted(&query.project, &project.name) || !wanted(&query.environment, name) {
+            if !is_selected(&query.project, &project.name) || !is_selected(&query.environment, name)
+            {
                 continue;
             }
             if !who.sees_environment(&project.name, name) {

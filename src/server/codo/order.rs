@@ -50,7 +50,7 @@ impl CodoSources<'_> {
     }
 
     /// Returns the host groups that the template takes from the task.
-    fn wanted(&self) -> BTreeSet<u8> {
+    fn required_groups(&self) -> BTreeSet<u8> {
         let hosts = self.template.stages.iter().map(|stage| &stage.hosts);
         hosts
             .filter_map(|hosts| match hosts {
@@ -61,7 +61,7 @@ impl CodoSources<'_> {
     }
 
     fn check_groups(&self, request: &CodoTaskRequest) -> Result<(), CodoRefusal> {
-        let wanted = self.wanted();
+        let required = self.required_groups();
         let name = &self.template.name;
         for (group, addresses) in &request.hosts {
             if addresses.is_empty() {
@@ -76,21 +76,21 @@ impl CodoSources<'_> {
                 )));
             }
         }
-        if wanted.is_empty() {
+        if required.is_empty() {
             // They may name the environment, which is checked later.
             return Ok(());
         }
         if request.hosts.is_empty() {
             return Err(CodoRefusal::no_host(format!(
                 "hosts: template {name} requires {}",
-                in_words(&wanted)
+                in_words(&required)
             )));
         }
         let given: BTreeSet<u8> = request.hosts.iter().map(|(group, _)| *group).collect();
-        if given != wanted {
+        if given != required {
             return Err(CodoRefusal::other_groups(format!(
                 "hosts: template {name} requires {}, the task has {}",
-                in_words(&wanted),
+                in_words(&required),
                 in_words(&given)
             )));
         }

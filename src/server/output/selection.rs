@@ -27,8 +27,8 @@ struct LogStep {
 /// # Errors
 /// [`Fault::NotFound`], which lists the existing hosts or steps; or the store or the log cannot be
 /// read.
-pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Result<(), Fault> {
-    if wanted.host.is_none() && wanted.step.is_none() {
+pub(super) async fn is_there(site: &Site, id: u64, query: &mut LogQuery) -> Result<(), Fault> {
+    if query.host.is_none() && query.step.is_none() {
         return Ok(());
     }
     let store = &site.web.store;
@@ -38,7 +38,7 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
         // Its hosts and steps are known once it has landed.
         return Ok(());
     }
-    if let (Some(plan), Some(given)) = (&plan, &mut wanted.host)
+    if let (Some(plan), Some(given)) = (&plan, &mut query.host)
         && let Some(host) = plan.hosts.iter().find(|host| host.has_name(given))
     {
         given.clone_from(&host.name);
@@ -57,8 +57,7 @@ pub(super) async fn is_there(site: &Site, id: u64, wanted: &mut LogQuery) -> Res
                 way: Direction::Forward,
             }),
     );
-    chosen(&places, wanted)
-        .map_err(|missing| Fault::NotFound(format!("task {id} has no {missing}")))
+    chosen(&places, query).map_err(|missing| Fault::NotFound(format!("task {id} has no {missing}")))
 }
 
 /// Returns the steps of a plan's hosts, forward and in a rollback.
@@ -78,15 +77,15 @@ fn planned(plan: &Plan) -> Vec<LogStep> {
 }
 
 /// Checks the query against the steps; the error names what is missing and what exists.
-fn chosen(places: &[LogStep], wanted: &LogQuery) -> Result<(), String> {
-    let host = wanted.host.as_deref();
+fn chosen(places: &[LogStep], query: &LogQuery) -> Result<(), String> {
+    let host = query.host.as_deref();
     let of_host = |place: &&LogStep| host.is_none_or(|host| place.host == host);
     let here: Vec<&LogStep> = places.iter().filter(of_host).collect();
     if let Some(host) = host.filter(|_| here.is_empty()) {
         let hosts = named(places.iter().map(|place| place.host.as_str()));
         return Err(format!("host {host}: it has {hosts}"));
     }
-    let step = match wanted.step.as_deref() {
+    let step = match query.step.as_deref() {
         Some(step) if !here.iter().any(|place| is_called(&place.step, step)) => step,
         _ => return Ok(()),
     };
@@ -134,12 +133,12 @@ mod tests {
     }
 
     fn missing(places: &[LogStep], host: Option<&str>, step: Option<&str>) -> Option<String> {
-        let wanted = LogQuery {
+        let query = LogQuery {
             host: host.map(str::to_owned),
             step: step.map(str::to_owned),
             follow: false,
         };
-        chosen(places, &wanted).err()
+        chosen(places, &query).err()
     }
 
     #[test]

@@ -142,9 +142,9 @@ async fn grouped(
 ) -> Result<Vec<TaskGroup>, Fault> {
     let store = &site.web.store;
     let (active, _) = store.active().await?;
-    let wanted = |line: &TaskLine| {
-        let is = |wanted: &Option<String>, value: &str| {
-            wanted.as_deref().is_none_or(|wanted| wanted == value)
+    let is_shown = |line: &TaskLine| {
+        let is = |filter: &Option<String>, value: &str| {
+            filter.as_deref().is_none_or(|filter| filter == value)
         };
         is(&query.project, &line.head.project)
             && is(&query.environment, &line.head.environment)
@@ -156,7 +156,7 @@ async fn grouped(
             break;
         }
         let line = TaskLine::from(store.head(*id).await?);
-        if !wanted(&line) {
+        if !is_shown(&line) {
             continue;
         }
         match text::tone(&line.head.state) {

@@ -92,11 +92,11 @@ pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str
     let now = library.version(name);
     let used = versions(site, name).await?;
     let newest = used.first().map(|version| version.digest.clone());
-    let wanted = query
+    let digest = query
         .to
         .or_else(|| now.as_ref().map(|now| now.digest.clone()));
-    let wanted = wanted.or(newest).ok_or_else(|| no_template(name))?;
-    let version = version(site, name, &wanted, now.as_ref()).await?;
+    let digest = digest.or(newest).ok_or_else(|| no_template(name))?;
+    let version = version(site, name, &digest, now.as_ref()).await?;
     let changes = match &query.from {
         Some(from) => {
             let before = self::version(site, name, from, now.as_ref()).await?;

@@ -38,11 +38,11 @@ pub(super) fn finding(
         let name = path
             .strip_prefix(deploy_to.as_str())?
             .strip_prefix("/shared/")?;
-        let wanted = match key {
+        let needed = match key {
             "unmade-shared" => &needs.shared_directories,
             _ => &needs.shared_files,
         };
-        wanted.contains(name).then_some(needs.shared_missing)
+        needed.contains(name).then_some(needs.shared_missing)
     };
     let missing = targets.iter().find_map(of_place)?;
     match key {

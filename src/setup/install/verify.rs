@@ -194,7 +194,7 @@ fn check_settings(install: &InstallRequest, layout: &HookLayout, findings: &mut 
         });
     match (read, install.settings()) {
         (Err(what), _) => findings.push(HookFinding::new(what, REINSTALL)),
-        (Ok(found), Ok(wanted)) if found != wanted => findings.push(HookFinding::new(
+        (Ok(found), Ok(expected)) if found != expected => findings.push(HookFinding::new(
             format!(
                 "{} does not say what the configuration says",
                 layout.settings.display()

@@ -249,10 +249,10 @@ impl<R: Read> BackupReader<R> {
     }
 
     fn end(&mut self, counts: BackupCounts) -> Result<(), FileError> {
-        let wanted = std::mem::take(&mut self.hash).finalize();
+        let expected = std::mem::take(&mut self.hash).finalize();
         let mut digest = [0; DIGEST_BYTES];
         read(&mut self.input, &mut digest)?;
-        if digest[..] != wanted[..] {
+        if digest[..] != expected[..] {
             return Err(damaged("its digest does not fit: bytes of it were changed"));
         }
         if counts != self.seen {
@@ -380,13 +380,13 @@ mod tests {
             key: key.to_vec(),
             value: value.to_vec(),
         };
-        let wanted = [
+        let expected = [
             row(b"head/1", b"{}"),
             row(b"long", &[7; 100_000]),
             Item::Log("1/web1/switch.publish.1".into()),
             Item::Piece(b"published\n".to_vec()),
         ];
-        assert_eq!(items, wanted);
+        assert_eq!(items, expected);
     }
 
     #[test]

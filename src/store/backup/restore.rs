@@ -112,20 +112,20 @@ fn io_error<'a>(
 ///
 /// # Errors
 /// [`RestoreError`]; nothing has changed then.
-pub async fn restore(wanted: RestoreRequest<'_>) -> Result<RestoreReport, RestoreError> {
+pub async fn restore(request: RestoreRequest<'_>) -> Result<RestoreReport, RestoreError> {
     let of_file = |source| RestoreError::File {
-        file: wanted.file.to_owned(),
+        file: request.file.to_owned(),
         source,
     };
-    let counts = open(wanted.file)
+    let counts = open(request.file)
         .and_then(BackupReader::verify)
         .map_err(of_file)?;
-    make_private(wanted.data_dir)?;
-    let _lock = take_store(&wanted).await?;
-    let place = RestorePaths::make(&wanted)?;
-    let reader = open(wanted.file).map_err(of_file)?;
+    make_private(request.data_dir)?;
+    let _lock = take_store(&request).await?;
+    let place = RestorePaths::make(&request)?;
+    let reader = open(request.file).map_err(of_file)?;
     let header = reader.header().clone();
-    let (next_id, held) = match build(reader, &place, &wanted, &of_file).await {
+    let (next_id, held) = match build(reader, &place, &request, &of_file).await {
         Ok(settled) => settled,
         Err(error) => {
             // A partial store is useless.
@@ -133,7 +133,7 @@ pub async fn restore(wanted: RestoreRequest<'_>) -> Result<RestoreReport, Restor
             return Err(error);
         }
     };
-    let former = place.swap(&wanted, header.logs)?;
+    let former = place.swap(&request, header.logs)?;
     Ok(RestoreReport {
         header,
         counts,
@@ -147,12 +147,12 @@ pub async fn restore(wanted: RestoreRequest<'_>) -> Result<RestoreReport, Restor
 async fn build(
     mut reader: BackupReader<BufReader<File>>,
     place: &RestorePaths,
-    wanted: &RestoreRequest<'_>,
+    request: &RestoreRequest<'_>,
     of_file: &impl Fn(FileError) -> RestoreError,
 ) -> Result<(u64, Vec<u64>), RestoreError> {
     let kv = Arc::new(SledKv::open(&place.store(), CACHE_BYTES)?);
     fill(&mut reader, &kv, &place.logs(), of_file).await?;
-    settle(&kv, wanted, reader.header()).await
+    settle(&kv, request, reader.header()).await
 }
 
 fn open(file: &Path) -> Result<BackupReader<BufReader<File>>, FileError> {
@@ -169,23 +169,23 @@ fn make_private(directory: &Path) -> Result<(), RestoreError> {
 
 /// Ensures that the store is unused, and stays so until the returned file is closed. That is the
 /// file an agent locks, even in a damaged store.
-async fn take_store(wanted: &RestoreRequest<'_>) -> Result<Option<File>, RestoreError> {
-    let log = wanted.store.join("db");
+async fn take_store(request: &RestoreRequest<'_>) -> Result<Option<File>, RestoreError> {
+    let log = request.store.join("db");
     let held = || RestoreError::Held {
-        dir: wanted.data_dir.to_owned(),
+        dir: request.data_dir.to_owned(),
     };
     if !log.exists() {
         return Ok(None);
     }
-    if wanted.former == Former::Refuse {
-        let empty = match SledKv::open(wanted.store, CACHE_BYTES) {
+    if request.former == Former::Refuse {
+        let empty = match SledKv::open(request.store, CACHE_BYTES) {
             Ok(kv) => is_empty(&kv).await?,
             Err(StoreOpenError::Held { .. }) => return Err(held()),
             Err(_) => false,
         };
         if !empty {
             return Err(RestoreError::NotEmpty {
-                dir: wanted.store.to_owned(),
+                dir: request.store.to_owned(),
             });
         }
     }
@@ -212,11 +212,11 @@ struct RestorePaths {
 }
 
 impl RestorePaths {
-    fn make(wanted: &RestoreRequest<'_>) -> Result<Self, RestoreError> {
-        let date = wanted.now.strftime("%Y%m%d-%H%M%S");
+    fn make(request: &RestoreRequest<'_>) -> Result<Self, RestoreError> {
+        let date = request.now.strftime("%Y%m%d-%H%M%S");
         let place = Self {
-            filling: wanted.data_dir.join(format!("restoring-{date}")),
-            replaced: wanted.data_dir.join(format!("replaced-{date}")),
+            filling: request.data_dir.join(format!("restoring-{date}")),
+            replaced: request.data_dir.join(format!("replaced-{date}")),
         };
         // Not recursive: an existing directory is not ours.
         DirBuilder::new()
@@ -237,29 +237,29 @@ impl RestorePaths {
     /// Replaces the existing store by the one that was filled.
     fn swap(
         &self,
-        wanted: &RestoreRequest<'_>,
+        request: &RestoreRequest<'_>,
         logs: bool,
     ) -> Result<Option<PathBuf>, RestoreError> {
         let directory = File::open(&self.filling).map_err(io_error("open", &self.filling))?;
         // Sync names, logs and store before the first rename.
         rustix::fs::syncfs(&directory)
             .map_err(|error| io_error("sync", &self.filling)(error.into()))?;
-        exchange(&self.store(), wanted.store)?;
+        exchange(&self.store(), request.store)?;
         if logs {
             make_private(&self.logs())?;
-            exchange(&self.logs(), &wanted.data_dir.join("logs"))?;
+            exchange(&self.logs(), &request.data_dir.join("logs"))?;
         }
         let sync = |path: &Path| {
             let synced = File::open(path).and_then(|directory| directory.sync_all());
             synced.map_err(io_error("sync", path))
         };
-        sync(wanted.data_dir)?;
+        sync(request.data_dir)?;
         // There was no previous store to keep.
         if fs::remove_dir(&self.filling).is_ok() {
             return Ok(None);
         }
         fs::rename(&self.filling, &self.replaced).map_err(io_error("rename", &self.filling))?;
-        sync(wanted.data_dir)?;
+        sync(request.data_dir)?;
         Ok(Some(self.replaced.clone()))
     }
 }
@@ -327,16 +327,16 @@ async fn write(kv: &SledKv, commits: Vec<Commit>) -> Result<(), RestoreError> {
 /// and makes sure that no task starts by itself.
 async fn settle(
     kv: &Arc<SledKv>,
-    wanted: &RestoreRequest<'_>,
+    request: &RestoreRequest<'_>,
     header: &Header,
 ) -> Result<(u64, Vec<u64>), RestoreError> {
     let store = Store::open(kv.clone()).await?;
     let last = store.last_id();
-    let bound = evidence::next_id(wanted.data_dir, last, header.created_at, wanted.now);
-    let next_id = match wanted.next_id {
+    let bound = evidence::next_id(request.data_dir, last, header.created_at, request.now);
+    let next_id = match request.next_id {
         None => bound,
         Some(requested) => {
-            let least = evidence::seen(wanted.data_dir).max(last) + 1;
+            let least = evidence::seen(request.data_dir).max(last) + 1;
             if requested < least {
                 return Err(RestoreError::NextId { requested, least });
             }
@@ -344,14 +344,14 @@ async fn settle(
         }
     };
     let restored = Restored {
-        at: wanted.now,
+        at: request.now,
         backup: header.created_at,
         revision: header.revision,
         next_id,
     };
     let held = begin_again(&store, &restored).await?;
     let action = AuditAction::in_store("restore", format!("a backup of {:.0}", header.created_at));
-    Ledger::new(kv.clone()).note(action, wanted.now).await?;
+    Ledger::new(kv.clone()).note(action, request.now).await?;
     Ok((next_id, held))
 }
 

@@ -81,14 +81,14 @@ async fn try_fetch_and_plan(
         .source(&submission.project)
         .map_err(LandingOutcome::never)?;
     let log = world.logs.step(task.id, plan::AGENT, "landing", 1);
-    let wanted = FetchRequest {
+    let request = FetchRequest {
         reference: submission.reference.clone(),
         object: object.clone(),
         task: task.id,
     };
     world
         .git
-        .fetch(&source, &wanted, &|line| log.line(line))
+        .fetch(&source, &request, &|line| log.line(line))
         .await?;
     let inputs = plan_inputs(world, task).await?;
     let placement = inputs.environment.placement.as_ref();

@@ -19,14 +19,14 @@ pub(super) async fn fetch_again(
     let source = ctx.world.plan_source.source(&submission.project);
     let source = source.map_err(StepError::Failed)?;
     ctx.output.line(&format!("{missing}; it is fetched again"));
-    let wanted = FetchRequest {
+    let request = FetchRequest {
         reference: submission.reference.clone(),
         object: object.to_owned(),
         task: task.id,
     };
     let progress = |line: &str| ctx.output.line(line);
     let git = &ctx.world.git;
-    git.fetch(&source, &wanted, &progress)
+    git.fetch(&source, &request, &progress)
         .await
         .map_err(|error| StepError::Failed(format!("{missing}; {error}")))
 }
