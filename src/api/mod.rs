@@ -43,7 +43,7 @@ pub use waiting::{CAN_APPROVE_MAX, has_too_few_approvers, missing_and_who, waits
 pub(crate) use waiting::{list, missing, plural};
 
 use crate::domain::host::{Drift, ReleaseId};
-pub use crate::engine::request::May;
+pub use crate::engine::request::AllowedRequest;
 use crate::engine::submit::{FieldProblem, SubmissionOrder};
 use crate::store::audit::AuditEntry;
 use crate::store::{Disabled, Head};
@@ -118,14 +118,14 @@ impl TaskLine {
 /// `POST /api/v1/hosts/NAME/disable`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Because {
+pub struct ReasonBody {
     pub reason: String,
 }
 
 /// `POST /api/v1/hosts/NAME/enable`, `POST /api/v1/hooks/ID/replay`: an empty body or `{}`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Nothing {}
+pub struct EmptyBody {}
 
 /// `GET /api/v1/audit?…`: which entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

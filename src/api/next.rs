@@ -4,7 +4,7 @@
 use super::task::TaskView;
 use super::waiting::waits_for;
 use crate::domain::task::OriginKind;
-use crate::engine::request::May;
+use crate::engine::request::AllowedRequest;
 
 /// Whether a freeze keeps it from running.
 fn frozen(task: &TaskView) -> bool {
@@ -37,28 +37,28 @@ fn say(words: &str) -> Sentence {
 }
 
 impl TaskOffer<'_> {
-    fn command(&self, what: May, words: &str, command: &str) -> Sentence {
+    fn command(&self, what: AllowedRequest, words: &str, command: &str) -> Sentence {
         let may = self.task.may.contains(&what);
         may.then(|| format!("{words} `tagship {command}`"))
     }
 
     /// Returns `verb ID`, with what follows.
-    fn verb(&self, what: May, words: &str, verb: &str, rest: &str) -> Sentence {
+    fn verb(&self, what: AllowedRequest, words: &str, verb: &str, rest: &str) -> Sentence {
         self.command(what, words, &format!("{verb} {}{rest}", self.task.id))
     }
 
     fn retry(&self, words: &str) -> Sentence {
-        self.verb(May::Retry, words, "retry", "")
+        self.verb(AllowedRequest::Retry, words, "retry", "")
     }
 
     fn stop(&self) -> Sentence {
-        self.verb(May::Stop, "stop it with", "stop", "")
+        self.verb(AllowedRequest::Stop, "stop it with", "stop", "")
     }
 
     fn override_freeze(&self) -> Sentence {
         let rest = " --override-freeze REASON";
         self.verb(
-            May::OverrideFreeze,
+            AllowedRequest::OverrideFreeze,
             "override the freeze with",
             "resume",
             rest,
@@ -69,12 +69,12 @@ impl TaskOffer<'_> {
         let (project, environment) = (&self.task.project, &self.task.environment);
         let command = format!("rollback --project {project} --environment {environment}");
         let words = "roll back to the release before the live one with";
-        self.command(May::RollbackBefore, words, &command)
+        self.command(AllowedRequest::RollbackBefore, words, &command)
     }
 
     fn before_it_runs(&self) -> Vec<Sentence> {
         let task = self.task;
-        let withdraw = self.verb(May::Withdraw, "withdraw it with", "withdraw", "");
+        let withdraw = self.verb(AllowedRequest::Withdraw, "withdraw it with", "withdraw", "");
         match task.state.as_str() {
             "proposed" if task.reference.is_empty() => {
                 vec![say("the agent is planning it; no action is needed")]
@@ -83,8 +83,13 @@ impl TaskOffer<'_> {
                 "the agent waits for the ref to land; no action is needed",
             )],
             "waiting" => {
-                let approve = self.verb(May::Approve, "approve with", "approve", "");
-                let reject = self.verb(May::Reject, "reject with", "reject", " --reason …");
+                let approve = self.verb(AllowedRequest::Approve, "approve with", "approve", "");
+                let reject = self.verb(
+                    AllowedRequest::Reject,
+                    "reject with",
+                    "reject",
+                    " --reason …",
+                );
                 vec![Some(match (approve, reject) {
                     (Some(approve), Some(reject)) => format!("{approve}, or {reject}"),
                     (Some(approve), None) => approve,
@@ -109,7 +114,7 @@ impl TaskOffer<'_> {
 
     fn while_it_runs(&self) -> Vec<Sentence> {
         let id = self.task.id;
-        let failed = self.task.may.contains(&May::Retry);
+        let failed = self.task.may.contains(&AllowedRequest::Retry);
         match self.task.state.as_str() {
             "stopping" => vec![Some(format!(
                 "running steps are being stopped; follow with `tagship log {id} -f`"
@@ -120,13 +125,13 @@ impl TaskOffer<'_> {
                 self.stop(),
             ],
             "paused" => {
-                let resume = self.verb(May::Resume, "resume it with", "resume", "");
+                let resume = self.verb(AllowedRequest::Resume, "resume it with", "resume", "");
                 let rest = " --host NAME --reason …";
                 let look = format!("see `tagship log {id}`, fix the cause, then");
                 vec![
                     resume.map(|resume| resume + " (one host at a gate: --host NAME)"),
                     self.retry(&look).filter(|_| failed),
-                    self.verb(May::Skip, "skip a host with", "skip", rest)
+                    self.verb(AllowedRequest::Skip, "skip a host with", "skip", rest)
                         .filter(|_| failed),
                     self.stop(),
                 ]
@@ -155,7 +160,11 @@ impl TaskOffer<'_> {
         let request = match (&self.task.origin, self.task.reference.as_str()) {
             (OriginKind::Rollback { to: Some(to), .. }, _) => {
                 let command = format!("rollback {to}");
-                let again = self.command(May::RollbackBefore, "ask for it again with", &command);
+                let again = self.command(
+                    AllowedRequest::RollbackBefore,
+                    "ask for it again with",
+                    &command,
+                );
                 return again.unwrap_or_else(|| "ask for it again".to_owned());
             }
             (OriginKind::Rollback { to: None, .. }, _) => "ask for it again",
@@ -181,7 +190,12 @@ impl TaskOffer<'_> {
             "rollback-failed" => vec![self.fix_cause(), self.override_freeze(), self.roll_back()],
             "succeeded" => vec![
                 say("no action is needed"),
-                self.verb(May::Rollback, "roll back to it later with", "rollback", ""),
+                self.verb(
+                    AllowedRequest::Rollback,
+                    "roll back to it later with",
+                    "rollback",
+                    "",
+                ),
             ],
             "withdrawn" | "superseded" | "expired" => {
                 let landed = self.task.commit.is_some() || self.task.reference.is_empty();

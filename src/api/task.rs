@@ -11,7 +11,7 @@ use crate::domain::plan::PlanDigest;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{ComparedRelease, ComparedWith, Description, Direction, OriginKind};
 use crate::domain::template::{Gate, OnFailure};
-use crate::engine::request::May;
+use crate::engine::request::AllowedRequest;
 
 /// `GET /api/v1/tasks/ID`, and the response to every request about a task.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,7 +115,7 @@ pub struct TaskView {
     pub drift: BTreeMap<String, Drift>,
     pub events: Vec<EventLine>,
     /// What the caller may do with it now.
-    pub may: Vec<May>,
+    pub may: Vec<AllowedRequest>,
 }
 
 impl TaskView {

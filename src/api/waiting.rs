@@ -2,7 +2,7 @@
 
 use super::task::TaskView;
 use crate::domain::approval::MissingApproval;
-use crate::engine::request::May;
+use crate::engine::request::AllowedRequest;
 
 /// The most names in [`TaskView::can_approve`].
 pub const CAN_APPROVE_MAX: usize = 10;
@@ -34,7 +34,9 @@ pub fn missing_and_who(task: &TaskView) -> String {
     } else {
         text.push_str(&format!(": {who}; `tagship approve {id}`"));
     }
-    if task.may.contains(&May::Emergency) && (are_few || !task.may.contains(&May::Approve)) {
+    if task.may.contains(&AllowedRequest::Emergency)
+        && (are_few || !task.may.contains(&AllowedRequest::Approve))
+    {
         text.push_str(&format!(
             " (in an emergency: `tagship approve {id} --emergency REASON`)"
         ));

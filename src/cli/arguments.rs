@@ -159,7 +159,7 @@ pub struct Show {
 
 /// What to do after the agent has accepted an action.
 #[derive(Clone, Copy, Debug, Args)]
-pub struct Then {
+pub struct FollowUp {
     /// Follow the task until it ends; exit 0 only if it succeeds
     #[arg(long)]
     pub wait: bool,
@@ -172,7 +172,7 @@ pub struct TaskArgs {
     /// The task's number
     pub id: u64,
     #[command(flatten)]
-    pub then: Then,
+    pub then: FollowUp,
 }
 
 #[derive(Debug, Args)]
@@ -183,7 +183,7 @@ pub struct Stop {
     #[arg(long, value_name = "NAME")]
     pub host: Option<String>,
     #[command(flatten)]
-    pub then: Then,
+    pub then: FollowUp,
 }
 
 #[derive(Debug, Args)]
@@ -197,7 +197,7 @@ pub struct SkipArgs {
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
     #[command(flatten)]
-    pub then: Then,
+    pub then: FollowUp,
 }
 
 #[derive(Debug, Args)]
@@ -211,7 +211,7 @@ pub struct Resume {
     #[arg(long, value_name = "REASON")]
     pub override_freeze: Option<String>,
     #[command(flatten)]
-    pub then: Then,
+    pub then: FollowUp,
 }
 
 #[derive(Debug, Args)]
@@ -236,7 +236,7 @@ pub struct ApproveArgs {
     #[arg(long, value_name = "REASON")]
     pub emergency: Option<String>,
     #[command(flatten)]
-    pub then: Then,
+    pub then: FollowUp,
 }
 
 #[derive(Debug, Args)]
@@ -295,7 +295,7 @@ pub struct RollbackArgs {
     #[arg(long, value_name = "REASON")]
     pub emergency: Option<String>,
     #[command(flatten)]
-    pub then: Then,
+    pub then: FollowUp,
 }
 
 #[derive(Debug, Args)]
@@ -484,7 +484,7 @@ pub struct SetUser {
 #[command(args_conflicts_with_subcommands = true)]
 pub struct Audit {
     #[command(subcommand)]
-    pub what: Option<AuditWhat>,
+    pub what: Option<AuditCommand>,
     /// List only entries below this number (the next page)
     #[arg(long, value_name = "NUMBER")]
     pub before: Option<u64>,
@@ -496,7 +496,7 @@ pub struct Audit {
 }
 
 #[derive(Debug, Subcommand)]
-pub enum AuditWhat {
+pub enum AuditCommand {
     /// Verify the chain of entries, and name the first broken one
     Verify {
         #[command(flatten)]

@@ -1,8 +1,8 @@
 //! `tagship audit`: shows audit entries and whether they were tampered with. If no agent runs, it
 //! reads the store directly.
 
-use super::arguments::{Audit, AuditWhat, OutputForm};
-use super::client::Ask;
+use super::arguments::{Audit, AuditCommand, OutputForm};
+use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext, is_no_agent, owned_directory};
 use super::error::CommandError;
 use super::screen;
@@ -14,14 +14,14 @@ use crate::store::audit::{ChainReport, Ledger};
 /// `tagship audit …`.
 pub(crate) async fn audit(ctx: &CliContext, args: &Audit) -> Result<(), CommandError> {
     match args.what {
-        Some(AuditWhat::Verify { form }) => verify(ctx, form).await,
+        Some(AuditCommand::Verify { form }) => verify(ctx, form).await,
         None => list(ctx, args).await,
     }
 }
 
 async fn list(ctx: &CliContext, args: &Audit) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
-    let ask = Ask::get(["audit"])
+    let ask = ApiRequest::get(["audit"])
         .with("before", args.before)
         .with("limit", Some(args.limit));
     let value = client.json(&ask).await?;
@@ -51,7 +51,7 @@ async fn list(ctx: &CliContext, args: &Audit) -> Result<(), CommandError> {
 async fn verify(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
     let AgentConnection { client, .. } = ctx.agent().await?;
     let answer = client
-        .ask::<ChainReport>(&Ask::get(["audit", "verify"]))
+        .ask::<ChainReport>(&ApiRequest::get(["audit", "verify"]))
         .await;
     let verdict = match answer.map_err(CommandError::from) {
         Err(error) if !ctx.is_elsewhere() && is_no_agent(&error) => of_store(ctx).await?,

@@ -10,7 +10,7 @@ use std::pin::pin;
 use futures::{Stream, TryStreamExt as _};
 
 use super::arguments::{Backup, Restore};
-use super::client::Ask;
+use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext, is_no_agent, owned_directory};
 use super::error::CommandError;
 use super::screen;
@@ -19,8 +19,8 @@ use crate::agent;
 use crate::api::TakeBackup;
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::config::Engine;
-use crate::store::backup::file::{BackupCounts, BackupReader, Seal};
-use crate::store::backup::restore::{self, Former, RestoreRequest};
+use crate::store::backup::file::{BackupCounts, BackupReader, BackupVerifier};
+use crate::store::backup::restore::{self, ExistingStore, RestoreRequest};
 use crate::store::backup::{self, LogInclusion};
 use crate::store::log::LogBook;
 
@@ -37,7 +37,7 @@ pub(crate) async fn backup(ctx: &CliContext, args: &Backup) -> Result<(), Comman
     let body = TakeBackup {
         without_logs: args.without_logs,
     };
-    let ask = Ask::post(["backup"], &body);
+    let ask = ApiRequest::post(["backup"], &body);
     let chunks = client.stream(&ask).await;
     match chunks.map_err(CommandError::from) {
         Ok(chunks) => {
@@ -91,7 +91,7 @@ async fn print(
     chunks: impl Stream<Item = Result<Vec<u8>, CommandError>>,
 ) -> Result<(), CommandError> {
     let mut chunks = pin!(chunks);
-    let mut seal = Seal::default();
+    let mut seal = BackupVerifier::default();
     let mut output = io::stdout();
     while let Some(chunk) = chunks.try_next().await? {
         seal.pass(&chunk);
@@ -103,13 +103,13 @@ async fn print(
 }
 
 /// A file that is removed unless it is put in place.
-struct Unfinished {
+struct PartialFile {
     path: PathBuf,
     file: File,
     in_place: bool,
 }
 
-impl Drop for Unfinished {
+impl Drop for PartialFile {
     fn drop(&mut self) {
         if !self.in_place {
             let _ = std::fs::remove_file(&self.path);
@@ -151,14 +151,14 @@ fn directory(path: &Path) -> &Path {
 }
 
 /// Creates the temporary file. It holds password hashes: no one else may read it at any time.
-fn beside(path: &Path) -> Result<Unfinished, CommandError> {
+fn beside(path: &Path) -> Result<PartialFile, CommandError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = format!(".{name}.{}.unfinished", std::process::id());
     let unfinished = directory(path).join(unfinished);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     match options.open(&unfinished) {
-        Ok(file) => Ok(Unfinished {
+        Ok(file) => Ok(PartialFile {
             path: unfinished,
             file,
             in_place: false,
@@ -187,8 +187,8 @@ pub(crate) async fn restore(ctx: &CliContext, args: &Restore) -> Result<(), Comm
         data_dir: &config.agent.data_dir,
         store: &store,
         former: match args.replace {
-            true => Former::KeepBeside,
-            false => Former::Refuse,
+            true => ExistingStore::KeepBeside,
+            false => ExistingStore::Refuse,
         },
         next_id: args.next_id,
         now: SystemClock.now(),

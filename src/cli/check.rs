@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt as _;
 use serde::de::DeserializeOwned;
 
 use super::arguments::CheckArgs;
-use super::client::Ask;
+use super::client::ApiRequest;
 use super::context::{CliContext, project};
 use super::error::CommandError;
 use super::install;
@@ -92,7 +92,7 @@ fn beware_of_another_user(config: &Config) {
 
 /// Returns the disabled hosts, if an agent is running.
 async fn disabled(ctx: &CliContext, config: &Config) -> BTreeMap<String, String> {
-    let Some(list) = answer::<HostList>(ctx, config, &Ask::get(["hosts"])).await else {
+    let Some(list) = answer::<HostList>(ctx, config, &ApiRequest::get(["hosts"])).await else {
         return BTreeMap::new();
     };
     let out = list.hosts.into_iter().filter_map(|host| {
@@ -105,9 +105,9 @@ async fn disabled(ctx: &CliContext, config: &Config) -> BTreeMap<String, String>
 /// Returns what tagship switched the hosts to, if an agent is running.
 async fn lives(ctx: &CliContext, config: &Config) -> BTreeMap<String, Vec<KnownLive>> {
     let mut lives: BTreeMap<String, Vec<KnownLive>> = BTreeMap::new();
-    let list = answer::<LiveList>(ctx, config, &Ask::get(["live"])).await;
+    let list = answer::<LiveList>(ctx, config, &ApiRequest::get(["live"])).await;
     for place in list.into_iter().flat_map(|list| list.live) {
-        let working = Ask::get(["tasks"])
+        let working = ApiRequest::get(["tasks"])
             .with("project", Some(&place.project))
             .with("environment", Some(&place.environment))
             .with("limit", Some(100));
@@ -132,7 +132,7 @@ async fn lives(ctx: &CliContext, config: &Config) -> BTreeMap<String, Vec<KnownL
 
 /// Returns the accounts, if an agent is running and returns them.
 async fn accounts(ctx: &CliContext, config: &Config) -> Option<KnownAccounts> {
-    let list: UserList = answer(ctx, config, &Ask::get(["users"])).await?;
+    let list: UserList = answer(ctx, config, &ApiRequest::get(["users"])).await?;
     let users = list.users.into_iter().filter(|user| !user.disabled);
     let known = users.map(|user| {
         let account = KnownAccount {
@@ -149,7 +149,7 @@ async fn last_pushes(ctx: &CliContext, config: &Config) -> BTreeMap<String, Opti
     let zone = Zone::new(config.time_zone());
     let mut last_pushes = BTreeMap::new();
     for project in &config.projects {
-        let ask = Ask::get(["hooks"])
+        let ask = ApiRequest::get(["hooks"])
             .with("project", Some(&project.name))
             .with("limit", Some(1));
         let Some(list) = answer::<HookList>(ctx, config, &ask).await else {
@@ -171,7 +171,7 @@ async fn last_pushes(ctx: &CliContext, config: &Config) -> BTreeMap<String, Opti
 
 /// Returns the projects that an agent on this machine lacks; what a remote one omits may be hidden.
 async fn unknown(ctx: &CliContext, config: &Config) -> BTreeSet<String> {
-    let ask = Ask::get(["live"]);
+    let ask = ApiRequest::get(["live"]);
     let known = match ctx.is_elsewhere() {
         true => None,
         false => answer::<LiveList>(ctx, config, &ask).await,
@@ -189,7 +189,7 @@ async fn unknown(ctx: &CliContext, config: &Config) -> BTreeSet<String> {
 /// Returns the projects whose tags the agent cannot list on the git server, with a description.
 async fn unseen(ctx: &CliContext, config: &Config) -> BTreeMap<String, String> {
     let zone = Zone::new(config.time_zone());
-    let ask = Ask::get(["hooks"]).with("limit", Some(1));
+    let ask = ApiRequest::get(["hooks"]).with("limit", Some(1));
     let list = answer::<HookList>(ctx, config, &ask).await;
     let unseen = list.into_iter().flat_map(|list| list.unseen);
     unseen
@@ -197,7 +197,11 @@ async fn unseen(ctx: &CliContext, config: &Config) -> BTreeMap<String, String> {
         .collect()
 }
 
-async fn answer<T: DeserializeOwned>(ctx: &CliContext, config: &Config, ask: &Ask) -> Option<T> {
+async fn answer<T: DeserializeOwned>(
+    ctx: &CliContext,
+    config: &Config,
+    ask: &ApiRequest,
+) -> Option<T> {
     let agent = match ctx.is_elsewhere() {
         true => ctx.agent().await,
         false => CliContext::local_agent(config),

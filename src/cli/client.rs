@@ -42,14 +42,14 @@ pub(crate) struct Client {
 
 /// A request to the agent.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct ApiRequest {
     method: Method,
     segments: Vec<String>,
     query: Vec<(&'static str, String)>,
     body: Option<Value>,
 }
 
-impl Ask {
+impl ApiRequest {
     /// For this path below `/api/v1`; each segment is escaped completely.
     pub(crate) fn get<'a>(segments: impl IntoIterator<Item = &'a str>) -> Self {
         let api = ["api", "v1"].into_iter();
@@ -131,7 +131,7 @@ impl Client {
     }
 
     /// Sends a request and returns the JSON of the response unchanged.
-    pub(crate) async fn json(&self, ask: &Ask) -> Result<Value, ClientError> {
+    pub(crate) async fn json(&self, ask: &ApiRequest) -> Result<Value, ClientError> {
         let response = self.request(ask).timeout(ANSWER_TIMEOUT).send().await;
         let response = self.good(response).await?;
         response.json().await.map_err(|error| match error {
@@ -141,18 +141,21 @@ impl Client {
     }
 
     /// Sends a request and parses the response.
-    pub(crate) async fn ask<T: DeserializeOwned>(&self, ask: &Ask) -> Result<T, ClientError> {
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        ask: &ApiRequest,
+    ) -> Result<T, ClientError> {
         let value = self.json(ask).await?;
         self.read(value)
     }
 
     /// Returns the task as it is now.
     pub(crate) async fn task(&self, id: u64) -> Result<TaskView, ClientError> {
-        self.ask(&Ask::task(id)).await
+        self.ask(&ApiRequest::task(id)).await
     }
 
     /// Sends a request whose response has no content.
-    pub(crate) async fn run(&self, ask: &Ask) -> Result<(), ClientError> {
+    pub(crate) async fn run(&self, ask: &ApiRequest) -> Result<(), ClientError> {
         let response = self.request(ask).timeout(ANSWER_TIMEOUT).send().await;
         self.good(response).await.map(drop)
     }
@@ -165,7 +168,7 @@ impl Client {
     /// Sends a request whose response arrives in chunks, perhaps for hours.
     pub(crate) async fn stream(
         &self,
-        ask: &Ask,
+        ask: &ApiRequest,
     ) -> Result<impl Stream<Item = Result<Vec<u8>, ClientError>> + use<'_>, ClientError> {
         let response = self.good(self.request(ask).send().await).await?;
         Ok(response
@@ -174,7 +177,7 @@ impl Client {
             .map_err(|error| self.broken(&error)))
     }
 
-    fn request(&self, ask: &Ask) -> RequestBuilder {
+    fn request(&self, ask: &ApiRequest) -> RequestBuilder {
         let mut url = self.base.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(&ask.segments);
@@ -313,7 +316,10 @@ mod tests {
     #[test]
     fn base_path_of_the_agent_address_is_kept() {
         let client = http("https://example.com/ship", None).unwrap();
-        let request = client.request(&Ask::get(["tasks", "7"])).build().unwrap();
+        let request = client
+            .request(&ApiRequest::get(["tasks", "7"]))
+            .build()
+            .unwrap();
         assert_eq!(
             request.url().as_str(),
             "https://example.com/ship/api/v1/tasks/7"
@@ -323,7 +329,7 @@ mod tests {
     #[test]
     fn names_in_request_paths_are_escaped() {
         let client = http("https://example.com/", None).unwrap();
-        let ask = Ask::get(["hosts", "../users?a=b", "enable"]).with("q", Some("a&b"));
+        let ask = ApiRequest::get(["hosts", "../users?a=b", "enable"]).with("q", Some("a&b"));
         let request = client.request(&ask).build().unwrap();
         assert_eq!(
             request.url().as_str(),

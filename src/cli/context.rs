@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
 
-use super::client::{Address, Ask, Client};
+use super::client::{Address, ApiRequest, Client};
 use super::error::{ClientError, CommandError};
 use super::times::Zone;
 use crate::api::AboutAgent;
@@ -97,7 +97,7 @@ impl CliContext {
 /// Returns the zone of a remote agent: this machine's if that agent does not name its own, or names
 /// an unknown one.
 async fn zone_of(client: &Client) -> Result<TimeZone, ClientError> {
-    let about: Option<AboutAgent> = match client.ask(&Ask::get(["agent"])).await {
+    let about: Option<AboutAgent> = match client.ask(&ApiRequest::get(["agent"])).await {
         // An older agent lacks this URL; any other refusal is reported by the next request.
         Err(ClientError::Refused(_)) => None,
         about => Some(about?),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 
 use super::arguments::{LogArgs, OutputForm};
-use super::client::Ask;
+use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext};
 use super::error::{ClientError, CommandError};
 use super::progress::{self, LineBuffer};
@@ -100,11 +100,11 @@ pub(crate) enum WaitEnd {
 
 /// How long to wait for people.
 #[derive(Default)]
-struct Patience {
+struct WaitPolicy {
     until: Option<tokio::time::Instant>,
 }
 
-impl Patience {
+impl WaitPolicy {
     /// Returns how long to wait for a task in its present state: forever, unless it waits for
     /// people and there is no terminal.
     fn of(&mut self, task: &TaskView) -> Option<tokio::time::Instant> {
@@ -126,7 +126,7 @@ pub(crate) async fn to_rest(
     form: OutputForm,
 ) -> Result<WaitEnd, CommandError> {
     let id = seen.id;
-    let mut patience = Patience::default();
+    let mut patience = WaitPolicy::default();
     let mut printer = ProgressPrinter::new(form, &seen);
     let mut failed = 0;
     loop {
@@ -162,11 +162,11 @@ async fn follow(
     agent: &AgentConnection,
     id: u64,
     printer: &mut ProgressPrinter,
-    patience: &mut Patience,
+    patience: &mut WaitPolicy,
 ) -> Result<Followed, CommandError> {
     let events = agent.client.stream(&events_of(id)).await?;
     tokio::pin!(events);
-    let mut wakes = Wakes::default();
+    let mut wakes = WakeDetector::default();
     let mut wake = wakes.next(&mut events, None).await;
     loop {
         if wake == Wake::End {
@@ -185,14 +185,14 @@ async fn follow(
 }
 
 /// Returns the request for a task's change events, without the parts of its page.
-fn events_of(id: u64) -> Ask {
-    Ask::page(["tasks", &id.to_string(), "events"]).with("parts", Some(false))
+fn events_of(id: u64) -> ApiRequest {
+    ApiRequest::page(["tasks", &id.to_string(), "events"]).with("parts", Some(false))
 }
 
 /// Detects in a stream of server-sent events, whose lines arrive in chunks, that the task has
 /// changed. The event data is not read: the task itself is requested.
 #[derive(Default)]
-struct Wakes {
+struct WakeDetector {
     /// The beginning of an incomplete line.
     begun: Vec<u8>,
 }
@@ -206,7 +206,7 @@ enum Wake {
     Nothing,
 }
 
-impl Wakes {
+impl WakeDetector {
     async fn next(
         &mut self,
         events: &mut (impl Stream<Item = Result<Vec<u8>, ClientError>> + Unpin),
@@ -248,7 +248,7 @@ impl Wakes {
 /// `tagship log`.
 pub(crate) async fn log(ctx: &CliContext, args: &LogArgs) -> Result<(), CommandError> {
     let agent = ctx.agent().await?;
-    let ask = Ask::get(["tasks", &args.id.to_string(), "log"])
+    let ask = ApiRequest::get(["tasks", &args.id.to_string(), "log"])
         .with("host", args.host.as_ref())
         .with("step", args.step.as_ref())
         .with("follow", args.follow.then_some(true));
@@ -272,7 +272,11 @@ pub(crate) async fn log(ctx: &CliContext, args: &LogArgs) -> Result<(), CommandE
 
 /// Follows a log until the task has ended, over as many connections as needed: the agent cuts each
 /// one after a while, to authenticate the user again.
-async fn follow_log(agent: &AgentConnection, ask: &Ask, id: u64) -> Result<(), CommandError> {
+async fn follow_log(
+    agent: &AgentConnection,
+    ask: &ApiRequest,
+    id: u64,
+) -> Result<(), CommandError> {
     // A task that does not exist is reported at once.
     agent.client.task(id).await?;
     let mut printed = PrintedLines::default();
@@ -299,7 +303,7 @@ async fn follow_log(agent: &AgentConnection, ask: &Ask, id: u64) -> Result<(), C
 /// Prints the log from one connection.
 async fn print_log(
     agent: &AgentConnection,
-    ask: &Ask,
+    ask: &ApiRequest,
     id: u64,
     printed: &mut PrintedLines,
 ) -> Result<TaskView, CommandError> {
@@ -315,7 +319,7 @@ async fn print_log(
 /// As [`print_log`], with the hosts drawn below.
 async fn draw_log(
     agent: &AgentConnection,
-    ask: &Ask,
+    ask: &ApiRequest,
     id: u64,
     printed: &mut PrintedLines,
     canvas: &mut Canvas,
@@ -324,7 +328,7 @@ async fn draw_log(
     tokio::pin!(text);
     let events = agent.client.stream(&events_of(id)).await?;
     tokio::pin!(events);
-    let mut wakes = Wakes::default();
+    let mut wakes = WakeDetector::default();
     let mut events_end = false;
     let mut drawn = drawing(agent, id, canvas).await?.0;
     canvas.draw(&drawn)?;
@@ -436,7 +440,7 @@ mod tests {
 
     #[test]
     fn only_task_events_wake_the_follower() {
-        let mut wakes = Wakes::default();
+        let mut wakes = WakeDetector::default();
         assert!(!wakes.in_piece(b":\n\nevent:log\ndata:{}\n\nevent:ta"));
         assert!(wakes.in_piece(b"sk\ndata:{\"text\":\"event:task\"}\n\n"));
         assert!(!wakes.in_piece(b"data:event:task\n"));

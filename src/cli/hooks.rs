@@ -1,13 +1,13 @@
 //! `tagship hooks`: shows pushes and their outcomes, and replays them.
 
 use super::arguments::{Hooks, HooksList, ListedHooks, OutputForm};
-use super::client::Ask;
+use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::screen;
 use super::table::{Table, printable};
 use super::times::Zone;
-use crate::api::{HookList, Nothing};
+use crate::api::{EmptyBody, HookList};
 use crate::store::{HookEntry, HookOutcome, ProjectOutcome};
 
 /// How many entries one request returns.
@@ -34,7 +34,7 @@ async fn list(ctx: &CliContext, args: &HooksList) -> Result<(), CommandError> {
     };
     loop {
         let lack = args.limit - found.hooks.len() as u64;
-        let ask = Ask::get(["hooks"])
+        let ask = ApiRequest::get(["hooks"])
             .with("project", args.project.as_ref())
             .with("ref", args.reference.as_ref())
             .with("pusher", args.pusher.as_ref())
@@ -111,7 +111,9 @@ fn outcome(result: &ProjectOutcome) -> String {
 
 async fn show(ctx: &CliContext, id: u64, form: OutputForm) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&Ask::get(["hooks", &id.to_string()])).await?;
+    let value = client
+        .json(&ApiRequest::get(["hooks", &id.to_string()]))
+        .await?;
     if form.json {
         return screen::print_json(&value);
     }
@@ -175,7 +177,7 @@ fn report(result: &ProjectOutcome) -> Vec<String> {
 
 async fn replay(ctx: &CliContext, id: u64, form: OutputForm) -> Result<(), CommandError> {
     let AgentConnection { client, .. } = ctx.agent().await?;
-    let ask = Ask::post(["hooks", &id.to_string(), "replay"], &Nothing {});
+    let ask = ApiRequest::post(["hooks", &id.to_string(), "replay"], &EmptyBody {});
     let value = client.json(&ask).await?;
     let hook: HookEntry = client.read(value.clone())?;
     let results = hook.replays.last().map_or(&[][..], |last| &last.outcomes);

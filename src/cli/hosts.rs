@@ -2,12 +2,12 @@
 //! who runs the command must verify the key.
 
 use super::arguments::{Enroll, HostsCommand, OutputForm};
-use super::client::Ask;
+use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::screen;
 use super::table::{Table, printable};
-use crate::api::{Because, HostList, Nothing};
+use crate::api::{EmptyBody, HostList, ReasonBody};
 use crate::domain::document::names_or_none;
 use crate::setup::doctor::enroll::{self, Pinned};
 
@@ -18,11 +18,11 @@ pub(crate) async fn hosts(ctx: &CliContext, args: &HostsCommand) -> Result<(), C
         HostsCommand::Enroll(args) => enroll(ctx, args).await,
         HostsCommand::Disable { name, reason } => {
             let AgentConnection { client, .. } = ctx.agent().await?;
-            let body = Because {
+            let body = ReasonBody {
                 reason: reason.clone(),
             };
             client
-                .run(&Ask::post(["hosts", name, "disable"], &body))
+                .run(&ApiRequest::post(["hosts", name, "disable"], &body))
                 .await?;
             let reason = printable(reason);
             screen::print(&format!("{name} is disabled: {reason}\n"))
@@ -30,7 +30,7 @@ pub(crate) async fn hosts(ctx: &CliContext, args: &HostsCommand) -> Result<(), C
         HostsCommand::Enable { name } => {
             let AgentConnection { client, .. } = ctx.agent().await?;
             client
-                .run(&Ask::post(["hosts", name, "enable"], &Nothing {}))
+                .run(&ApiRequest::post(["hosts", name, "enable"], &EmptyBody {}))
                 .await?;
             screen::print(&format!("{name} is enabled\n"))
         }
@@ -39,7 +39,7 @@ pub(crate) async fn hosts(ctx: &CliContext, args: &HostsCommand) -> Result<(), C
 
 async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&Ask::get(["hosts"])).await?;
+    let value = client.json(&ApiRequest::get(["hosts"])).await?;
     if form.json {
         return screen::print_json(&value);
     }

@@ -1,7 +1,7 @@
 //! `tagship live`: what is live, by host.
 
 use super::arguments::LiveArgs;
-use super::client::Ask;
+use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::screen;
@@ -12,7 +12,7 @@ use crate::api::{LiveHost, LiveList};
 
 pub(crate) async fn live(ctx: &CliContext, args: &LiveArgs) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
-    let ask = Ask::get(["live"])
+    let ask = ApiRequest::get(["live"])
         .with("project", args.project.as_ref())
         .with("environment", args.environment.as_ref());
     let value = client.json(&ask).await?;

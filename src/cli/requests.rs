@@ -1,10 +1,10 @@
 //! Tasks: list, show and act on them. The agent decides; this only sends requests.
 
 use super::arguments::{
-    ApproveArgs, OutputForm, Reject, Resume, RollbackArgs, Show, SkipArgs, Stop, TaskArgs, Tasks,
-    Then, Withdraw,
+    ApproveArgs, FollowUp, OutputForm, Reject, Resume, RollbackArgs, Show, SkipArgs, Stop,
+    TaskArgs, Tasks, Withdraw,
 };
-use super::client::{Ask, Client};
+use super::client::{ApiRequest, Client};
 use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::follow::{self, Goal, WaitEnd};
@@ -12,7 +12,7 @@ use super::screen;
 use super::summary::{self, state_line};
 use super::table::{Table, printable};
 use super::times::Zone;
-use crate::api::{self, May, TaskLine, TaskList, TaskView};
+use crate::api::{self, AllowedRequest, TaskLine, TaskList, TaskView};
 use crate::base::clock::{Clock, SystemClock};
 use crate::domain::plan::PlanDigest;
 use crate::engine::request::TaskRequest;
@@ -99,7 +99,7 @@ async fn found(client: &Client, args: &Tasks) -> Result<TaskList, CommandError> 
     let mut before = args.before;
     loop {
         let lack = args.limit - list.tasks.len() as u64;
-        let ask = Ask::get(["tasks"])
+        let ask = ApiRequest::get(["tasks"])
             .with("id", args.id)
             .with("state", args.state.as_ref())
             .with("project", args.project.as_ref())
@@ -139,7 +139,7 @@ fn or_dash(text: &str) -> String {
 /// `tagship show`.
 pub(crate) async fn show(ctx: &CliContext, args: &Show) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&Ask::task(args.id)).await?;
+    let value = client.json(&ApiRequest::task(args.id)).await?;
     if args.form.json {
         return screen::print_json(&value);
     }
@@ -152,7 +152,7 @@ async fn request(
     agent: &AgentConnection,
     id: u64,
     request: &TaskRequest,
-    then: Then,
+    then: FollowUp,
 ) -> Result<(), CommandError> {
     let goal = match request {
         TaskRequest::Stop { host: None } => Goal::Stopped,
@@ -168,9 +168,9 @@ async fn request(
     .await
 }
 
-fn to_task(id: u64, request: &TaskRequest) -> Ask {
+fn to_task(id: u64, request: &TaskRequest) -> ApiRequest {
     let verb = request.verb().spec().name;
-    Ask::post(["tasks", &id.to_string(), verb], &request.body())
+    ApiRequest::post(["tasks", &id.to_string(), verb], &request.body())
 }
 
 /// `tagship approve`: approves the plan that the agent shows now, and no other.
@@ -243,8 +243,8 @@ pub(crate) async fn withdraw(ctx: &CliContext, args: &Withdraw) -> Result<(), Co
     request(&agent, args.id, &TaskRequest::Withdraw { reason }, then).await
 }
 
-fn at_once(form: OutputForm) -> Then {
-    Then { wait: false, form }
+fn at_once(form: OutputForm) -> FollowUp {
+    FollowUp { wait: false, form }
 }
 
 /// `tagship stop`.
@@ -280,10 +280,10 @@ pub(crate) async fn resume(ctx: &CliContext, args: &Resume) -> Result<(), Comman
     let exempt = TaskRequest::OverrideFreeze { reason };
     let task: TaskView = agent.client.ask(&to_task(args.id, &exempt)).await?;
     // A task that waits only for the end of the freeze continues by itself.
-    let ask = if task.may.contains(&May::Resume) {
+    let ask = if task.may.contains(&AllowedRequest::Resume) {
         to_task(args.id, &resume)
     } else {
-        Ask::task(args.id)
+        ApiRequest::task(args.id)
     };
     act(&agent, &ask, &exempt.accepted(), args.then, Goal::Success).await
 }
@@ -298,7 +298,7 @@ pub(crate) async fn rollback(ctx: &CliContext, args: &RollbackArgs) -> Result<()
         override_freeze: args.override_freeze.clone(),
         emergency: args.emergency.clone(),
     };
-    let ask = Ask::post(["rollback"], &body);
+    let ask = ApiRequest::post(["rollback"], &body);
     act(
         &ctx.agent().await?,
         &ask,
@@ -312,9 +312,9 @@ pub(crate) async fn rollback(ctx: &CliContext, args: &RollbackArgs) -> Result<()
 /// Sends the request, prints the outcome, and follows the task if requested.
 pub(super) async fn act(
     agent: &AgentConnection,
-    ask: &Ask,
+    ask: &ApiRequest,
     done: &str,
-    then: Then,
+    then: FollowUp,
     goal: Goal,
 ) -> Result<(), CommandError> {
     let value = agent.client.json(ask).await?;
@@ -332,7 +332,7 @@ pub(super) async fn act(
     let id = task.id;
     let end = follow::to_rest(agent, task, then.form).await?;
     if then.form.json {
-        screen::print_json(&agent.client.json(&Ask::task(id)).await?)?;
+        screen::print_json(&agent.client.json(&ApiRequest::task(id)).await?)?;
     }
     match end {
         WaitEnd::AtRest(task) => reached(&task, goal, agent),

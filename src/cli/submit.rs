@@ -5,8 +5,8 @@ use std::io::Read as _;
 
 use serde_json::Value;
 
-use super::arguments::{OutputForm, Submit, Then};
-use super::client::Ask;
+use super::arguments::{FollowUp, OutputForm, Submit};
+use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::follow::Goal;
@@ -31,12 +31,12 @@ pub(crate) async fn submit(ctx: &CliContext, args: &Submit) -> Result<(), Comman
             serde_json::to_value(&order).unwrap_or_default()
         }
     };
-    let ask = Ask::post(["tasks"], &body);
+    let ask = ApiRequest::post(["tasks"], &body);
     if args.id && !args.wait {
         let task: TaskView = agent.client.ask(&ask).await?;
         return screen::print(&format!("{}\n", task.id));
     }
-    let then = Then {
+    let then = FollowUp {
         wait: args.wait,
         form: OutputForm { json: false },
     };
@@ -48,7 +48,7 @@ async fn earlier(agent: &AgentConnection, args: &Submit) -> Result<SubmissionOrd
     let Some(id) = args.repeat else {
         return Ok(SubmissionOrder::default());
     };
-    let ask = Ask::get(["tasks", &id.to_string(), "order"]);
+    let ask = ApiRequest::get(["tasks", &id.to_string(), "order"]);
     let OrderView { order, secrets } = agent.client.ask(&ask).await?;
     let missing: Vec<&str> = secrets
         .iter()

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::arguments::{OutputForm, TemplatesCommand};
-use super::client::Ask;
+use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::screen;
@@ -29,7 +29,7 @@ pub(crate) async fn templates(
 
 async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
     let AgentConnection { client, .. } = ctx.agent().await?;
-    let value = client.json(&Ask::get(["templates"])).await?;
+    let value = client.json(&ApiRequest::get(["templates"])).await?;
     if form.json {
         return screen::print_json(&value);
     }
@@ -66,7 +66,7 @@ async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
 
 async fn show(ctx: &CliContext, name: &str, form: OutputForm) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&Ask::get(["templates", name])).await?;
+    let value = client.json(&ApiRequest::get(["templates", name])).await?;
     if form.json {
         return screen::print_json(&value);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::arguments::{
     AddUser, DelegateArgs, OutputForm, SetUser, TokenCommand, Totp, UserCommand,
 };
-use super::client::Ask;
+use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext, is_no_agent, owned_directory};
 use super::error::CommandError;
 use super::screen;
@@ -32,7 +32,7 @@ pub(crate) async fn user(ctx: &CliContext, args: &UserCommand) -> Result<(), Com
         UserCommand::Set(args) => set(ctx, args).await,
         UserCommand::Remove { name } => {
             let AgentConnection { client, .. } = ctx.agent().await?;
-            client.run(&Ask::delete(["users", name])).await?;
+            client.run(&ApiRequest::delete(["users", name])).await?;
             screen::print(&format!("{name} is removed, with all their tokens\n"))
         }
         UserCommand::Password { name, own, .. } => {
@@ -46,7 +46,7 @@ pub(crate) async fn user(ctx: &CliContext, args: &UserCommand) -> Result<(), Com
                 password: screen::read_password()?.expose_secret().to_owned(),
             };
             client
-                .run(&Ask::post(["users", name, "password"], &body))
+                .run(&ApiRequest::post(["users", name, "password"], &body))
                 .await?;
             screen::print(&format!(
                 "the password of {name} is set; sessions have ended\n"
@@ -57,7 +57,7 @@ pub(crate) async fn user(ctx: &CliContext, args: &UserCommand) -> Result<(), Com
         UserCommand::Delegations { form } => delegations(ctx, *form).await,
         UserCommand::Undelegate { from, id } => {
             let AgentConnection { client, .. } = ctx.agent().await?;
-            let ask = Ask::delete(["users", from, "delegations", id]);
+            let ask = ApiRequest::delete(["users", from, "delegations", id]);
             client.run(&ask).await?;
             screen::print(&format!("delegation {id} of {from} has ended\n"))
         }
@@ -66,7 +66,7 @@ pub(crate) async fn user(ctx: &CliContext, args: &UserCommand) -> Result<(), Com
 
 async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&Ask::get(["users"])).await?;
+    let value = client.json(&ApiRequest::get(["users"])).await?;
     if form.json {
         return screen::print_json(&value);
     }
@@ -96,7 +96,7 @@ async fn set(ctx: &CliContext, args: &SetUser) -> Result<(), CommandError> {
         disabled: (args.disable || args.enable).then_some(args.disable),
     };
     let AgentConnection { client, .. } = ctx.agent().await?;
-    let ask = Ask::post(["users", &args.name], &body);
+    let ask = ApiRequest::post(["users", &args.name], &body);
     let user: UserView = client.ask(&ask).await?;
     let groups = match user.groups.as_slice() {
         [] => "in no group".to_owned(),
@@ -113,7 +113,7 @@ async fn set(ctx: &CliContext, args: &SetUser) -> Result<(), CommandError> {
 async fn totp(ctx: &CliContext, args: &Totp) -> Result<(), CommandError> {
     let AgentConnection { client, .. } = ctx.agent().await?;
     let name = args.name.as_str();
-    let ask = |what, body| Ask::post(["users", name, "totp", what], &body);
+    let ask = |what, body| ApiRequest::post(["users", name, "totp", what], &body);
     if args.reset {
         let body = ResetFactor {
             code: args.code.clone(),
@@ -150,7 +150,7 @@ async fn delegate(ctx: &CliContext, args: &DelegateArgs) -> Result<(), CommandEr
         })?,
         project: args.project.clone(),
     };
-    let ask = Ask::post(["users", &args.from, "delegations"], &body);
+    let ask = ApiRequest::post(["users", &args.from, "delegations"], &body);
     let made: DelegationView = client.ask(&ask).await?;
     let place = match &made.project {
         Some(project) => format!(" in {project}"),
@@ -168,7 +168,7 @@ async fn delegate(ctx: &CliContext, args: &DelegateArgs) -> Result<(), CommandEr
 /// `tagship user delegations`.
 async fn delegations(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&Ask::get(["delegations"])).await?;
+    let value = client.json(&ApiRequest::get(["delegations"])).await?;
     if form.json {
         return screen::print_json(&value);
     }
@@ -200,7 +200,7 @@ async fn add(ctx: &CliContext, args: &AddUser) -> Result<(), CommandError> {
         password: password.as_ref().map(|p| p.expose_secret().to_owned()),
     };
     let AgentConnection { client, .. } = ctx.agent().await?;
-    let answer = client.run(&Ask::post(["users"], &body)).await;
+    let answer = client.run(&ApiRequest::post(["users"], &body)).await;
     match answer.map_err(CommandError::from) {
         Err(error) if !ctx.is_elsewhere() && is_no_agent(&error) => {
             add_to_store(&ctx.config()?, body, password).await?;
@@ -287,7 +287,7 @@ pub(crate) async fn token(ctx: &CliContext, args: &TokenCommand) -> Result<(), C
         TokenCommand::Revoke { user, id } => {
             let AgentConnection { client, .. } = ctx.agent().await?;
             client
-                .run(&Ask::delete(["users", user, "tokens", id]))
+                .run(&ApiRequest::delete(["users", user, "tokens", id]))
                 .await?;
             screen::print(&format!("token {id} of {user} is revoked\n"))
         }
@@ -298,7 +298,7 @@ async fn new_token(ctx: &CliContext, user: &str, body: NewTokenBody) -> Result<(
     let expires = body.expires;
     let AgentConnection { client, zone } = ctx.agent().await?;
     let answer = client
-        .ask(&Ask::post(["users", user, "tokens"], &body))
+        .ask(&ApiRequest::post(["users", user, "tokens"], &body))
         .await;
     let made: MadeToken = match answer.map_err(CommandError::from) {
         Err(error) if !ctx.is_elsewhere() && is_no_agent(&error) => {
@@ -334,7 +334,9 @@ async fn new_token(ctx: &CliContext, user: &str, body: NewTokenBody) -> Result<(
 
 async fn tokens(ctx: &CliContext, user: &str, form: OutputForm) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&Ask::get(["users", user, "tokens"])).await?;
+    let value = client
+        .json(&ApiRequest::get(["users", user, "tokens"]))
+        .await?;
     if form.json {
         return screen::print_json(&value);
     }

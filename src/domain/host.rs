@@ -44,14 +44,14 @@ pub const DIFFERING_NAMES_MAX: usize = 5;
 
 /// How a release differs from what was released.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Differs {
+pub struct LocalChanges {
     /// 0 if the number is unknown.
     pub files: u64,
     /// The first differing names, without control characters.
     pub names: Vec<String>,
 }
 
-impl fmt::Display for Differs {
+impl fmt::Display for LocalChanges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.names.len() as u64;
         match self.files {
@@ -378,7 +378,7 @@ pub enum Reply {
         /// The state of the host after it.
         state: HostState,
         /// How a release accepted as it is differs from what was released, if known.
-        differs: Option<Differs>,
+        differs: Option<LocalChanges>,
         /// Why such a release was not compared.
         uncompared: Option<String>,
     },
@@ -465,7 +465,7 @@ mod tests {
     fn differing_files_are_counted_and_the_first_named() {
         let differs = |files, names: &[&str]| {
             let names = names.iter().map(|name| (*name).to_owned()).collect();
-            Differs { files, names }.to_string()
+            LocalChanges { files, names }.to_string()
         };
         assert_eq!(
             differs(1, &["log/prod.log"]),

@@ -33,8 +33,8 @@ pub use description::{
     RELATIONS_MAX, Relation, TagInfo,
 };
 pub use event::{
-    Direction, Event, Landed, Outcome, Pause, Recorded, StepRef, StepResult, StopRequester,
-    SwitchReport, Waits,
+    Direction, Event, Landed, Outcome, Pause, Recorded, ScheduleScope, StepRef, StepResult,
+    StopRequester, SwitchReport,
 };
 pub(crate) use failure_summary::join_reason;
 pub use next::next_actions;
@@ -288,8 +288,8 @@ impl Task {
     fn start_time(&self, now: Timestamp) -> Timestamp {
         let waits = self.landed.as_ref().map(|landed| landed.waits);
         match waits.unwrap_or_default() {
-            Waits::Task => self.scheduled_time().map_or(now, |time| time.max(now)),
-            Waits::Gates => now,
+            ScheduleScope::Task => self.scheduled_time().map_or(now, |time| time.max(now)),
+            ScheduleScope::Gates => now,
         }
     }
 

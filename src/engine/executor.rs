@@ -39,7 +39,7 @@ use crate::domain::task::{
     Event, NextAction, Recorded, State, StepRef, StepResult, Task, next_actions,
 };
 use crate::store::kv::{KeyWrite, Revision, Watch, WatchEnd};
-use crate::store::{Glance, StoreError};
+use crate::store::{HeadFields, StoreError};
 
 /// Bounds of the executor.
 #[derive(Clone, Copy, Debug)]
@@ -225,7 +225,7 @@ impl Executor {
 
     /// Handles a change to a task, by this executor or anyone else.
     fn head_changed(&mut self, value: &[u8]) {
-        let Ok(head) = serde_json::from_slice::<Glance<'_>>(value) else {
+        let Ok(head) = serde_json::from_slice::<HeadFields<'_>>(value) else {
             return;
         };
         match self.tasks.get_mut(&head.id) {

@@ -118,9 +118,9 @@ impl Spool for SpoolDirectory {
 
 /// Files that should not stay in the spool but do: logged once, not at every scan.
 #[derive(Default)]
-struct Left(BTreeSet<OsString>);
+struct LoggedFiles(BTreeSet<OsString>);
 
-impl Left {
+impl LoggedFiles {
     /// Whether it is known already; only those still pending are remembered.
     fn has(&self, waiting: &Waiting) -> bool {
         self.0.contains(&waiting.name)
@@ -174,7 +174,7 @@ impl Intake {
     /// [`IntakeError`] if the spool or the store failed; restart the agent.
     pub async fn run(self, directory: PathBuf) -> Result<(), IntakeError> {
         let mut events = watch(&directory)?;
-        let mut left = Left::default();
+        let mut left = LoggedFiles::default();
         loop {
             self.take_waiting(&mut left).await?;
             let now = self.clock.now();
@@ -199,11 +199,11 @@ impl Intake {
     /// # Errors
     /// Same as [`Intake::run`].
     pub async fn take_all(&self) -> Result<(), IntakeError> {
-        self.take_waiting(&mut Left::default()).await
+        self.take_waiting(&mut LoggedFiles::default()).await
     }
 
     /// Like [`Intake::take_all`], without files known to be invalid that could not be moved away.
-    async fn take_waiting(&self, left: &mut Left) -> Result<(), IntakeError> {
+    async fn take_waiting(&self, left: &mut LoggedFiles) -> Result<(), IntakeError> {
         let scan = self.scans.begin();
         let waiting = self.spool.waiting().await?;
         left.forget_gone(&waiting);
@@ -232,7 +232,7 @@ impl Intake {
     async fn take(
         &self,
         waiting: &Waiting,
-        left: &mut Left,
+        left: &mut LoggedFiles,
         templates: &Templates,
     ) -> Result<bool, IntakeError> {
         let file = waiting.name.as_encoded_bytes().escape_ascii().to_string();

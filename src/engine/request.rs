@@ -15,7 +15,7 @@ mod verb;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::advice::{May, decide, granted};
+pub use self::advice::{AllowedRequest, decide, granted};
 pub use self::ask::ask;
 pub use self::earlier::RollbackGoal;
 pub use self::error::RequestError;

@@ -29,7 +29,7 @@ pub use crate::domain::permission::PermissionTarget;
 use crate::domain::permission::{Ability, Role};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Origin, Submission, Submitter, Via};
-use crate::store::{ForTask, Keyed, Proposal, Store};
+use crate::store::{ExtraWrites, IdempotencyKey, Proposal, Store};
 
 /// The submitting user.
 pub struct SubmittingUser<'a> {
@@ -138,9 +138,9 @@ pub async fn submit(
     order: &SubmissionOrder,
     user: &SubmittingUser<'_>,
     now: Timestamp,
-    also: ForTask<'_>,
+    also: ExtraWrites<'_>,
 ) -> Result<Submitted, SubmitError> {
-    let keyed = order.idempotency_key.as_ref().map(|key| Keyed {
+    let keyed = order.idempotency_key.as_ref().map(|key| IdempotencyKey {
         submitter: user.name.to_owned(),
         key: key.clone(),
         digest: order.digest(),
@@ -164,7 +164,10 @@ pub async fn submit(
     }
 }
 
-fn earlier_submission(keyed: &Keyed, earlier: (u64, String)) -> Result<Submitted, SubmitError> {
+fn earlier_submission(
+    keyed: &IdempotencyKey,
+    earlier: (u64, String),
+) -> Result<Submitted, SubmitError> {
     let (id, digest) = earlier;
     if digest == keyed.digest {
         return Ok(Submitted::Before(id));

@@ -241,19 +241,19 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// Why git's output was rejected.
-enum Unread {
+enum StreamReadError {
     Io(io::Error),
     /// The part read so far is already invalid.
     Refused(CheckoutError),
 }
 
-impl From<io::Error> for Unread {
+impl From<io::Error> for StreamReadError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
 
-impl From<CheckoutError> for Unread {
+impl From<CheckoutError> for StreamReadError {
     fn from(error: CheckoutError) -> Self {
         Self::Refused(error)
     }
@@ -266,7 +266,7 @@ async fn streamed<T: Send + 'static>(
     git: program::GitCommand,
     input: Vec<u8>,
     time: Duration,
-    read: impl FnOnce(&mut BufReader<File>) -> Result<T, Unread> + Send + 'static,
+    read: impl FnOnce(&mut BufReader<File>) -> Result<T, StreamReadError> + Send + 'static,
 ) -> Result<T, CheckoutError> {
     let failed = |detail: &str| CheckoutError::Git {
         commit: commit.to_owned(),
@@ -284,7 +284,7 @@ async fn streamed<T: Send + 'static>(
     })?;
     let reason = ended.reason().to_owned();
     match ended.stdout {
-        Some(Err(Unread::Refused(error))) => Err(error),
+        Some(Err(StreamReadError::Refused(error))) => Err(error),
         // git's message explains a broken answer better than the answer does.
         _ if !ended.success => Err(match program::out_of_memory(&ended.messages) {
             Some(reason) => CheckoutError::Limit {
@@ -302,7 +302,7 @@ async fn streamed<T: Send + 'static>(
             },
         }),
         Some(Ok(made)) => Ok(made),
-        Some(Err(Unread::Io(error))) => Err(failed(&error.to_string())),
+        Some(Err(StreamReadError::Io(error))) => Err(failed(&error.to_string())),
         None => Err(failed("what it wrote was not read")),
     }
 }

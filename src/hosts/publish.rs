@@ -7,7 +7,7 @@
 //! the switch: a repeated request with the same key returns the same answer.
 
 use crate::domain::host::{
-    DIFFERING_NAMES_MAX, DeployTarget, Differs, Existing, HostError, HostState, Leftover,
+    DIFFERING_NAMES_MAX, DeployTarget, Existing, HostError, HostState, Leftover, LocalChanges,
     ReleaseId, Reply, is_own,
 };
 use crate::hosts::ssh::script::{
@@ -85,7 +85,7 @@ pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
         None => return Err(nonsense("was", "nothing")),
     };
     let mut standing = HostState::default();
-    let mut differs: Option<Differs> = None;
+    let mut differs: Option<LocalChanges> = None;
     let mut uncompared = None;
     for (word, value) in lines {
         match (word, &mut differs) {
@@ -93,7 +93,7 @@ pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
             ("differ", None) => {
                 let files = value.parse().map_err(|_| nonsense(word, value))?;
                 let names = Vec::new();
-                differs = Some(Differs { files, names });
+                differs = Some(LocalChanges { files, names });
             }
             ("differing", Some(differs)) if differs.names.len() < DIFFERING_NAMES_MAX => {
                 differs.names.push(shown(value));
@@ -236,7 +236,7 @@ mod tests {
             panic!();
         };
         let names = vec!["a?[2Jb".to_owned()];
-        assert_eq!(differs, Some(Differs { files: 9, names }));
+        assert_eq!(differs, Some(LocalChanges { files: 9, names }));
         pairs.extend([("differing", "c"); DIFFERING_NAMES_MAX]);
         assert!(read_published(&lines(&pairs)).is_err());
     }

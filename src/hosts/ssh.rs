@@ -44,8 +44,8 @@ use std::fmt;
 use std::path::PathBuf;
 
 pub use channel::Keepalive;
-pub use connection::{Captured, Connection, offered_key};
-pub use dial::{DialSettings, Dialer, Presence, Unreachable};
+pub use connection::{CommandOutput, Connection, offered_key};
+pub use dial::{DialSettings, Dialer, Reachability, Unreachable};
 pub use error::{Reach, RemoteError, WaitPhase};
 pub use identity::{IdentityError, make_key};
 pub use idle::IdleLimits;

@@ -26,7 +26,7 @@ use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::host::{DeployTarget, HostError, HostState, op_sequence_max, op_sequence_of};
 use crate::hosts::publish;
 use crate::hosts::ssh::script::{AnswerLines, InvalidValue, OpSequence};
-use crate::hosts::ssh::{Connection, Dialer, Presence, RsyncTransport, SshTarget};
+use crate::hosts::ssh::{Connection, Dialer, Reachability, RsyncTransport, SshTarget};
 use exchange::{NoReply, Shell};
 pub use local::LocalShell;
 
@@ -86,7 +86,7 @@ pub struct SshHosts {
 struct SshHost {
     target: SshTarget,
     connection: Mutex<Option<Connection>>,
-    presence: Presence,
+    presence: Reachability,
     counter: SequenceCounter,
 }
 
@@ -110,7 +110,7 @@ impl SshHosts {
             let host = SshHost {
                 target,
                 connection: Mutex::new(None),
-                presence: Presence::default(),
+                presence: Reachability::default(),
                 counter: SequenceCounter::default(),
             };
             (name, host)
@@ -160,7 +160,7 @@ impl SshHosts {
             return Ok(open.clone());
         }
         let presence = host.presence.clone();
-        let opened = Connection::open_told(&host.target, &self.dialer, presence).await?;
+        let opened = Connection::open_reporting(&host.target, &self.dialer, presence).await?;
         *connection = Some(opened.clone());
         Ok(opened)
     }

@@ -106,7 +106,7 @@ pub enum SessionError {
 /// The form did not come from a page of this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this form is not from your session: load the page again, then send it")]
-pub struct NotFromOurPage;
+pub struct CsrfMismatch;
 
 /// A session that was just started.
 pub struct NewSession {
@@ -132,12 +132,12 @@ impl Session {
     }
 
     /// # Errors
-    /// [`NotFromOurPage`] unless `given` is [`csrf_token`](Self::csrf_token).
-    pub fn check_csrf(&self, given: &str) -> Result<(), NotFromOurPage> {
+    /// [`CsrfMismatch`] unless `given` is [`csrf_token`](Self::csrf_token).
+    pub fn check_csrf(&self, given: &str) -> Result<(), CsrfMismatch> {
         if secret::equal(given.as_bytes(), self.csrf_token().as_bytes()) {
             Ok(())
         } else {
-            Err(NotFromOurPage)
+            Err(CsrfMismatch)
         }
     }
 }

@@ -33,7 +33,7 @@ use crate::engine::submit::{
     self, FieldProblem, SubmissionOrder, SubmitError, Submitted, SubmittingUser,
 };
 use crate::identity::session::WebTransport;
-use crate::store::Keyed;
+use crate::store::IdempotencyKey;
 
 /// The longest body, in bytes: three literals as text, each escaped in JSON, and room for the rest.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
@@ -124,7 +124,7 @@ async fn unused_key(site: &Arc<Site>, call: &Call, who: &Who) -> Result<ValidKey
             "csrf_key has expired, belongs to another user, or is invalid: GET another one",
         )
     })?;
-    let keyed = Keyed {
+    let keyed = IdempotencyKey {
         submitter: name.clone(),
         key: valid.idempotency_key(),
         digest: String::new(),

@@ -147,11 +147,11 @@ pub(super) struct TaskLogReader {
     named: Option<bool>,
     places: BTreeMap<(LogEntry, LogPart), LogOffset>,
     /// The parts that had grown at the last check and are still to be read.
-    grown: Option<VecDeque<Grown>>,
+    grown: Option<VecDeque<GrownPart>>,
 }
 
 /// A part that had grown, and its length.
-type Grown = ((LogEntry, LogPart), u64);
+type GrownPart = ((LogEntry, LogPart), u64);
 
 /// The result of one read of a part.
 struct LogChunk {
@@ -225,7 +225,7 @@ impl TaskLogReader {
     }
 
     /// Returns the parts that hold more than was read.
-    async fn grown(&mut self) -> std::io::Result<VecDeque<Grown>> {
+    async fn grown(&mut self) -> std::io::Result<VecDeque<GrownPart>> {
         let lengths = self.lengths().await?.into_iter();
         let grown = lengths.filter(|(key, length)| {
             let read = self.places.get(key).map_or(0, |place| place.offset);

@@ -50,24 +50,24 @@ struct LogData<'a> {
 }
 
 /// Why a stream has ended.
-enum Over {
+enum StreamEnd {
     Gone,
     Broken(Fault),
 }
 
-impl From<Fault> for Over {
+impl From<Fault> for StreamEnd {
     fn from(fault: Fault) -> Self {
         Self::Broken(fault)
     }
 }
 
-impl From<StoreError> for Over {
+impl From<StoreError> for StreamEnd {
     fn from(error: StoreError) -> Self {
         Self::Broken(error.into())
     }
 }
 
-impl From<std::io::Error> for Over {
+impl From<std::io::Error> for StreamEnd {
     fn from(error: std::io::Error) -> Self {
         Self::Broken(Fault::Broken(error.to_string()))
     }
@@ -82,9 +82,12 @@ struct OpenStream {
 }
 
 impl OpenStream {
-    async fn send(&mut self, event: Event) -> Result<(), Over> {
+    async fn send(&mut self, event: Event) -> Result<(), StreamEnd> {
         self.heartbeat = Instant::now() + self.every;
-        self.events.send(Ok(event)).await.map_err(|_| Over::Gone)
+        self.events
+            .send(Ok(event))
+            .await
+            .map_err(|_| StreamEnd::Gone)
     }
 
     /// Waits for `wake`; sends heartbeats meanwhile, and ends when the client is gone.
@@ -92,13 +95,13 @@ impl OpenStream {
         &mut self,
         site: &Site,
         mut wake: std::pin::Pin<&mut (impl Future<Output = T> + Send)>,
-    ) -> Result<T, Over> {
+    ) -> Result<T, StreamEnd> {
         loop {
             tokio::select! {
                 biased;
-                () = site.stopped() => return Err(Over::Gone),
-                () = self.events.closed() => return Err(Over::Gone),
-                () = tokio::time::sleep_until(self.end) => return Err(Over::Gone),
+                () = site.stopped() => return Err(StreamEnd::Gone),
+                () = self.events.closed() => return Err(StreamEnd::Gone),
+                () = tokio::time::sleep_until(self.end) => return Err(StreamEnd::Gone),
                 woken = &mut wake => return Ok(woken),
                 () = tokio::time::sleep_until(self.heartbeat) => {
                     self.send(Event::default().comment("")).await?;
@@ -115,7 +118,7 @@ fn open<F>(
     produce: impl FnOnce(Arc<Site>, OpenStream, Who) -> F,
 ) -> HttpResult
 where
-    F: Future<Output = Result<Infallible, Over>> + Send + 'static,
+    F: Future<Output = Result<Infallible, StreamEnd>> + Send + 'static,
 {
     let place = site.streams.take(&who.actor.name)?;
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
@@ -129,7 +132,7 @@ where
     };
     let producing = produce(Arc::clone(site), line, who);
     tokio::spawn(async move {
-        if let Err(Over::Broken(fault)) = producing.await {
+        if let Err(StreamEnd::Broken(fault)) = producing.await {
             tracing::warn!(error = %fault, "an event stream ended");
         }
         drop(place);
@@ -179,7 +182,11 @@ pub(super) async fn task(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRes
 }
 
 /// Sends only that something has changed, for clients that request the task itself.
-async fn send_changes(site: Arc<Site>, mut line: OpenStream, id: u64) -> Result<Infallible, Over> {
+async fn send_changes(
+    site: Arc<Site>,
+    mut line: OpenStream,
+    id: u64,
+) -> Result<Infallible, StreamEnd> {
     let mut changes = StoreChanges::of(&site).await?;
     loop {
         // Sent at the start as well, for changes made before the watch began.
@@ -209,7 +216,7 @@ async fn send_task(
     who: Who,
     mut detail: TaskDetail,
     mut seen: Option<u64>,
-) -> Result<Infallible, Over> {
+) -> Result<Infallible, StreamEnd> {
     let id = detail.task.id;
     line.send(Event::default().comment("").retry(COME_BACK))
         .await?;
@@ -254,7 +261,7 @@ async fn send_task(
     }
 }
 
-async fn task_event(site: &Site, who: &Who, detail: &TaskDetail) -> Result<Event, Over> {
+async fn task_event(site: &Site, who: &Who, detail: &TaskDetail) -> Result<Event, StreamEnd> {
     let page = TaskPage::of(site, who, detail).await?;
     let data = TaskData {
         state: detail.task.state.name(),
@@ -265,9 +272,9 @@ async fn task_event(site: &Site, who: &Who, detail: &TaskDetail) -> Result<Event
     Ok(event.id(detail.task.events.to_string()))
 }
 
-fn data_event(name: &str, data: &impl Serialize) -> Result<Event, Over> {
+fn data_event(name: &str, data: &impl Serialize) -> Result<Event, StreamEnd> {
     let event = Event::default().event(name).json_data(data);
-    event.map_err(|error| Over::Broken(Fault::Broken(error.to_string())))
+    event.map_err(|error| StreamEnd::Broken(Fault::Broken(error.to_string())))
 }
 
 /// `/events`: sends `tasks` whenever the list of tasks may have changed.
@@ -276,7 +283,11 @@ pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     open(site, who, send_all)
 }
 
-async fn send_all(site: Arc<Site>, mut line: OpenStream, who: Who) -> Result<Infallible, Over> {
+async fn send_all(
+    site: Arc<Site>,
+    mut line: OpenStream,
+    who: Who,
+) -> Result<Infallible, StreamEnd> {
     // Watched before the first heartbeat: a client that reads then and waits misses nothing.
     let mut changes = StoreChanges::of(&site).await?;
     line.send(Event::default().comment("").retry(COME_BACK))

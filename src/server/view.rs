@@ -25,7 +25,7 @@ use crate::store::{Head, LiveRelease};
 
 /// Everything that is shown of a task.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
+pub struct TaskViewInputs<'a> {
     pub task: &'a Task,
     /// The summary that the store keeps, for the details of the state.
     pub head: &'a Head,
@@ -47,8 +47,8 @@ pub struct Shown<'a> {
 
 /// Returns the view of a task for `actor`.
 #[must_use]
-pub fn task_view(shown: Shown<'_>, actor: &Actor, now: Timestamp) -> TaskView {
-    let Shown {
+pub fn task_view(shown: TaskViewInputs<'_>, actor: &Actor, now: Timestamp) -> TaskView {
+    let TaskViewInputs {
         task,
         head,
         plan,

@@ -49,7 +49,7 @@ pub struct Report {
 
 /// The result of uninstalling the hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Removed {
+pub struct UninstallReport {
     /// The deleted files; empty if nothing was installed.
     pub files: Vec<PathBuf>,
     /// The earlier hook, which was restored.
@@ -98,10 +98,10 @@ impl InstallRequest {
 ///
 /// # Errors
 /// [`InstallError`]: not a repository, a file that can't be removed.
-pub fn uninstall(repo: &Path, kind: GitServerKind) -> Result<Removed, InstallError> {
+pub fn uninstall(repo: &Path, kind: GitServerKind) -> Result<UninstallReport, InstallError> {
     let repo = repository_dir(repo)?;
     let layout = HookLayout::new(&repo, kind);
-    let mut removed = Removed {
+    let mut removed = UninstallReport {
         files: Vec::new(),
         restored: None,
     };

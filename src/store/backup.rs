@@ -62,7 +62,7 @@ pub fn stream(
 ) -> ReceiverStream<Result<Vec<u8>, BackupError>> {
     let (chunks, receiver) = mpsc::channel(CHUNKS_WAITING);
     tokio::spawn(async move {
-        let mut out = Out {
+        let mut out = BackupOutput {
             encoder: Encoder::default(),
             chunks: chunks.clone(),
         };
@@ -75,12 +75,12 @@ pub fn stream(
     ReceiverStream::new(receiver)
 }
 
-struct Out {
+struct BackupOutput {
     encoder: Encoder,
     chunks: mpsc::Sender<Result<Vec<u8>, BackupError>>,
 }
 
-impl Out {
+impl BackupOutput {
     /// Sends the buffered bytes once there are enough.
     async fn pass(&mut self) -> Result<(), BackupError> {
         match self.encoder.full() {
@@ -100,7 +100,7 @@ async fn write(
     logs: &LogBook,
     which: LogInclusion,
     now: Timestamp,
-    out: &mut Out,
+    out: &mut BackupOutput,
 ) -> Result<(), BackupError> {
     let snapshot = kv.snapshot().await?;
     let header = Header {
@@ -131,7 +131,7 @@ async fn write(
 async fn write_logs(
     root: &Path,
     counts: &mut BackupCounts,
-    out: &mut Out,
+    out: &mut BackupOutput,
 ) -> Result<(), BackupError> {
     for task in names(root).await? {
         for host in names(&root.join(&task)).await? {
@@ -147,7 +147,7 @@ async fn write_logs(
 }
 
 /// Writes one log; returns whether it still existed, since old logs are deleted concurrently.
-async fn write_log(root: &Path, name: &Path, out: &mut Out) -> Result<bool, BackupError> {
+async fn write_log(root: &Path, name: &Path, out: &mut BackupOutput) -> Result<bool, BackupError> {
     let path = root.join(name);
     let failed = |source| BackupError::Log {
         path: path.clone(),

@@ -27,7 +27,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::error::StoreError;
 use super::kv::{Commit, CommitError, Key, Range, Require};
-use super::rows::{Filter, Head, KEPT_MAX, Keyed, LiveRecord, ReleaseRecord};
+use super::rows::{Filter, Head, IdempotencyKey, KEPT_MAX, LiveRecord, ReleaseRecord};
 use super::search_rows;
 use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::plan::Plan;
@@ -182,7 +182,7 @@ pub(super) fn blob_whole_key(digest: &str) -> Key {
 }
 
 /// Hashed, since names and keys can have any form.
-pub(super) fn keyed_key(keyed: &Keyed) -> Key {
+pub(super) fn keyed_key(keyed: &IdempotencyKey) -> Key {
     let text = format!("{}\0{}", keyed.submitter, keyed.key);
     format!("keyed/{:x}", Sha256::digest(text)).into_bytes()
 }
@@ -425,11 +425,11 @@ pub(super) fn consequences(after: &Task, recorded: &Recorded, plan: Option<&Plan
         Event::Ended {
             result: StepResult::CheckedOut { digest, .. },
             ..
-        } => release_made(after, digest, Worth::NotYetShown),
+        } => release_made(after, digest, ReleaseHealth::NotYetShown),
         Event::Finished(Outcome::Succeeded) => match (&after.work, &after.submission.origin) {
             (None, _) | (_, Origin::Rollback { .. }) => Commit::new(),
             (Some(work), _) => match &work.tree {
-                Some(digest) => release_made(after, digest, Worth::Good),
+                Some(digest) => release_made(after, digest, ReleaseHealth::Good),
                 None => Commit::new(),
             },
         },
@@ -456,12 +456,12 @@ pub(super) fn consequences(after: &Task, recorded: &Recorded, plan: Option<&Plan
 
 /// Whether a release's task has succeeded.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Worth {
+enum ReleaseHealth {
     NotYetShown,
     Good,
 }
 
-fn release_made(after: &Task, digest: &TreeDigest, worth: Worth) -> Commit {
+fn release_made(after: &Task, digest: &TreeDigest, health: ReleaseHealth) -> Commit {
     let submission = &after.submission;
     let (Some(work), Some(commit)) = (&after.work, after.commit()) else {
         return Commit::new();
@@ -471,7 +471,7 @@ fn release_made(after: &Task, digest: &TreeDigest, worth: Worth) -> Commit {
         commit: commit.to_owned(),
         digest: digest.clone(),
         task: after.id,
-        good: worth == Worth::Good,
+        good: health == ReleaseHealth::Good,
     };
     let key = release_key(&submission.project, &submission.environment, &work.release);
     Commit::new().put(key, json(&record))

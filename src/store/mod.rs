@@ -40,9 +40,9 @@ pub use hooks::{
 };
 use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
 pub use live::{BegunWork, Disabled, LiveRelease, RELEASES_MAX};
-pub use proposal::{ForTask, Proposal};
-pub use restored::Restored;
-pub use rows::{Filter, Glance, Head, Keyed, LiveRecord, ReleaseRecord};
+pub use proposal::{ExtraWrites, Proposal};
+pub use restored::RestoreOrigin;
+pub use rows::{Filter, Head, HeadFields, IdempotencyKey, LiveRecord, ReleaseRecord};
 pub use search::SearchScope;
 pub use search_rows::{ListPosition, SEARCHED};
 pub use tags::{

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::hooks::{HookNote, HookOutcome, ProjectOutcome};
 use super::kv::{Commit, CommitError, Require};
-use super::{Keyed, Store, StoreError, index};
+use super::{IdempotencyKey, Store, StoreError, index};
 use crate::domain::task::{Event, Origin, PushedTag, Recorded, Submission, Task};
 
 /// The result of a submission.
@@ -34,7 +34,7 @@ pub(super) struct ProposedKey {
 }
 
 /// Returns extra writes for the commit that creates a task, given its id.
-pub type ForTask<'a> = &'a (dyn Fn(u64) -> Commit + Sync);
+pub type ExtraWrites<'a> = &'a (dyn Fn(u64) -> Commit + Sync);
 
 impl Proposal {
     #[must_use]
@@ -182,7 +182,7 @@ impl Store {
     pub async fn begin_with(
         &self,
         events: Vec<Recorded>,
-        also: ForTask<'_>,
+        also: ExtraWrites<'_>,
     ) -> Result<Task, StoreError> {
         loop {
             let id = self.next_id.fetch_add(1, Ordering::SeqCst);
@@ -208,9 +208,9 @@ impl Store {
     pub async fn submit(
         &self,
         submission: Submission,
-        keyed: Option<&Keyed>,
+        keyed: Option<&IdempotencyKey>,
         now: Timestamp,
-        also: ForTask<'_>,
+        also: ExtraWrites<'_>,
     ) -> Result<Proposal, StoreError> {
         loop {
             let id = self.next_id.fetch_add(1, Ordering::SeqCst);
@@ -255,7 +255,7 @@ impl Store {
     /// [`StoreError::Kv`].
     pub async fn keyed(
         &self,
-        keyed: &Keyed,
+        keyed: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<(u64, String)>, StoreError> {
         let (kept, _) = self.kept(keyed, now).await?;
@@ -265,7 +265,7 @@ impl Store {
     /// Returns the unexpired value of the key, and the condition for replacing it.
     async fn kept(
         &self,
-        keyed: &Keyed,
+        keyed: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<(Option<ProposedKey>, Require), StoreError> {
         let Some(entry) = self.kv.get(&index::keyed_key(keyed)).await? else {

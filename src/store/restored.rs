@@ -10,7 +10,7 @@ use super::{Store, StoreError, index};
 
 /// The backup that the store was restored from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Restored {
+pub struct RestoreOrigin {
     pub at: Timestamp,
     /// When the backup was taken.
     pub backup: Timestamp,
@@ -25,7 +25,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`].
-    pub async fn restored(&self) -> Result<Option<Restored>, StoreError> {
+    pub async fn restored(&self) -> Result<Option<RestoreOrigin>, StoreError> {
         let entry = self.kv.get(index::RESTORED).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
@@ -34,7 +34,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn begin_again(&self, restored: &Restored) -> Result<(), StoreError> {
+    pub async fn begin_again(&self, restored: &RestoreOrigin) -> Result<(), StoreError> {
         self.next_fence(restored.at).await?;
         // Tags of that period may have been released: none is released automatically.
         self.delete_scans().await?;

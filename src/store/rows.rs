@@ -47,7 +47,7 @@ pub struct Head {
 
 /// The fields of a [`Head`] that are read whenever any task changes.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub struct Glance<'h> {
+pub struct HeadFields<'h> {
     pub id: u64,
     pub state: &'h str,
     pub events: u64,
@@ -126,7 +126,7 @@ pub struct ReleaseRecord {
 
 /// The idempotency key of a submission.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Keyed {
+pub struct IdempotencyKey {
     /// Keys of different submitters are independent.
     pub submitter: String,
     pub key: String,

@@ -95,7 +95,7 @@ fn start(store: &Store, id: u64) -> Result<Task, StoreError> {
         },
         description: String::new(),
         compared: crate::domain::task::ComparedWith::default(),
-        waits: crate::domain::task::Waits::Task,
+        waits: crate::domain::task::ScheduleScope::Task,
     };
     let fence = at_once(store.next_fence(at(1))).unwrap();
     append(

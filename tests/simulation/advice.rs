@@ -7,9 +7,10 @@ use tagship::domain::approval::Actor;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
 use tagship::engine::request::{
-    self, May, PresentHosts, RequestContext, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
+    self, AllowedRequest, PresentHosts, RequestContext, RollbackRequest, RollbackTarget, TagsNeed,
+    TaskRequest,
 };
-use tagship::server::view::{Shown, task_view};
+use tagship::server::view::{TaskViewInputs, task_view};
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{Filter, Store};
@@ -49,10 +50,10 @@ impl<'s> Advised<'s> {
         let head = at_once(store.head(id)).unwrap();
         let can_approve = ["bob".to_owned()].into_iter().filter(|_| {
             let bob = actor("bob");
-            granted(sim, &store, &task, &bob).contains(&May::Approve)
+            granted(sim, &store, &task, &bob).contains(&AllowedRequest::Approve)
         });
         let can_approve: Vec<String> = can_approve.collect();
-        let shown = Shown {
+        let shown = TaskViewInputs {
             task: &task,
             head: &head,
             plan: plan.as_deref(),
@@ -100,15 +101,15 @@ impl<'s> Advised<'s> {
     /// All requests, sensible or not.
     fn requests(&self) -> Vec<TaskRequest> {
         let mays = [
-            May::Approve,
-            May::Reject,
-            May::Withdraw,
-            May::Stop,
-            May::StopHost,
-            May::Skip,
-            May::Retry,
-            May::Resume,
-            May::OverrideFreeze,
+            AllowedRequest::Approve,
+            AllowedRequest::Reject,
+            AllowedRequest::Withdraw,
+            AllowedRequest::Stop,
+            AllowedRequest::StopHost,
+            AllowedRequest::Skip,
+            AllowedRequest::Retry,
+            AllowedRequest::Resume,
+            AllowedRequest::OverrideFreeze,
         ];
         let commands = mays.map(|may| self.command(may));
         commands
@@ -117,22 +118,22 @@ impl<'s> Advised<'s> {
             .collect()
     }
 
-    fn command(&self, may: May) -> String {
+    fn command(&self, may: AllowedRequest) -> String {
         let id = self.task.id;
         let (project, environment) = (&self.view.project, &self.view.environment);
         match may {
-            May::Approve => format!("approve {id}"),
-            May::Emergency => format!("approve {id} --emergency REASON"),
-            May::Reject => format!("reject {id}"),
-            May::Withdraw => format!("withdraw {id}"),
-            May::Stop => format!("stop {id}"),
-            May::StopHost => format!("stop {id} --host NAME"),
-            May::Skip => format!("skip {id} --host NAME"),
-            May::Retry => format!("retry {id}"),
-            May::Resume => format!("resume {id}"),
-            May::OverrideFreeze => format!("resume {id} --override-freeze REASON"),
-            May::Rollback => format!("rollback {id}"),
-            May::RollbackBefore => {
+            AllowedRequest::Approve => format!("approve {id}"),
+            AllowedRequest::Emergency => format!("approve {id} --emergency REASON"),
+            AllowedRequest::Reject => format!("reject {id}"),
+            AllowedRequest::Withdraw => format!("withdraw {id}"),
+            AllowedRequest::Stop => format!("stop {id}"),
+            AllowedRequest::StopHost => format!("stop {id} --host NAME"),
+            AllowedRequest::Skip => format!("skip {id} --host NAME"),
+            AllowedRequest::Retry => format!("retry {id}"),
+            AllowedRequest::Resume => format!("resume {id}"),
+            AllowedRequest::OverrideFreeze => format!("resume {id} --override-freeze REASON"),
+            AllowedRequest::Rollback => format!("rollback {id}"),
+            AllowedRequest::RollbackBefore => {
                 format!("rollback --project {project} --environment {environment}")
             }
         }
@@ -249,7 +250,7 @@ impl<'s> Advised<'s> {
     }
 }
 
-fn granted(sim: &Sim, store: &Store, task: &Task, actor: &Actor) -> Vec<May> {
+fn granted(sim: &Sim, store: &Store, task: &Task, actor: &Actor) -> Vec<AllowedRequest> {
     let plan = at_once(store.plan_of(task)).unwrap();
     let moment = RequestContext {
         now: sim.clock.now(),

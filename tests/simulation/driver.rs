@@ -22,7 +22,7 @@ use tagship::engine::reconcile::{Reconciler, WatchedRepository};
 use tagship::store::backup::restore::begin_again;
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
-use tagship::store::{Restored, Store};
+use tagship::store::{RestoreOrigin, Store};
 use tagship_tests::unindent;
 use tokio::sync::watch;
 
@@ -350,7 +350,7 @@ impl Sim {
     pub(crate) fn restore_properly(&mut self, backup: &[Row], taken: Timestamp) -> Vec<u64> {
         let next_id = self.store().last_id() + 1000;
         self.restore(backup);
-        let restored = Restored {
+        let restored = RestoreOrigin {
             at: self.clock.now(),
             backup: taken,
             revision: 0,

@@ -9,7 +9,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tagship::base::clock::{Clock as _, ManualClock};
 use tagship::domain::host::{
-    BrokenCurrent, DeployTarget, Differs, Existing, HostError, HostState, Hosts, Inodes, Op,
+    BrokenCurrent, DeployTarget, Existing, HostError, HostState, Hosts, Inodes, LocalChanges, Op,
     Output, Release, ReleaseId, Reply, RunEnd, TransferSet, TreeDigest, fenced,
 };
 use tagship::domain::plan::Plan;
@@ -583,7 +583,7 @@ fn publish(
     Ok(Reply::Published {
         was,
         state: standing(disk),
-        differs: written.then(|| Differs {
+        differs: written.then(|| LocalChanges {
             files: 1,
             names: vec!["log/prod.log".to_owned()],
         }),

@@ -12,7 +12,7 @@ use tagship::engine::request::{
     self, PresentHosts, RequestError, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
 };
 use tagship::store::kv::Commit;
-use tagship::store::{Keyed, Proposal, StoreError};
+use tagship::store::{IdempotencyKey, Proposal, StoreError};
 
 use crate::driver::{Sim, object_of};
 use crate::host::Disk;
@@ -172,7 +172,7 @@ impl Sim {
             }),
             ..by_hand()
         };
-        let keyed = Keyed {
+        let keyed = IdempotencyKey {
             submitter: "alice".to_owned(),
             key: key.to_owned(),
             digest: format!("{host} {schedule:?}"),

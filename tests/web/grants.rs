@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tagship::base::clock::{Clock as _, ManualClock};
 use tagship::domain::approval::{self, Terms};
 use tagship::domain::permission::Scope;
-use tagship::domain::task::{Event, Landed, Task, Waits};
+use tagship::domain::task::{Event, Landed, ScheduleScope, Task};
 use tagship::identity::account::{self, NewDelegation, Role};
 use tagship::store::kv::Commit;
 
@@ -371,7 +371,7 @@ async fn task_of_unknown_pusher_needs_one_more_approval() {
         commit: plan.commit.clone(),
         object: String::new(),
         compared: tagship::domain::task::ComparedWith::default(),
-        waits: Waits::Task,
+        waits: ScheduleScope::Task,
         terms,
         description: String::new(),
     };

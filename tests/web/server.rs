@@ -341,7 +341,7 @@ impl TestServer {
             },
             description: self.store.put_blob(&description).await.unwrap(),
             compared: tagship::domain::task::ComparedWith::default(),
-            waits: tagship::domain::task::Waits::Task,
+            waits: tagship::domain::task::ScheduleScope::Task,
         };
         self.append(task, vec![Event::Landed(Box::new(landed))])
             .await
@@ -363,7 +363,7 @@ impl TestServer {
             },
             description: String::new(),
             compared: tagship::domain::task::ComparedWith::default(),
-            waits: tagship::domain::task::Waits::Task,
+            waits: tagship::domain::task::ScheduleScope::Task,
         };
         self.append(task, vec![Event::Landed(Box::new(landed))])
             .await

@@ -19,7 +19,7 @@ const WITH_OWN_RUN: &str =
 
 /// Changes outside `var/demo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Outside {
+pub(super) enum SystemChange {
     Nothing,
     /// `/run/sshd` was created.
     PrivilegeDirectory,
@@ -104,7 +104,7 @@ pub(super) async fn start(
     ground: &DemoDirectory,
     processes: &mut Processes,
     server: DemoProgram,
-) -> Result<Outside, DemoError> {
+) -> Result<SystemChange, DemoError> {
     let (server, outside) = with_privilege_directory(server).await?;
     processes.start("sshd", &server, &ground.path("sshd.log"))?;
     let port = ground.ssh_port;
@@ -136,17 +136,17 @@ pub(super) fn server() -> DemoProgram {
 /// directory is created.
 async fn with_privilege_directory(
     server: DemoProgram,
-) -> Result<(DemoProgram, Outside), DemoError> {
+) -> Result<(DemoProgram, SystemChange), DemoError> {
     match server.clone().args(["-t"]).run().await {
-        Ok(_) => return Ok((server, Outside::Nothing)),
+        Ok(_) => return Ok((server, SystemChange::Nothing)),
         Err(DemoError::Failed { output, .. }) if output.contains(NO_PRIVILEGE_DIRECTORY) => {}
         Err(error) => return Err(error),
     }
     let own_run = DemoProgram::new("unshare").args(["--mount", "sh", "-c", WITH_OWN_RUN, "sh"]);
     if own_run.clone().args(["true"]).run().await.is_ok() {
-        return Ok((own_run.args(server.words()), Outside::Nothing));
+        return Ok((own_run.args(server.words()), SystemChange::Nothing));
     }
     let directory = std::path::Path::new(PRIVILEGE_DIRECTORY);
     std::fs::create_dir_all(directory).map_err(cannot("make", directory))?;
-    Ok((server, Outside::PrivilegeDirectory))
+    Ok((server, SystemChange::PrivilegeDirectory))
 }

@@ -9,7 +9,7 @@ use tokio::net::UnixStream;
 use tokio::time::sleep;
 
 use super::super::arguments::OutputForm;
-use super::super::client::Ask;
+use super::super::client::ApiRequest;
 use super::super::context::{AgentConnection, CliContext};
 use super::super::error::{CommandError, DemoError};
 use super::super::follow::{self, WaitEnd};
@@ -17,7 +17,7 @@ use super::super::screen;
 use super::super::table::{Table, printable};
 use super::directory::{DemoDirectory, ENVIRONMENTS, HOSTS, PLACE, cannot};
 use super::processes::{DemoProgram, PAUSE, Processes};
-use super::sshd::{self, Outside};
+use super::sshd::{self, SystemChange};
 use crate::api::{TaskList, TaskView};
 use crate::base::secret;
 use crate::config::{self, LocalConfig};
@@ -169,8 +169,8 @@ impl DemoWalk {
         show_command(&server)?;
         let server = self.surround(server);
         match sshd::start(&self.ground, &mut self.processes, server).await? {
-            Outside::Nothing => Ok(()),
-            Outside::PrivilegeDirectory => self.show_output(
+            SystemChange::Nothing => Ok(()),
+            SystemChange::PrivilegeDirectory => self.show_output(
                 "root's sshd needs the directory /run/sshd, which was missing: it has been made",
             ),
         }
@@ -337,7 +337,7 @@ impl DemoWalk {
     /// Returns the task of a tag, once it has landed.
     async fn task_of(&self, tag: &str) -> Result<TaskView, CommandError> {
         let agent = self.reach()?;
-        let ask = Ask::get(["tasks"]).with("project", Some("shop"));
+        let ask = ApiRequest::get(["tasks"]).with("project", Some("shop"));
         let landed = async {
             loop {
                 let TaskList { tasks, .. } = agent.client.ask(&ask).await?;

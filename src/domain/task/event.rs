@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::approval::{Approval, Terms};
-use crate::domain::host::{Differs, Drift, ReleaseId, TreeDigest};
+use crate::domain::host::{Drift, LocalChanges, ReleaseId, TreeDigest};
 use crate::domain::plan::Plan;
 use crate::domain::template::Gate;
 
@@ -95,7 +95,7 @@ pub struct SwitchReport {
     pub drift: Option<Drift>,
     /// How the release differs from what was released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub differs: Option<Differs>,
+    pub differs: Option<LocalChanges>,
     /// The releases that are on the host from now on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<ReleaseId>,
@@ -190,14 +190,14 @@ pub struct Landed {
     #[serde(default, skip_serializing_if = "ComparedWith::is_unknown")]
     pub compared: ComparedWith,
     /// What waits for the task's scheduled time.
-    #[serde(default, skip_serializing_if = "Waits::is_default")]
-    pub waits: Waits,
+    #[serde(default, skip_serializing_if = "ScheduleScope::is_default")]
+    pub waits: ScheduleScope,
 }
 
 /// What waits for a task's scheduled time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Waits {
+pub enum ScheduleScope {
     /// The whole task.
     #[default]
     Task,
@@ -205,7 +205,7 @@ pub enum Waits {
     Gates,
 }
 
-impl Waits {
+impl ScheduleScope {
     /// Returns what a plan's stages and steps request.
     #[must_use]
     pub fn of(plan: &Plan) -> Self {

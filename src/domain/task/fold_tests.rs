@@ -284,16 +284,16 @@ fn default_values_are_not_serialized() {
         let landed = Landed { waits, ..landed() };
         serde_json::to_string(&landed).unwrap()
     };
-    assert!(!written(Waits::Task).contains("waits"));
-    assert!(written(Waits::Gates).contains(r#""waits":"gates""#));
+    assert!(!written(ScheduleScope::Task).contains("waits"));
+    assert!(written(ScheduleScope::Gates).contains(r#""waits":"gates""#));
 }
 
 #[test]
 fn task_waits_for_its_time_unless_a_gate_does() {
     let mut timed = plan(1, None, OnFailure::Stop, Gate::None);
-    assert_eq!(Waits::of(&timed), Waits::Task);
+    assert_eq!(ScheduleScope::of(&timed), ScheduleScope::Task);
     timed.stages[3].gate = Gate::Timed;
-    assert_eq!(Waits::of(&timed), Waits::Gates);
+    assert_eq!(ScheduleScope::of(&timed), ScheduleScope::Gates);
 }
 
 #[test]

@@ -197,7 +197,10 @@ fn timed(plan: Plan) -> Walk {
 
 #[test]
 fn a_task_with_a_timed_gate_begins_as_soon_as_it_is_approved() {
-    for (waits, begins) in [(Waits::Task, at(500)), (Waits::Gates, at(10))] {
+    for (waits, begins) in [
+        (ScheduleScope::Task, at(500)),
+        (ScheduleScope::Gates, at(10)),
+    ] {
         let landed = Landed { waits, ..landed() };
         let mut approval = approval("bob", "p");
         approval.not_before = Some(at(500));

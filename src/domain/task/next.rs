@@ -59,12 +59,12 @@ fn with_work(
 }
 
 fn forward_actions(task: &Task, work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
-    let mut left_behind = LeftBehind::default();
+    let mut excluded = ExcludedHosts::default();
     let time = time_left(task, work);
     for (number, stage) in plan.stages.iter().enumerate() {
         let hosts: Vec<HostProgress> = {
             let absent = |host: &str| {
-                left_behind.has(host) || work.skipped.contains_key(&host_index(plan, host))
+                excluded.has(host) || work.skipped.contains_key(&host_index(plan, host))
             };
             let stages =
                 StageProgress::new((work, plan), Direction::Forward, number, time, &absent);
@@ -87,14 +87,14 @@ fn forward_actions(task: &Task, work: &TaskWork, plan: &Plan) -> Vec<NextAction>
         match stage_actions(work, plan, stage, &hosts, time) {
             StageOutcome::Act(actions) => return actions,
             StageOutcome::Passed { failed } => {
-                left_behind.failed.extend(failed);
-                if left_behind.has(AGENT) {
+                excluded.failed.extend(failed);
+                if excluded.has(AGENT) {
                     break;
                 }
             }
         }
     }
-    let outcome = match left_behind.message() {
+    let outcome = match excluded.message() {
         None => Outcome::Succeeded,
         Some(message) => Outcome::Failed { message },
     };
@@ -112,11 +112,11 @@ fn wait_until(time: Timestamp) -> Vec<NextAction> {
 /// With `on_failure = "continue"`: hosts on which a step failed are excluded from later stages. If
 /// the agent's own stage failed, all are.
 #[derive(Default)]
-struct LeftBehind {
+struct ExcludedHosts {
     failed: Vec<HostFailure>,
 }
 
-impl LeftBehind {
+impl ExcludedHosts {
     fn has(&self, host: &str) -> bool {
         self.failed.iter().any(|failure| failure.host == host)
     }
@@ -313,7 +313,7 @@ fn rollback_actions(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
             // The host that had to do the step reports its failure.
             HostProgress::Failed(FailureCause::Blocked { .. })
             | HostProgress::Done
-            | HostProgress::LeftBehind
+            | HostProgress::Excluded
             | HostProgress::Gated { .. }
             | HostProgress::Follows => {}
         }

@@ -30,7 +30,7 @@ pub(super) enum HostProgress {
     Failed(FailureCause),
     Unknown(String),
     /// It failed in an earlier stage and is excluded from this one.
-    LeftBehind,
+    Excluded,
 }
 
 impl HostProgress {
@@ -40,7 +40,7 @@ impl HostProgress {
 
     /// Whether nothing is left to do or to report.
     pub(super) fn is_over(&self) -> bool {
-        matches!(self, Self::Done | Self::LeftBehind)
+        matches!(self, Self::Done | Self::Excluded)
     }
 
     /// Whether nothing more is done, successfully or not.
@@ -102,7 +102,7 @@ impl<'a> StageProgress<'a> {
         let name = self.hosts[index];
         let absent = (self.absent)(name);
         if absent && self.direction == Direction::Forward {
-            return HostProgress::LeftBehind;
+            return HostProgress::Excluded;
         }
         for (step, described) in stage.steps.iter().enumerate() {
             let label = &described.name;

@@ -64,7 +64,7 @@ pub(super) fn landed() -> Landed {
         },
         description: "d".to_owned(),
         compared: ComparedWith::default(),
-        waits: Waits::Task,
+        waits: ScheduleScope::Task,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::store::{APPEND_BYTES_MAX, StoreError, event_bytes};
 
 /// Effects that a task runs at most one of at a time.
 #[derive(Default)]
-pub(super) struct Busy {
+pub(super) struct RunningEffects {
     pub(super) appending: bool,
     pub(super) refreshing: bool,
     pub(super) claiming: bool,
@@ -80,7 +80,7 @@ pub(super) struct Active {
     pub(super) ended: BTreeMap<StepRef, StepResult>,
     /// The release that the agent's tree equals for this task.
     pub(super) tree: Arc<tokio::sync::Mutex<Option<TreeDigest>>>,
-    pub(super) busy: Busy,
+    pub(super) busy: RunningEffects,
     pub(super) failed_attempts: FailedAttempts,
     /// The ref was not at its expected place on the git server.
     pub(super) absent: bool,
@@ -105,7 +105,7 @@ impl Active {
             kills: BTreeSet::new(),
             ended: BTreeMap::new(),
             tree: Arc::default(),
-            busy: Busy::default(),
+            busy: RunningEffects::default(),
             failed_attempts: FailedAttempts::default(),
             absent: false,
             push_complete: false,

@@ -137,7 +137,7 @@ fn priority_of(task: &Task) -> QueuePriority {
 
 /// Waiting tasks of one rule, by what they may do to each other.
 #[derive(Default)]
-struct Rivals {
+struct RuleWaiters {
     replacing: BTreeSet<Rank>,
     replaceable: BTreeSet<Rank>,
 }
@@ -170,7 +170,7 @@ fn push_of(task: &Task) -> Option<(u64, RuleKey)> {
 pub(super) struct Queues {
     parts: BTreeMap<u64, QueuePart>,
     queues: BTreeMap<Queue, QueueState>,
-    rules: BTreeMap<RuleKey, Rivals>,
+    rules: BTreeMap<RuleKey, RuleWaiters>,
     pushes: BTreeMap<(u64, RuleKey), Siblings>,
     running: BTreeSet<u64>,
 }

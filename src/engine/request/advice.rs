@@ -13,7 +13,7 @@ use crate::domain::task::{Event, Origin, Pause, State, StepProgress, StepResult,
 /// A request that a task allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum May {
+pub enum AllowedRequest {
     Approve,
     /// Give all missing approvals in an emergency.
     Emergency,
@@ -54,7 +54,7 @@ pub fn decide(
 
 /// Returns the requests that the actor may make on the task now.
 #[must_use]
-pub fn granted(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> {
+pub fn granted(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<AllowedRequest> {
     let mut granted = of_task(task, actor, moment);
     let hosts = moment.plan.iter().flat_map(|plan| &plan.hosts);
     for host in hosts {
@@ -66,14 +66,18 @@ pub fn granted(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<M
     }
     if actor.may(Ability::Run, "roll back").is_ok() {
         let rollbacks = moment.rollbacks;
-        granted.extend(rollbacks.to_task.then_some(May::Rollback));
-        granted.extend(rollbacks.before_live.then_some(May::RollbackBefore));
+        granted.extend(rollbacks.to_task.then_some(AllowedRequest::Rollback));
+        granted.extend(
+            rollbacks
+                .before_live
+                .then_some(AllowedRequest::RollbackBefore),
+        );
     }
     granted
 }
 
 /// Returns the requests for the whole task.
-fn of_task(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> {
+fn of_task(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<AllowedRequest> {
     let reason = || "because".to_owned();
     let plan = task.landed.as_ref().map_or_else(
         || PlanDigest(String::new()),
@@ -86,35 +90,43 @@ fn of_task(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<May> 
         emergency,
     };
     let requests = [
-        (May::Approve, approve(None)),
-        (May::Emergency, approve(Some(reason()))),
-        (May::Reject, TaskRequest::Reject { reason: reason() }),
-        (May::Withdraw, TaskRequest::Withdraw { reason: reason() }),
+        (AllowedRequest::Approve, approve(None)),
+        (AllowedRequest::Emergency, approve(Some(reason()))),
         (
-            May::OverrideFreeze,
+            AllowedRequest::Reject,
+            TaskRequest::Reject { reason: reason() },
+        ),
+        (
+            AllowedRequest::Withdraw,
+            TaskRequest::Withdraw { reason: reason() },
+        ),
+        (
+            AllowedRequest::OverrideFreeze,
             TaskRequest::OverrideFreeze { reason: reason() },
         ),
-        (May::Stop, TaskRequest::Stop { host: None }),
-        (May::Retry, TaskRequest::Retry),
-        (May::Resume, TaskRequest::Resume { host: None }),
+        (AllowedRequest::Stop, TaskRequest::Stop { host: None }),
+        (AllowedRequest::Retry, TaskRequest::Retry),
+        (AllowedRequest::Resume, TaskRequest::Resume { host: None }),
     ];
     requests
         .into_iter()
         .filter(|(_, request)| attempt(task, actor, request, moment).is_ok())
         .map(|(may, _)| may)
-        .filter(|may| *may != May::Retry || !(only_waits(task) || task.is_retry_futile()))
+        .filter(|may| {
+            *may != AllowedRequest::Retry || !(only_waits(task) || task.is_retry_futile())
+        })
         .collect()
 }
 
-fn of_host(name: &str) -> [(May, TaskRequest); 2] {
+fn of_host(name: &str) -> [(AllowedRequest, TaskRequest); 2] {
     let host = name.to_owned();
     let stop = TaskRequest::Stop {
         host: Some(host.clone()),
     };
     let reason = "because".to_owned();
     [
-        (May::StopHost, stop),
-        (May::Skip, TaskRequest::Skip { host, reason }),
+        (AllowedRequest::StopHost, stop),
+        (AllowedRequest::Skip, TaskRequest::Skip { host, reason }),
     ]
 }
 
@@ -177,28 +189,28 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
     let mut ways: Vec<String> = Vec::new();
     for may in granted(task, actor, moment) {
         let way = match may {
-            May::Approve => "approve it".to_owned(),
-            May::Reject => "reject it".to_owned(),
-            May::Withdraw => "withdraw it".to_owned(),
-            May::Stop => "stop it".to_owned(),
-            May::Retry if ended_unstarted(&task.state) => {
+            AllowedRequest::Approve => "approve it".to_owned(),
+            AllowedRequest::Reject => "reject it".to_owned(),
+            AllowedRequest::Withdraw => "withdraw it".to_owned(),
+            AllowedRequest::Stop => "stop it".to_owned(),
+            AllowedRequest::Retry if ended_unstarted(&task.state) => {
                 format!("retry it (`tagship retry {id}`)")
             }
-            May::Retry => "retry it".to_owned(),
-            May::Resume => "resume it at its gate".to_owned(),
-            May::Rollback => format!("go back to it (`tagship rollback {id}`)"),
-            May::RollbackBefore if task.state.is_settled() => {
+            AllowedRequest::Retry => "retry it".to_owned(),
+            AllowedRequest::Resume => "resume it at its gate".to_owned(),
+            AllowedRequest::Rollback => format!("go back to it (`tagship rollback {id}`)"),
+            AllowedRequest::RollbackBefore if task.state.is_settled() => {
                 let (project, environment) =
                     (&task.submission.project, &task.submission.environment);
                 format!(
                     "roll back to the release before the live one (`tagship rollback --project {project} --environment {environment}`)"
                 )
             }
-            May::Emergency
-            | May::StopHost
-            | May::Skip
-            | May::OverrideFreeze
-            | May::RollbackBefore => continue,
+            AllowedRequest::Emergency
+            | AllowedRequest::StopHost
+            | AllowedRequest::Skip
+            | AllowedRequest::OverrideFreeze
+            | AllowedRequest::RollbackBefore => continue,
         };
         ways.push(way);
     }

@@ -13,11 +13,11 @@ use crate::domain::permission::Ability;
 use crate::domain::plan::{Plan, PlannedHost};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{
-    ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, State, Submission,
-    Submitter, Task, Waits,
+    ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, ScheduleScope, State,
+    Submission, Submitter, Task,
 };
 use crate::domain::template::{Approvers, Requirement};
-use crate::store::{ForTask, LiveRelease, Store, StoreError};
+use crate::store::{ExtraWrites, LiveRelease, Store, StoreError};
 
 /// The target of a rollback.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ pub async fn roll_back(
     request: &RollbackRequest<'_>,
     actor: &Actor,
     now: Timestamp,
-    also: ForTask<'_>,
+    also: ExtraWrites<'_>,
 ) -> Result<Task, RequestError> {
     actor.may(Ability::Run, "roll back")?;
     let despite = match request.override_freeze {
@@ -181,7 +181,7 @@ async fn landed(
             live,
             relations: same.then_some(Relation::Same).into_iter().collect(),
         },
-        waits: Waits::Task,
+        waits: ScheduleScope::Task,
     })
 }
 

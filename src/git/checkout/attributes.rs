@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use git2::{Oid, Repository};
 
-use super::{CheckoutError, PlanRequest, Unread, streamed};
+use super::{CheckoutError, PlanRequest, StreamReadError, streamed};
 use crate::git::landing::program::on_mirror;
 
 /// Words of which every relevant `.gitattributes` (or macro in it) contains at least one.
@@ -142,7 +142,7 @@ fn blobs_of_tar(
     tar: &mut impl Read,
     blobs: &HashMap<Vec<u8>, Oid>,
     (entries_max, too_many): (u64, CheckoutError),
-) -> Result<Converted, Unread> {
+) -> Result<Converted, StreamReadError> {
     let repository = Repository::open_bare(mirror).map_err(io::Error::other)?;
     let mut converted = HashMap::new();
     let mut archive = tar::Archive::new(tar);

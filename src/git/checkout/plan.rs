@@ -19,8 +19,8 @@ use super::links::Links;
 use super::manifest::{ancestors, check_path};
 use super::walk::{Context, FoundKind, Walked, WalkedPath};
 use super::{
-    CheckoutError, EntryKind, Manifest, ManifestEntry, PlanRequest, Submodules, Unread, blocking,
-    display_path, missing, streamed,
+    CheckoutError, EntryKind, Manifest, ManifestEntry, PlanRequest, StreamReadError, Submodules,
+    blocking, display_path, missing, streamed,
 };
 use crate::git::landing::program::on_mirror;
 
@@ -162,7 +162,9 @@ impl Context {
     async fn contents<T: Send + 'static>(
         &self,
         ids: Vec<u8>,
-        read: impl FnOnce(&mut std::io::BufReader<std::fs::File>) -> Result<T, Unread> + Send + 'static,
+        read: impl FnOnce(&mut std::io::BufReader<std::fs::File>) -> Result<T, StreamReadError>
+        + Send
+        + 'static,
     ) -> Result<T, CheckoutError> {
         let request = &self.request;
         let git = blobs::command(&request.mirror, request.limits.git_memory_bytes);
@@ -376,7 +378,7 @@ fn read_next(
     pipe: &mut impl BufRead,
     (blob, size, path): (&str, u64, &[u8]),
     content: &mut Vec<u8>,
-) -> Result<(), Unread> {
+) -> Result<(), StreamReadError> {
     blobs::copy(pipe, blob, size, content).map_err(|error| match error {
         NoBlob::Missing => missing(path, blob).into(),
         NoBlob::Read(error) | NoBlob::Write(error) => error.into(),

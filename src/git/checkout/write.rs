@@ -25,7 +25,7 @@ use crate::domain::plan::PushLimits;
 use crate::git::lock::{self, LockFile};
 
 use super::{
-    CheckoutError, EntryKind, Manifest, ManifestEntry, Unread, blobs, blocking, missing,
+    CheckoutError, EntryKind, Manifest, ManifestEntry, StreamReadError, blobs, blocking, missing,
     open_mirror, streamed,
 };
 
@@ -152,7 +152,7 @@ impl TreeWrite {
     }
 
     /// Changes the directory, with contents from `pipe`.
-    fn end(self, pipe: &mut impl BufRead) -> Result<WrittenTree, Unread> {
+    fn end(self, pipe: &mut impl BufRead) -> Result<WrittenTree, StreamReadError> {
         let mut done = WrittenTree::default();
         let pending = &self.pending;
         for path in &pending.remove_trees {
@@ -194,7 +194,7 @@ impl TreeWrite {
     }
 
     /// Completed under another name first: no half-written file ever appears in the tree.
-    fn write(&self, entry: &ManifestEntry, pipe: &mut impl BufRead) -> Result<(), Unread> {
+    fn write(&self, entry: &ManifestEntry, pipe: &mut impl BufRead) -> Result<(), StreamReadError> {
         let part = &self.files.part;
         remove_if_present(part)?;
         match &entry.kind {
@@ -206,7 +206,7 @@ impl TreeWrite {
                 let copied = blobs::copy(pipe, &entry.blob, entry.size, &mut file);
                 copied.map_err(|error| match error {
                     NoBlob::Missing => missing(&entry.path, &entry.blob).into(),
-                    NoBlob::Read(error) => Unread::Io(error),
+                    NoBlob::Read(error) => StreamReadError::Io(error),
                     NoBlob::Write(error) => io(part)(error).into(),
                 })?;
             }

@@ -98,10 +98,10 @@ impl PathState {
     }
 }
 
-type Level = BTreeMap<Vec<u8>, PathState>;
+type DirectoryEntries = BTreeMap<Vec<u8>, PathState>;
 /// Directories to compare. Those in one directory share its path: a tree can contain a million of
 /// them at a great depth.
-type Ahead = Vec<(Option<Oid>, Option<Oid>, Rc<Vec<u8>>, Vec<u8>)>;
+type PendingDirectories = Vec<(Option<Oid>, Option<Oid>, Rc<Vec<u8>>, Vec<u8>)>;
 
 struct TreeDiff<'g> {
     repository: &'g Repository,
@@ -120,14 +120,14 @@ impl TreeDiff<'_> {
             .map(|found| found.id))
     }
 
-    fn entries(&mut self, tree: Option<Oid>) -> Result<Level, git2::Error> {
+    fn entries(&mut self, tree: Option<Oid>) -> Result<DirectoryEntries, git2::Error> {
         let Some(id) = tree else {
-            return Ok(Level::new());
+            return Ok(DirectoryEntries::new());
         };
         let (size, _) = self.odb.read_header(id)?;
         if size as u64 > self.limits.path_bytes {
             self.changes.over = Some("path_bytes");
-            return Ok(Level::new());
+            return Ok(DirectoryEntries::new());
         }
         let tree = self.repository.find_tree(id)?;
         self.looked_at += tree.len() as u64 + 1;
@@ -143,10 +143,10 @@ impl TreeDiff<'_> {
 
     fn level(
         &mut self,
-        old: &Level,
-        new: &Level,
+        old: &DirectoryEntries,
+        new: &DirectoryEntries,
         parent: &Rc<Vec<u8>>,
-        pending: &mut Ahead,
+        pending: &mut PendingDirectories,
     ) -> Result<(), git2::Error> {
         let deleted = old.keys().filter(|name| !new.contains_key(*name));
         for name in new.keys().chain(deleted) {

@@ -10,7 +10,7 @@ use tokio::sync::{Mutex, Notify};
 
 use super::SshTarget;
 use super::channel::{Keepalive, Open};
-use super::dial::{self, Dialer, Presence};
+use super::dial::{self, Dialer, Reachability};
 use super::error::{RemoteError, WaitPhase};
 use super::idle;
 use super::inbox::{ChannelEvent, Exit, Stream};
@@ -24,7 +24,7 @@ const COMMAND_MAX: usize = 120_000;
 
 /// A command's exit with the beginning of its output.
 #[derive(Clone, Debug)]
-pub struct Captured {
+pub struct CommandOutput {
     pub exit: Exit,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
@@ -40,7 +40,7 @@ pub struct Connection {
 }
 
 struct Inner {
-    presence: Presence,
+    presence: Reachability,
     target: SshTarget,
     dialer: Arc<Dialer>,
     current: Mutex<Option<Arc<Link>>>,
@@ -177,7 +177,7 @@ impl Connection {
     /// # Errors
     /// [`RemoteError`] with [`Reach::NotReached`](super::Reach): nothing was requested of the host.
     pub async fn open(target: &SshTarget, dialer: &Arc<Dialer>) -> Result<Self, RemoteError> {
-        Self::open_told(target, dialer, Presence::default()).await
+        Self::open_reporting(target, dialer, Reachability::default()).await
     }
 
     /// Like [`open`](Self::open); `presence` reports, now and for every further link, while the
@@ -185,10 +185,10 @@ impl Connection {
     ///
     /// # Errors
     /// Same as [`open`](Self::open).
-    pub async fn open_told(
+    pub async fn open_reporting(
         target: &SshTarget,
         dialer: &Arc<Dialer>,
-        presence: Presence,
+        presence: Reachability,
     ) -> Result<Self, RemoteError> {
         let (link, shells) = match dialer.idle.kept(target, dialer.trust()).await {
             Some((link, shells)) => (link, shells),
@@ -316,7 +316,7 @@ impl Connection {
         stdin: &[u8],
         limit: usize,
         timeout: Duration,
-    ) -> Result<Captured, RemoteError> {
+    ) -> Result<CommandOutput, RemoteError> {
         let (mut stdout, mut stderr, mut dropped) = (Vec::new(), Vec::new(), 0);
         let mut keep = |stream, bytes: &[u8]| {
             let kept = match stream {
@@ -328,7 +328,7 @@ impl Connection {
             dropped += (bytes.len() - room) as u64;
         };
         let exit = self.exec(command, stdin, &mut keep, timeout).await?;
-        Ok(Captured {
+        Ok(CommandOutput {
             exit,
             stdout,
             stderr,
@@ -413,7 +413,7 @@ async fn read_out(
 fn link<'a>(
     dialer: &'a Arc<Dialer>,
     target: &'a SshTarget,
-    presence: &'a Presence,
+    presence: &'a Reachability,
 ) -> BoxFuture<'a, Result<Link, RemoteError>> {
     // Boxed, because it calls itself for the jump host.
     let jump = jump_host(dialer, target, presence);
@@ -424,7 +424,7 @@ fn link<'a>(
 async fn jump_host(
     dialer: &Arc<Dialer>,
     target: &SshTarget,
-    presence: &Presence,
+    presence: &Reachability,
 ) -> Result<Option<Arc<dyn JumpHost>>, RemoteError> {
     let Some(target) = &target.jump else {
         return Ok(None);
@@ -436,7 +436,7 @@ async fn jump_host(
         return Ok(Some(jump));
     }
     // The opener waits for it: if it is unreachable, so is the host behind it.
-    let opened = Connection::open_told(target, dialer, presence.clone()).await?;
+    let opened = Connection::open_reporting(target, dialer, presence.clone()).await?;
     let jump: Arc<dyn JumpHost> = opened.inner;
     *slot = Some(Arc::downgrade(&jump));
     Ok(Some(jump))
@@ -447,7 +447,7 @@ async fn jump_host(
 /// # Errors
 /// [`RemoteError`] when the host cannot be reached or shows no key of a type that can be used.
 pub async fn offered_key(dialer: &Arc<Dialer>, target: &SshTarget) -> Result<HostKey, RemoteError> {
-    let presence = Presence::default();
+    let presence = Reachability::default();
     let jump = jump_host(dialer, target, &presence);
     dial::offered_key(dialer, target, jump).await
 }

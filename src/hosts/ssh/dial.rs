@@ -67,15 +67,15 @@ pub struct Unreachable {
 
 /// Whether one host is unreachable, for those that wait for it.
 #[derive(Clone, Debug)]
-pub struct Presence(Arc<watch::Sender<Option<Unreachable>>>);
+pub struct Reachability(Arc<watch::Sender<Option<Unreachable>>>);
 
-impl Default for Presence {
+impl Default for Reachability {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
 }
 
-impl Presence {
+impl Reachability {
     /// Returns a receiver that wakes when the host becomes unreachable or reachable.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<Option<Unreachable>> {
@@ -190,7 +190,7 @@ pub(super) async fn offered_key(
     jump: impl JumpOpening,
 ) -> Result<HostKey, RemoteError> {
     let pins = Arc::default();
-    let presence = Presence::default();
+    let presence = Reachability::default();
     match patiently(dialer, target, &pins, Purpose::LookAtKey, &presence, jump).await? {
         DialOutcome::Shown(key) => Ok(key),
         DialOutcome::Link(_) => Err(RemoteError::Handshake {
@@ -204,7 +204,7 @@ pub(super) async fn offered_key(
 pub(super) async fn dial(
     dialer: &Dialer,
     target: &SshTarget,
-    presence: &Presence,
+    presence: &Reachability,
     jump: impl JumpOpening,
 ) -> Result<Link, RemoteError> {
     let pins = dialer.pins.of(target).await?;
@@ -245,7 +245,7 @@ async fn patiently(
     target: &SshTarget,
     pins: &Arc<KnownHosts>,
     purpose: Purpose,
-    presence: &Presence,
+    presence: &Reachability,
     jump: impl JumpOpening,
 ) -> Result<DialOutcome, RemoteError> {
     let jump = jump.await.map_err(|source| RemoteError::Jump {

@@ -87,7 +87,7 @@ impl LinkState {
 #[derive(Clone, Debug)]
 pub(super) enum LinkEnd {
     /// As text.
-    Because(String),
+    Closed(String),
     /// The server rekeyed under a cipher that does not support it, see `dial`.
     Rekeyed,
 }
@@ -95,7 +95,7 @@ pub(super) enum LinkEnd {
 impl std::fmt::Display for LinkEnd {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Because(reason) => f.write_str(reason),
+            Self::Closed(reason) => f.write_str(reason),
             Self::Rekeyed => f.write_str(
                 "it asked for new session keys (RekeyLimit in its sshd_config), which this \
                  connection's cipher does not support; the next connection uses another one",
@@ -432,7 +432,7 @@ impl Link {
     /// Ends the link now: all its channels are lost, for this reason.
     pub(super) fn kill(&self, reason: &str) {
         self.retire();
-        self.shared.end(Some(LinkEnd::Because(reason.to_owned())));
+        self.shared.end(Some(LinkEnd::Closed(reason.to_owned())));
         self.shared.pulse.cut();
     }
 
@@ -451,8 +451,8 @@ impl Link {
         let reason = match tokio::time::timeout(Duration::from_secs(1), &mut *handle).await {
             // The first signature was right, or the link would not exist.
             Ok(Err(thrussh::Error::WrongServerSig)) => LinkEnd::Rekeyed,
-            Ok(Err(error)) => LinkEnd::Because(error.to_string().to_lowercase()),
-            Ok(Ok(())) | Err(_) => LinkEnd::Because("closed by the other side".to_owned()),
+            Ok(Err(error)) => LinkEnd::Closed(error.to_string().to_lowercase()),
+            Ok(Ok(())) | Err(_) => LinkEnd::Closed("closed by the other side".to_owned()),
         };
         lock(&self.shared.reason).get_or_insert(reason).clone()
     }

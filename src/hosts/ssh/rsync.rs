@@ -146,8 +146,8 @@ impl Connection {
                     status = &mut local_side => break status.map(Ended::Rsync),
                     // Once the host's side has ended, rsync only has to notice.
                     end = &mut bridge, if !bridged => match end {
-                        Ok(Bridged::Done) => bridged = true,
-                        Ok(Bridged::Lost) => break Ok(Ended::Lost),
+                        Ok(BridgeEnd::Done) => bridged = true,
+                        Ok(BridgeEnd::Lost) => break Ok(Ended::Lost),
                         Err(error) => break Err(error),
                     },
                     () = tally.stalled(command.stall_timeout) => break Ok(Ended::Stalled),
@@ -178,7 +178,7 @@ enum Ended {
     Stalled,
 }
 
-enum Bridged {
+enum BridgeEnd {
     Done,
     Lost,
 }
@@ -322,7 +322,7 @@ async fn bridge(
     socket: TransferSocket,
     tally: &Tally<'_>,
     login: Duration,
-) -> io::Result<Bridged> {
+) -> io::Result<BridgeEnd> {
     let stream = socket.join().await?;
     let (mut from_rsync, to_rsync) = stream.into_split();
     let words = wire::read_words(&mut from_rsync).await?;
@@ -332,7 +332,7 @@ async fn bridge(
     );
     tracing::debug!(command = %line, "starting rsync on the host");
     if open.start(&line).await.is_err() {
-        return Ok(Bridged::Lost);
+        return Ok(BridgeEnd::Lost);
     }
     let greeted = watch::Sender::new(false);
     let greeting = || {
@@ -368,9 +368,9 @@ async fn receive(
     mut to_rsync: OwnedWriteHalf,
     tally: &Tally<'_>,
     greeted: &watch::Sender<bool>,
-) -> io::Result<Bridged> {
+) -> io::Result<BridgeEnd> {
     let mut code = None;
-    let (mut output, mut errors) = (Greeted::by(MARKER), Greeted::by(ERRORS_MARKER));
+    let (mut output, mut errors) = (MarkedStream::by(MARKER), MarkedStream::by(ERRORS_MARKER));
     loop {
         match open.next_of(code.is_some()).await {
             ChannelEvent::Output(Stream::Stdout, bytes) => {
@@ -397,14 +397,14 @@ async fn receive(
             ChannelEvent::Eof => {}
             ChannelEvent::Closed => {
                 let Some(code) = code else {
-                    return Ok(Bridged::Lost);
+                    return Ok(BridgeEnd::Lost);
                 };
                 // The error of a shell that never started rsync precedes the marker.
                 tally.output(Stream::Stderr, &errors.before);
                 let _ = to_rsync.write_all(&wire::frame(wire::EXIT, &[code])).await;
-                return Ok(Bridged::Done);
+                return Ok(BridgeEnd::Done);
             }
-            ChannelEvent::Lost => return Ok(Bridged::Lost),
+            ChannelEvent::Lost => return Ok(BridgeEnd::Lost),
             ChannelEvent::Overflow => {
                 return Err(io::Error::other(
                     "rsync reads nothing of what the host sends",
@@ -415,14 +415,14 @@ async fn receive(
 }
 
 /// One output of the host's side, without what a login printed first.
-struct Greeted {
+struct MarkedStream {
     /// `None` once the marker was found.
     preamble: Option<Preamble>,
     /// The beginning of the output before the marker, while that is missing.
     before: Vec<u8>,
 }
 
-impl Greeted {
+impl MarkedStream {
     fn by(marker: &'static [u8]) -> Self {
         Self {
             preamble: Some(Preamble::new(marker)),

@@ -265,7 +265,7 @@ pub enum AnswerItem {
 
 /// The answer is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Nonsense {
+pub enum InvalidAnswer {
     #[error(
         "the host's answer makes no sense ({0}): does something else answer as `sh` there, or does a startup file of the login (.bashrc) leave a program running that prints?"
     )]
@@ -274,8 +274,8 @@ pub enum Nonsense {
     Preamble(#[from] EndlessPreamble),
 }
 
-fn no_answer(what: impl Into<String>) -> Nonsense {
-    Nonsense::Words(what.into())
+fn no_answer(what: impl Into<String>) -> InvalidAnswer {
+    InvalidAnswer::Words(what.into())
 }
 
 #[derive(Debug)]
@@ -319,12 +319,12 @@ impl AnswerReader {
     /// Takes the next bytes and passes on the items in them.
     ///
     /// # Errors
-    /// [`Nonsense`] if the bytes are no answer; items passed on before are valid.
+    /// [`InvalidAnswer`] if the bytes are no answer; items passed on before are valid.
     pub fn feed(
         &mut self,
         mut bytes: &[u8],
         receive: &mut dyn FnMut(AnswerItem),
-    ) -> Result<(), Nonsense> {
+    ) -> Result<(), InvalidAnswer> {
         while !bytes.is_empty() {
             match &mut self.expect {
                 Expect::Marker(preamble) => {
@@ -368,7 +368,7 @@ impl AnswerReader {
         &mut self,
         bytes: &'a [u8],
         receive: &mut dyn FnMut(AnswerItem),
-    ) -> Result<&'a [u8], Nonsense> {
+    ) -> Result<&'a [u8], InvalidAnswer> {
         let end = bytes.iter().position(|&byte| byte == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];
         if self.held.len() + part.len() > LINE_BYTES_MAX {

@@ -89,7 +89,7 @@ fn list_roundtrips_every_byte_except_nul() {
     }
 }
 
-fn read(pieces: &[&[u8]]) -> (Vec<AnswerItem>, Result<bool, Nonsense>) {
+fn read(pieces: &[&[u8]]) -> (Vec<AnswerItem>, Result<bool, InvalidAnswer>) {
     let mut answer = AnswerReader::default();
     let mut parts = Vec::new();
     for piece in pieces {

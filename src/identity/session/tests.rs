@@ -241,11 +241,11 @@ async fn form_requires_the_token_of_its_session() {
         .unwrap()
         .unwrap();
     assert_eq!(mine.check_csrf(&mine.csrf_token()), Ok(()));
-    assert_eq!(mine.check_csrf(&other.csrf_token()), Err(NotFromOurPage));
-    assert_eq!(mine.check_csrf(""), Err(NotFromOurPage));
+    assert_eq!(mine.check_csrf(&other.csrf_token()), Err(CsrfMismatch));
+    assert_eq!(mine.check_csrf(""), Err(CsrfMismatch));
     assert_eq!(
         mine.check_csrf(mine.secret.expose_secret()),
-        Err(NotFromOurPage)
+        Err(CsrfMismatch)
     );
 }
 

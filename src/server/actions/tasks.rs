@@ -8,7 +8,7 @@ use super::super::authentication::{AuditedAction, Who};
 use super::super::cursor;
 use super::super::fault::Fault;
 use super::super::text::{TimeBound, times};
-use super::super::view::{Shown, task_view};
+use super::super::view::{TaskViewInputs, task_view};
 use super::approvers::who_can_approve;
 use super::templates::called;
 use crate::api::{RollbackBody, TaskLine, TaskList, TaskQuery, TaskView};
@@ -182,7 +182,7 @@ impl TaskDetail {
     /// Returns the task as a user sees it, with the actions they may take.
     pub(in crate::server) fn view(&self, site: &Site, who: &Who) -> TaskView {
         let calendar = site.web.config.calendar();
-        let shown = Shown {
+        let shown = TaskViewInputs {
             task: &self.task,
             head: &self.head,
             plan: self.plan.as_deref(),

@@ -12,7 +12,9 @@ use super::super::answer::{self, HttpResult};
 use super::super::authentication::{Who, who_calls, who_reads};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use crate::api::{BegunFactor, CodeBody, DelegationList, NewDelegationBody, Nothing, ResetFactor};
+use crate::api::{
+    BegunFactor, CodeBody, DelegationList, EmptyBody, NewDelegationBody, ResetFactor,
+};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::permission::Ability;
 use crate::identity::account::Delegation;
@@ -28,7 +30,7 @@ pub(super) async fn factor(
     let within = site.web.limits.body;
     match what {
         "begin" => {
-            let Nothing {} = call.json(within).await?;
+            let EmptyBody {} = call.json(within).await?;
             let begun = begin(site, &who, name).await?;
             let begun = BegunFactor {
                 secret: begun.secret.expose_secret().to_owned(),

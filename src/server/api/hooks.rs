@@ -9,7 +9,7 @@ use super::super::actions::hooks::{hook, hooks, replay_as};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::{who, who_calls};
 use super::super::call::Call;
-use crate::api::{HookQuery, Nothing};
+use crate::api::{EmptyBody, HookQuery};
 use crate::domain::permission::Ability;
 
 pub(super) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
@@ -28,7 +28,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRes
 
 pub(super) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
     let who = who_calls(site, call).await?;
-    let Nothing {} = call.json(site.web.limits.body).await?;
+    let EmptyBody {} = call.json(site.web.limits.body).await?;
     let entry = replay_as(site, &who, id).await?;
     answer::json(StatusCode::OK, &entry)
 }

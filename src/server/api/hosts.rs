@@ -9,7 +9,7 @@ use super::super::actions::hosts::{hosts, live, no_host, set_disabled};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::{Who, who, who_calls, who_reads};
 use super::super::call::Call;
-use crate::api::{AboutAgent, Because, HostList, LiveList, LiveQuery, Nothing};
+use crate::api::{AboutAgent, EmptyBody, HostList, LiveList, LiveQuery, ReasonBody};
 
 /// For every logged-in user, whatever their permissions.
 pub(super) async fn about(site: &Arc<Site>, call: &mut Call) -> HttpResult {
@@ -30,14 +30,14 @@ pub(super) async fn list_hosts(site: &Arc<Site>, call: &mut Call) -> HttpResult 
 
 pub(super) async fn disable(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who_calls(site, call).await?;
-    let Because { reason } = call.json(site.web.limits.body).await?;
+    let ReasonBody { reason } = call.json(site.web.limits.body).await?;
     set_disabled(site, &who, name, Some(reason)).await?;
     host(site, &who, name).await
 }
 
 pub(super) async fn enable(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who_calls(site, call).await?;
-    let Nothing {} = call.json(site.web.limits.body).await?;
+    let EmptyBody {} = call.json(site.web.limits.body).await?;
     set_disabled(site, &who, name, None).await?;
     host(site, &who, name).await
 }

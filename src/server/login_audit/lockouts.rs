@@ -10,9 +10,9 @@ const SHUT_MAX: usize = 1000;
 
 /// End times of lockouts that are already in the audit.
 #[derive(Default)]
-pub(in crate::server) struct Shut(Mutex<BTreeSet<Timestamp>>);
+pub(in crate::server) struct LockoutEnds(Mutex<BTreeSet<Timestamp>>);
 
-impl Shut {
+impl LockoutEnds {
     /// Whether the lockout that ends then is not in the audit yet.
     pub(super) fn is_news(&self, until: Timestamp, now: Timestamp) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -27,7 +27,7 @@ mod tests {
 
     #[test]
     fn temporary_refusal_is_audited_once() {
-        let shut = Shut::default();
+        let shut = LockoutEnds::default();
         let at = |second| Timestamp::constant(second, 0);
         assert!(shut.is_news(at(900), at(0)));
         assert!(!shut.is_news(at(900), at(1)));

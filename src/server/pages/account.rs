@@ -9,7 +9,7 @@ use super::super::actions;
 use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::users::{Made, see_user_or_login, show};
+use super::users::{NewCredential, see_user_or_login, show};
 use super::{Plain, sender, times};
 use crate::api::NewDelegationBody;
 
@@ -33,7 +33,7 @@ pub(in crate::server) async fn factor(
     match what {
         "begin" => {
             let begun = actions::account::begin(site, &who, name).await?;
-            return show(site, &who, name, Made::Factor(begun)).await;
+            return show(site, &who, name, NewCredential::Factor(begun)).await;
         }
         "confirm" => {
             // The secret is shown once: a mistyped code must not lose it.
@@ -41,7 +41,7 @@ pub(in crate::server) async fn factor(
                 .await?
                 .is_err()
             {
-                return show(site, &who, name, Made::WrongCode).await;
+                return show(site, &who, name, NewCredential::WrongCode).await;
             }
         }
         _ => actions::account::reset(site, call, &who, name, Some(&code)).await?,

@@ -38,7 +38,7 @@ struct SubmitPage {
     frame: Frame,
     times: Times,
     /// Number, name and stages of each available template.
-    templates: Vec<Offered>,
+    templates: Vec<TemplateOption>,
     form: Option<SubmitForm>,
     problems: Vec<FieldProblem>,
     /// The pasted JSON.
@@ -51,7 +51,7 @@ struct SubmitPage {
 }
 
 /// A template that can be chosen.
-struct Offered {
+struct TemplateOption {
     name: String,
     id: Option<u64>,
     stages: String,
@@ -67,7 +67,7 @@ struct SubmitForm {
     params: Vec<ParamField>,
     groups: Vec<HostGroup>,
     /// Every configured `project/environment`; empty if the template takes none.
-    places: Vec<PlaceChoice>,
+    places: Vec<EnvironmentOption>,
     takes_tag: bool,
     may_ready: bool,
     /// The idempotency key: two clicks make one task.
@@ -91,19 +91,19 @@ struct HostGroup {
     number: u8,
     stages: String,
     /// Empty if there are too many to tick.
-    hosts: Vec<Ticked>,
+    hosts: Vec<HostCheckbox>,
     /// The typed names, if they are not ticked.
     written: String,
     writes: bool,
 }
 
-struct Ticked {
+struct HostCheckbox {
     name: String,
     notes: String,
     ticked: bool,
 }
 
-struct PlaceChoice {
+struct EnvironmentOption {
     value: String,
     words: String,
     chosen: bool,
@@ -157,7 +157,7 @@ async fn page(site: &Site, who: &Who) -> Result<SubmitPage, Fault> {
         templates: library
             .templates()
             .filter(|template| offers(site, who, &library, template))
-            .map(|template| Offered {
+            .map(|template| TemplateOption {
                 name: template.name.clone(),
                 id: template.id,
                 stages: stages(template, |_| true),
@@ -279,14 +279,14 @@ fn params(template: &Template, order: &SubmissionOrder, tags: &[String]) -> Vec<
 }
 
 /// Returns every environment of every project, and per project the one that the tag's rule names.
-fn places(site: &Site, who: &Who, order: &SubmissionOrder) -> Vec<PlaceChoice> {
+fn places(site: &Site, who: &Who, order: &SubmissionOrder) -> Vec<EnvironmentOption> {
     let chosen = format!("{}/{}", order.project, order.environment);
     let mut places = Vec::new();
     for project in &site.web.config.projects {
         let name = &project.name;
         let mut choice = |environment: &str, words: String| {
             let value = format!("{name}/{environment}");
-            places.push(PlaceChoice {
+            places.push(EnvironmentOption {
                 chosen: value == chosen,
                 value,
                 words,
@@ -327,13 +327,13 @@ async fn host_group(
         if let Some(out) = disabled.get(&host.name) {
             notes = format!("{notes}, disabled: {}", out.reason);
         }
-        Ticked {
+        HostCheckbox {
             ticked: given.contains(&host.name) || given.contains(&host.address),
             name: host.name,
             notes,
         }
     });
-    let hosts: Vec<Ticked> = if few { hosts.collect() } else { Vec::new() };
+    let hosts: Vec<HostCheckbox> = if few { hosts.collect() } else { Vec::new() };
     let written = given
         .iter()
         .filter(|host| {

@@ -17,7 +17,9 @@ use super::super::fault::Fault;
 use super::super::output::{LOG_END_BYTES, TaskLogReader};
 use super::super::text::{self, Times};
 use super::{Frame, shown, times};
-use crate::api::{self, HostView, LogQuery, May, StageView, StepState, StepView, TaskView};
+use crate::api::{
+    self, AllowedRequest, HostView, LogQuery, StageView, StepState, StepView, TaskView,
+};
 use crate::domain::approval::Actor;
 use crate::domain::permission::Ability;
 use crate::domain::plan::{Plan, PlanDigest};
@@ -120,7 +122,7 @@ impl TaskPage {
             planned: detail.plan.as_deref().map(planned).unwrap_or_default(),
             parameters: parameters(&view, detail.plan.as_deref()),
             again: actor.may(Ability::Submit, "submit a task").is_ok(),
-            back: view.may.contains(&May::RollbackBefore),
+            back: view.may.contains(&AllowedRequest::RollbackBefore),
             csrf: who.csrf_token(),
             asks_reader: text::asks(&view, &actor.name),
             view,
@@ -175,9 +177,9 @@ impl TaskPage {
         hosts
     }
 
-    /// Whether the reader may do this; `what` is the name of a [`May`] in JSON.
+    /// Whether the reader may do this; `what` is the name of an [`AllowedRequest`] in JSON.
     fn may(&self, what: &str) -> bool {
-        let named = |may: &May| serde_json::to_value(may).is_ok_and(|name| name == what);
+        let named = |may: &AllowedRequest| serde_json::to_value(may).is_ok_and(|name| name == what);
         self.view.may.iter().any(named)
     }
 

@@ -137,7 +137,7 @@ struct UserPage {
     scopes: [Scope; 4],
     roles: [Role; 5],
     /// What was just created, shown once.
-    made: Made,
+    made: NewCredential,
     /// Delegations from and to the user.
     delegations: Vec<DelegationView>,
     projects: Vec<String>,
@@ -147,7 +147,7 @@ struct UserPage {
 }
 
 /// A credential that was just created and is shown once, if any.
-pub(super) enum Made {
+pub(super) enum NewCredential {
     Nothing,
     Token(String),
     Factor(Enrolment),
@@ -158,16 +158,18 @@ pub(super) enum Made {
 impl UserPage {
     fn token(&self) -> Option<&str> {
         match &self.made {
-            Made::Token(token) => Some(token),
-            Made::Nothing | Made::Factor(_) | Made::WrongCode => None,
+            NewCredential::Token(token) => Some(token),
+            NewCredential::Nothing | NewCredential::Factor(_) | NewCredential::WrongCode => None,
         }
     }
 
     /// Returns secret and URI of a second factor that waits for its first code.
     fn factor(&self) -> Option<(&str, &str)> {
         match &self.made {
-            Made::Factor(begun) => Some((begun.secret.expose_secret(), begun.uri.expose_secret())),
-            Made::Nothing | Made::Token(_) | Made::WrongCode => None,
+            NewCredential::Factor(begun) => {
+                Some((begun.secret.expose_secret(), begun.uri.expose_secret()))
+            }
+            NewCredential::Nothing | NewCredential::Token(_) | NewCredential::WrongCode => None,
         }
     }
 
@@ -178,16 +180,21 @@ impl UserPage {
 
     /// Whether the entered code did not match the secret that was shown.
     fn wrong_code(&self) -> bool {
-        matches!(self.made, Made::WrongCode)
+        matches!(self.made, NewCredential::WrongCode)
     }
 }
 
 pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
     let who = who_reads(site, call).await?;
-    show(site, &who, name, Made::Nothing).await
+    show(site, &who, name, NewCredential::Nothing).await
 }
 
-pub(super) async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Made) -> HttpResult {
+pub(super) async fn show(
+    site: &Arc<Site>,
+    who: &Who,
+    name: &str,
+    made: NewCredential,
+) -> HttpResult {
     who.needs_to_be(name, "see another user")?;
     let accounts = &site.web.accounts;
     let user = user_view(&accounts.get(name).await?);
@@ -218,8 +225,10 @@ pub(super) async fn show(site: &Arc<Site>, who: &Who, name: &str, made: Made) ->
         user,
     };
     let status = match page.made {
-        Made::WrongCode => StatusCode::UNPROCESSABLE_ENTITY,
-        Made::Nothing | Made::Token(_) | Made::Factor(_) => StatusCode::OK,
+        NewCredential::WrongCode => StatusCode::UNPROCESSABLE_ENTITY,
+        NewCredential::Nothing | NewCredential::Token(_) | NewCredential::Factor(_) => {
+            StatusCode::OK
+        }
     };
     answer::page(status, &page)
 }
@@ -302,7 +311,7 @@ pub(in crate::server) async fn new_token(
     };
     let made = make_token(site, &who, name, body).await?;
     let secret = made.secret.expose_secret().to_owned();
-    show(site, &who, name, Made::Token(secret)).await
+    show(site, &who, name, NewCredential::Token(secret)).await
 }
 
 pub(in crate::server) async fn revoke(

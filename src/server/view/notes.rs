@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::domain::host::{Differs, Drift, ReleaseId, utc};
+use crate::domain::host::{Drift, LocalChanges, ReleaseId, utc};
 use crate::domain::plan::Plan;
 use crate::domain::task::{Direction, Origin, StepResult, Task};
 use crate::server::text;
@@ -98,7 +98,7 @@ fn rollback_note(to: &ReleaseId, task: &Task, live: Option<&LiveRelease>) -> Str
     }
     text
 }
-fn differing(differs: &Differs, way: Direction) -> String {
+fn differing(differs: &LocalChanges, way: Direction) -> String {
     match way {
         Direction::Forward => differs.to_string(),
         Direction::Back => format!("rolled back; {differs}"),

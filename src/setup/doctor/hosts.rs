@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt};
 
 use super::connect::{PARALLEL, ProbeError, answer, inspect, open};
 use super::rsync_probe::{self, Send};
-use super::shared::PlaceNeeds;
+use super::shared::DeployPathNeeds;
 use super::{CheckFinding, CheckScope, CheckStatus, Subject, probe};
 use crate::agent::reach;
 use crate::base::clock::{Clock, SystemClock};
@@ -94,7 +94,7 @@ async fn host_findings(
     scope: &CheckScope,
     dialer: Arc<Dialer>,
     host: String,
-    targets: BTreeMap<String, PlaceNeeds>,
+    targets: BTreeMap<String, DeployPathNeeds>,
 ) -> Vec<CheckFinding> {
     let mut states = HostStates::new();
     let mut found = checked_host(config, scope, dialer, (&host, targets), &mut states).await;
@@ -107,7 +107,7 @@ async fn checked_host(
     config: &Config,
     scope: &CheckScope,
     dialer: Arc<Dialer>,
-    (host, targets): (&str, BTreeMap<String, PlaceNeeds>),
+    (host, targets): (&str, BTreeMap<String, DeployPathNeeds>),
     states: &mut HostStates,
 ) -> Vec<CheckFinding> {
     let subject = Subject::Host(host.to_owned());
@@ -146,7 +146,7 @@ async fn checked_host(
 async fn run_probe(
     subject: &Subject,
     connection: &Connection,
-    (script, targets): (&str, &BTreeMap<String, PlaceNeeds>),
+    (script, targets): (&str, &BTreeMap<String, DeployPathNeeds>),
 ) -> Result<Vec<CheckFinding>, ProbeError> {
     let answer = answer(connection, script).await?;
     let mut findings = probe::findings(subject, &answer, targets, SystemClock.now().as_second());

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::shared::{self, PlaceNeeds};
+use super::shared::{self, DeployPathNeeds};
 use super::{CheckFinding, Subject, access};
 use crate::domain::host::{BrokenCurrent, RELEASES_APART, is_own, remove_as_root, unmount};
 use crate::hosts::ssh::preamble::{EndlessPreamble, Preamble};
@@ -34,7 +34,7 @@ const RSYNC_MIN: (u32, u32) = (3, 1);
 /// # Errors
 /// An invalid path.
 pub(super) fn script<'p>(
-    targets: impl IntoIterator<Item = (&'p str, &'p PlaceNeeds)>,
+    targets: impl IntoIterator<Item = (&'p str, &'p DeployPathNeeds)>,
 ) -> Result<String, InvalidValue> {
     let mut text = PROBE.to_owned();
     // A group is executed only once its closing brace was read.
@@ -200,7 +200,7 @@ fn parse_answer<'a>(
     ))
 }
 
-fn is_own_in(targets: &BTreeMap<String, PlaceNeeds>, path: &str) -> bool {
+fn is_own_in(targets: &BTreeMap<String, DeployPathNeeds>, path: &str) -> bool {
     targets.keys().any(|deploy_to| is_own(path, deploy_to))
 }
 
@@ -218,7 +218,7 @@ fn login_user<'a>(answers: &[(&'a str, &'a str)]) -> &'a str {
 pub(super) fn findings(
     subject: &Subject,
     answer: &str,
-    targets: &BTreeMap<String, PlaceNeeds>,
+    targets: &BTreeMap<String, DeployPathNeeds>,
     now_s: i64,
 ) -> Vec<CheckFinding> {
     let answers = match parse_answer(subject, answer) {
@@ -396,11 +396,11 @@ mod tests {
         Subject::Host("web1".into())
     }
 
-    fn places() -> BTreeMap<String, PlaceNeeds> {
-        let needs = |shared_missing| PlaceNeeds {
+    fn places() -> BTreeMap<String, DeployPathNeeds> {
+        let needs = |shared_missing| DeployPathNeeds {
             shared_files: [".env".to_owned()].into(),
             shared_missing,
-            ..PlaceNeeds::default()
+            ..DeployPathNeeds::default()
         };
         BTreeMap::from([
             ("/srv/shop".to_owned(), needs(SharedMissing::Fail)),
@@ -559,10 +559,10 @@ mod tests {
 
     #[test]
     fn deploy_target_is_quoted_in_the_script() {
-        let needs = PlaceNeeds {
+        let needs = DeployPathNeeds {
             shared_files: [".env".to_owned()].into(),
             shared_directories: ["log".to_owned()].into(),
-            ..PlaceNeeds::default()
+            ..DeployPathNeeds::default()
         };
         let text = script([("/srv/it's $(touch x)", &needs)]).unwrap();
         assert!(text.contains(

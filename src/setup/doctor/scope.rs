@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::shared::PlaceNeeds;
+use super::shared::DeployPathNeeds;
 use crate::config::Config;
 use crate::domain::host::{Drift, ReleaseId};
 use crate::domain::permission::Role;
@@ -66,8 +66,8 @@ impl CheckScope {
     pub(super) fn targets(
         &self,
         config: &Config,
-    ) -> BTreeMap<String, BTreeMap<String, PlaceNeeds>> {
-        let mut places: BTreeMap<String, BTreeMap<String, PlaceNeeds>> = BTreeMap::new();
+    ) -> BTreeMap<String, BTreeMap<String, DeployPathNeeds>> {
+        let mut places: BTreeMap<String, BTreeMap<String, DeployPathNeeds>> = BTreeMap::new();
         if self.project.is_none() {
             places.extend(
                 config
@@ -80,7 +80,7 @@ impl CheckScope {
             for environment in project.environments.values() {
                 for host in config.groups.get(&environment.group).into_iter().flatten() {
                     let paths = places.entry(host.clone()).or_default();
-                    let needs = PlaceNeeds {
+                    let needs = DeployPathNeeds {
                         shared_directories: shared_directories(&environment.shared)
                             .into_iter()
                             .collect(),

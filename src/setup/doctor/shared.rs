@@ -11,7 +11,7 @@ const REASON_CHARS_MAX: usize = 500;
 
 /// What a deploy path needs besides space and permissions.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PlaceNeeds {
+pub(crate) struct DeployPathNeeds {
     /// Directories in `shared/` that a release makes.
     pub(crate) shared_directories: BTreeSet<String>,
     /// Files in `shared/` that the operator puts there.
@@ -25,7 +25,7 @@ pub(super) fn finding(
     subject: &Subject,
     key: &str,
     value: &str,
-    targets: &BTreeMap<String, PlaceNeeds>,
+    targets: &BTreeMap<String, DeployPathNeeds>,
 ) -> Option<CheckFinding> {
     let (path, reason) = value.split_once('\t').unwrap_or((value, ""));
     let reason: String = reason
@@ -34,7 +34,7 @@ pub(super) fn finding(
         .take(REASON_CHARS_MAX)
         .collect();
     // Accept only what was asked for.
-    let of_place = |(deploy_to, needs): (&String, &PlaceNeeds)| {
+    let of_place = |(deploy_to, needs): (&String, &DeployPathNeeds)| {
         let name = path
             .strip_prefix(deploy_to.as_str())?
             .strip_prefix("/shared/")?;
@@ -81,7 +81,7 @@ mod tests {
     #[test]
     fn shared_paths_are_reported_with_their_reason() {
         let subject = Subject::Host("web1".into());
-        let needs = PlaceNeeds {
+        let needs = DeployPathNeeds {
             shared_directories: ["log".to_owned()].into(),
             shared_files: [".env".to_owned()].into(),
             shared_missing: SharedMissing::Warn,

@@ -310,13 +310,13 @@ fn read(input: &mut impl Read, bytes: &mut [u8]) -> Result<(), FileError> {
 
 /// Verifies a backup against its digest as it streams by, for input that cannot be read again.
 #[derive(Default)]
-pub struct Seal {
+pub struct BackupVerifier {
     hash: Sha256,
     /// The bytes that may be the digest.
     last: Vec<u8>,
 }
 
-impl Seal {
+impl BackupVerifier {
     pub fn pass(&mut self, bytes: &[u8]) {
         self.last.extend_from_slice(bytes);
         let before = self.last.len().saturating_sub(DIGEST_BYTES);
@@ -426,13 +426,13 @@ mod tests {
     fn a_seal_fits_only_a_whole_backup() {
         let bytes = backup(&header());
         for size in [1, 31, 33, 4096] {
-            let mut seal = Seal::default();
+            let mut seal = BackupVerifier::default();
             bytes.chunks(size).for_each(|piece| seal.pass(piece));
             seal.close().unwrap();
         }
-        let mut seal = Seal::default();
+        let mut seal = BackupVerifier::default();
         seal.pass(&bytes[..bytes.len() - 1]);
         assert!(seal.close().is_err());
-        assert!(Seal::default().close().is_err());
+        assert!(BackupVerifier::default().close().is_err());
     }
 }

@@ -19,7 +19,7 @@ use super::{evidence, quarantine};
 use crate::store::audit::{AuditAction, Ledger};
 use crate::store::kv::{Commit, CommitError, Kv as _, KvError, Range};
 use crate::store::sled::{LOCK_PAUSE, LOCK_TRIES, SledKv, StoreOpenError};
-use crate::store::{Restored, Store, StoreError};
+use crate::store::{RestoreOrigin, Store, StoreError};
 
 /// Rows per commit.
 const COMMIT_ROWS: usize = 90;
@@ -34,7 +34,7 @@ const SESSIONS: &[u8] = b"session/";
 
 /// How to treat an existing store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Former {
+pub enum ExistingStore {
     /// Refuse to restore, unless it is empty.
     Refuse,
     /// Keep it beside the new one.
@@ -48,7 +48,7 @@ pub struct RestoreRequest<'a> {
     pub data_dir: &'a Path,
     /// The path of the store in `data_dir`.
     pub store: &'a Path,
-    pub former: Former,
+    pub former: ExistingStore,
     /// The id of the next task, if the operator knows it better than this program can.
     pub next_id: Option<u64>,
     pub now: Timestamp,
@@ -177,7 +177,7 @@ async fn take_store(request: &RestoreRequest<'_>) -> Result<Option<File>, Restor
     if !log.exists() {
         return Ok(None);
     }
-    if request.former == Former::Refuse {
+    if request.former == ExistingStore::Refuse {
         let empty = match SledKv::open(request.store, CACHE_BYTES) {
             Ok(kv) => is_empty(&kv).await?,
             Err(StoreOpenError::Held { .. }) => return Err(held()),
@@ -343,7 +343,7 @@ async fn settle(
             requested
         }
     };
-    let restored = Restored {
+    let restored = RestoreOrigin {
         at: request.now,
         backup: header.created_at,
         revision: header.revision,
@@ -360,7 +360,7 @@ async fn settle(
 ///
 /// # Errors
 /// [`StoreError`]: start over with an empty store.
-pub async fn begin_again(store: &Store, restored: &Restored) -> Result<Vec<u64>, StoreError> {
+pub async fn begin_again(store: &Store, restored: &RestoreOrigin) -> Result<Vec<u64>, StoreError> {
     store.begin_again(restored).await?;
     quarantine::hold(store, restored.backup, restored.at).await
 }

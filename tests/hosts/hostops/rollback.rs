@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::PathBuf;
 
 use tagship::domain::host::{
-    BrokenCurrent, Differs, Existing, HostError, Release, ReleaseId, Reply,
+    BrokenCurrent, Existing, HostError, LocalChanges, Release, ReleaseId, Reply,
 };
 use tagship::hosts::{publish, sync};
 use tagship_tests::program::script;
@@ -36,7 +36,7 @@ fn switched_back(host: &Host, to: &ReleaseId, over: &[ReleaseId]) -> Result<Repl
     publish::read_published(&host.ask(9, &switch(host, to, over))?)
 }
 
-fn differs(reply: Result<Reply, HostError>) -> Option<Differs> {
+fn differs(reply: Result<Reply, HostError>) -> Option<LocalChanges> {
     match reply {
         Ok(Reply::Published { differs, .. }) => differs,
         other => panic!("{other:?}"),

@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
-use tagship::hosts::ssh::{Connection, Presence, Reach, RemoteError, Stream, WaitPhase};
+use tagship::hosts::ssh::{Connection, Reach, Reachability, RemoteError, Stream, WaitPhase};
 use tagship_tests::proxy::{Direction, Fault, Proxy};
 use tagship_tests::sshd::{Sshd, free_port};
 
@@ -63,12 +63,14 @@ async fn server_that_hangs_up_is_reported_until_it_is_back() {
         sshd.socket(),
         Fault::CutAfter(Direction::ToServer, 1),
     );
-    let presence = Presence::default();
+    let presence = Reachability::default();
     let mut changes = presence.changes();
     let target = target_through(&sshd, port);
     let opening = tokio::spawn({
         let (target, presence) = (target.clone(), presence.clone());
-        async move { Connection::open_told(&target, &crate::ssh::targets::dialer(), presence).await }
+        async move {
+            Connection::open_reporting(&target, &crate::ssh::targets::dialer(), presence).await
+        }
     });
     changes.changed().await.unwrap();
     let away = changes.borrow_and_update().clone().unwrap();

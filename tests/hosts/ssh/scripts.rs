@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tagship::hosts::ssh::{Captured, Connection, Exit, Reach, RemoteError, Stream};
+use tagship::hosts::ssh::{CommandOutput, Connection, Exit, Reach, RemoteError, Stream};
 use tagship_tests::sshd::Sshd;
 use tagship_tests::until;
 use tokio::sync::Notify;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use crate::ssh::targets::{LONG, open, run};
 
 /// Performs a script; returns its end and all its output.
-pub(crate) async fn perform(connection: &Connection, script: &str) -> Captured {
+pub(crate) async fn perform(connection: &Connection, script: &str) -> CommandOutput {
     tried(connection, script, LONG).await.unwrap()
 }
 
@@ -18,7 +18,7 @@ async fn tried(
     connection: &Connection,
     script: &str,
     timeout: Duration,
-) -> Result<Captured, RemoteError> {
+) -> Result<CommandOutput, RemoteError> {
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut keep = |stream, bytes: &[u8]| match stream {
         Stream::Stdout => stdout.extend_from_slice(bytes),
@@ -27,7 +27,7 @@ async fn tried(
     let exit = connection
         .script(script.as_bytes(), &mut keep, &Notify::new(), timeout)
         .await?;
-    Ok(Captured {
+    Ok(CommandOutput {
         exit,
         stdout,
         stderr,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tagship::hosts::ssh::{
-    Captured, Connection, DialSettings, Dialer, Keepalive, RemoteError, SshIdentity, SshTarget,
+    CommandOutput, Connection, DialSettings, Dialer, Keepalive, RemoteError, SshIdentity, SshTarget,
 };
 use tagship_tests::sshd::Sshd;
 
@@ -64,7 +64,7 @@ pub(crate) async fn refused(target: &SshTarget) -> RemoteError {
     }
 }
 
-pub(crate) async fn run(connection: &Connection, command: &str) -> Captured {
+pub(crate) async fn run(connection: &Connection, command: &str) -> CommandOutput {
     connection
         .capture(command, b"", 1 << 20, LONG)
         .await

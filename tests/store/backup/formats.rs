@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tagship::domain::task::Recorded;
 use tagship::store::Store;
-use tagship::store::backup::restore::Former;
+use tagship::store::backup::restore::ExistingStore;
 
 use super::{back_up, directory, next_day, open, restored, submission, tasks};
 
@@ -142,7 +142,9 @@ async fn backup_of_every_former_format_restores_completely() {
             serde_json::from_str(&fs::read_to_string(&fixture).unwrap()).unwrap();
         let dir = directory();
         let backup = fixture.with_extension("backup");
-        let done = restored(&backup, dir.path(), Former::Refuse).await.unwrap();
+        let done = restored(&backup, dir.path(), ExistingStore::Refuse)
+            .await
+            .unwrap();
         assert_eq!(done.held, [1]);
         let now = written(&open(dir.path()).await).await;
         // The first task was held: it has one event more.

@@ -14,7 +14,7 @@ use tagship::domain::task::{Event, Pause, Recorded, State, Submission, Task};
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::store::backup::file::{BackupCounts, BackupReader, Header};
 use tagship::store::backup::restore::{
-    Former, RestoreError, RestoreReport, RestoreRequest, restore,
+    ExistingStore, RestoreError, RestoreReport, RestoreRequest, restore,
 };
 use tagship::store::backup::{self, LogInclusion};
 use tagship::store::kv::{Commit, all_rows};
@@ -94,7 +94,7 @@ fn read(file: &Path) -> Result<(Header, BackupCounts), String> {
 async fn restored(
     file: &Path,
     data_dir: &Path,
-    former: Former,
+    former: ExistingStore,
 ) -> Result<RestoreReport, RestoreError> {
     restore(RestoreRequest {
         file,
@@ -245,7 +245,9 @@ async fn backup_under_load_has_all_commits_acknowledged_before() {
         let (header, counts) = read(&file).unwrap();
         revisions.push(header.revision);
         let to = directory();
-        let done = restored(&file, to.path(), Former::Refuse).await.unwrap();
+        let done = restored(&file, to.path(), ExistingStore::Refuse)
+            .await
+            .unwrap();
         assert_eq!(done.counts, counts);
         assert!(done.former.is_none());
         check(to.path(), &done, &before, &store).await;
@@ -285,12 +287,12 @@ async fn existing_store_is_replaced_only_on_request_and_kept() {
     let to = directory();
     let there = open(to.path()).await;
     there.propose(submission(7, 0), None, now()).await.unwrap();
-    let held = restored(&file, to.path(), Former::KeepBeside).await;
+    let held = restored(&file, to.path(), ExistingStore::KeepBeside).await;
     assert!(matches!(held, Err(RestoreError::Held { .. })), "{held:?}");
-    let held = restored(&file, to.path(), Former::Refuse).await;
+    let held = restored(&file, to.path(), ExistingStore::Refuse).await;
     assert!(matches!(held, Err(RestoreError::Held { .. })), "{held:?}");
     drop(there);
-    let refused = restored(&file, to.path(), Former::Refuse).await;
+    let refused = restored(&file, to.path(), ExistingStore::Refuse).await;
     let refused = refused.unwrap_err();
     assert!(
         matches!(refused, RestoreError::NotEmpty { .. }),
@@ -299,7 +301,7 @@ async fn existing_store_is_replaced_only_on_request_and_kept() {
     assert!(refused.to_string().contains("--replace"));
     assert_eq!(tasks(&open(to.path()).await).await.len(), 1);
 
-    let done = restored(&file, to.path(), Former::KeepBeside)
+    let done = restored(&file, to.path(), ExistingStore::KeepBeside)
         .await
         .unwrap();
     let store = open(to.path()).await;
@@ -357,7 +359,7 @@ async fn restored_paused_task_is_resumed_only_by_a_person() {
     back_up(&store, dir.path(), &file).await.unwrap();
     drop(store);
     let elsewhere = directory();
-    let done = restored(&file, elsewhere.path(), Former::Refuse)
+    let done = restored(&file, elsewhere.path(), ExistingStore::Refuse)
         .await
         .unwrap();
     let store = open(elsewhere.path()).await;
@@ -398,9 +400,9 @@ async fn a_damaged_store_can_be_replaced() {
     proposed.await.unwrap();
     drop(store);
     fs::write(to.path().join("store/db"), "nothing of a store").unwrap();
-    let refused = restored(&file, to.path(), Former::Refuse).await;
+    let refused = restored(&file, to.path(), ExistingStore::Refuse).await;
     assert!(matches!(refused, Err(RestoreError::NotEmpty { .. })));
-    restored(&file, to.path(), Former::KeepBeside)
+    restored(&file, to.path(), ExistingStore::KeepBeside)
         .await
         .unwrap();
     assert_eq!(tasks(&open(to.path()).await).await.len(), 4);
@@ -415,7 +417,9 @@ async fn a_damaged_backup_changes_nothing() {
         let damaged = to.path().join("damaged");
         fs::write(&damaged, &whole[..cut]).unwrap();
         let data = to.path().join("data");
-        let refused = restored(&damaged, &data, Former::Refuse).await.unwrap_err();
+        let refused = restored(&damaged, &data, ExistingStore::Refuse)
+            .await
+            .unwrap_err();
         assert!(matches!(refused, RestoreError::File { .. }), "{refused}");
         assert!(!data.exists(), "cut at {cut}");
     }
@@ -430,7 +434,7 @@ async fn possibly_used_task_id_is_refused() {
         file: &file,
         data_dir: to.path(),
         store: Path::new(""),
-        former: Former::Refuse,
+        former: ExistingStore::Refuse,
         next_id: Some(next_id),
         now: next_day(),
     };
@@ -483,7 +487,9 @@ async fn restored_agent_resumes_no_task_waiting_for_its_time() {
         let file = dir.path().join("backup");
         back_up(&store, dir.path(), &file).await.unwrap();
         let new = directory();
-        let done = restored(&file, new.path(), Former::Refuse).await.unwrap();
+        let done = restored(&file, new.path(), ExistingStore::Refuse)
+            .await
+            .unwrap();
         assert_eq!(done.held, [task.id]);
         let task = open(new.path()).await.task(task.id).await.unwrap();
         let State::Paused {

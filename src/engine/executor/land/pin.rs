@@ -3,7 +3,9 @@
 
 use crate::domain::approval::{self, Terms};
 use crate::domain::plan;
-use crate::domain::task::{ComparedRelease, ComparedWith, Landed, Origin, Submission, Task, Waits};
+use crate::domain::task::{
+    ComparedRelease, ComparedWith, Landed, Origin, ScheduleScope, Submission, Task,
+};
 use crate::engine::executor::World;
 use crate::engine::executor::effects::{NoPlanInputs, PlanInputs};
 use crate::git::landing::{
@@ -165,7 +167,7 @@ async fn freeze(
     task: &Task,
     inputs: &PlanInputs,
     commit: &str,
-) -> Result<(Terms, Waits), LandingOutcome> {
+) -> Result<(Terms, ScheduleScope), LandingOutcome> {
     let submission = &task.submission;
     let task_inputs = plan::TaskInputs {
         parameters: &submission.parameters,
@@ -186,7 +188,7 @@ async fn freeze(
         submitters: account.into_iter().chain(involved).cloned().collect(),
         more: approval::more_for(account.map(String::as_str)),
     };
-    Ok((terms, Waits::of(&plan)))
+    Ok((terms, ScheduleScope::of(&plan)))
 }
 
 /// Returns the submitter's account. If the configuration maps the pusher to an account that does
