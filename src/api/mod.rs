@@ -106,7 +106,7 @@ impl TaskLine {
 
     /// `shop production`; `no project`.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn destination(&self) -> String {
         if self.head.project.is_empty() {
             "no project".to_owned()
         } else {

@@ -143,7 +143,7 @@ impl TaskView {
 
     /// Returns `shop production`; for a task of no project the hosts that it provides.
     #[must_use]
-    pub fn place(&self) -> String {
+    pub fn destination(&self) -> String {
         if !self.project.is_empty() {
             return format!("{} {}", self.project, self.environment);
         }

@@ -33,7 +33,7 @@ pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
     let width = usize::from(size.width);
     let state = printable(&state_line(task, zone));
     let title = if task.project.is_empty() {
-        format!("task {} on {}: {state}", task.id, task.place())
+        format!("task {} on {}: {state}", task.id, task.destination())
     } else {
         let (project, environment) = (&task.project, &task.environment);
         format!("task {} {project} to {environment}: {state}", task.id)

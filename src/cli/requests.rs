@@ -351,8 +351,8 @@ fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     if let Some(back) =
         api::rollback_summary(task, |at| agent.zone.show(at)).filter(|_| done == ROLLBACK)
     {
-        let place = task.place();
-        text = format!("task {id} rolls back {place} {back}\n");
+        let destination = task.destination();
+        text = format!("task {id} rolls back {destination} {back}\n");
         if let Some(nothing) = api::changes_nothing(task) {
             text.push_str(&format!("{nothing}\n"));
         }

@@ -65,18 +65,18 @@ fn remarks(text: &mut String, task: &TaskView, zone: &Zone) {
 
 fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
     let id = task.id;
-    let (called, place) = (printable(task.called()), task.place());
+    let (called, destination) = (printable(task.called()), task.destination());
     let _ = match (task.project.as_str(), task.title.as_str()) {
-        ("", _) => writeln!(text, "task {id}: {called} on {place}"),
+        ("", _) => writeln!(text, "task {id}: {called} on {destination}"),
         (project, "") => {
             let environment = &task.environment;
             writeln!(text, "task {id}: {called} of {project} to {environment}")
         }
         // A rollback to what another tool left live.
-        (_, _) if task.tag.is_empty() => writeln!(text, "task {id}: {called} in {place}"),
+        (_, _) if task.tag.is_empty() => writeln!(text, "task {id}: {called} in {destination}"),
         (_, _) => writeln!(
             text,
-            "task {id}: {called} ({}) to {place}",
+            "task {id}: {called} ({}) to {destination}",
             printable(&task.tag)
         ),
     };

@@ -38,8 +38,8 @@ pub struct Actor {
     #[serde(default)]
     pub scopes: Scopes,
     /// The target of the request.
-    #[serde(default)]
-    pub place: PermissionTarget,
+    #[serde(default, rename = "place")]
+    pub target: PermissionTarget,
     /// The users on whose behalf they may approve there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mandates: Vec<Mandate>,
@@ -55,7 +55,7 @@ impl Actor {
             groups: Vec::new(),
             counts: ApprovalWeight::Yes,
             scopes: Scopes::default(),
-            place: PermissionTarget::default(),
+            target: PermissionTarget::default(),
             mandates: Vec::new(),
         }
     }
@@ -65,7 +65,7 @@ impl Actor {
             name: &self.name,
             role: self.role,
             scopes: &self.scopes,
-            target: &self.place,
+            target: &self.target,
         }
     }
 

@@ -286,7 +286,7 @@ pub enum Op {
         existing: Existing,
     },
     /// Start a program under the runner and follow it until it ends.
-    Run { place: DeployTarget, run: Run },
+    Run { target: DeployTarget, run: Run },
     /// Report the result of an attempt that was started before: after a lost connection.
     RunResult { deploy_to: String, key: String },
     /// Kill the attempt's process group and every process with its cookie, including its parts.
@@ -493,7 +493,7 @@ mod tests {
             id: release(),
             digest: TreeDigest(String::new()),
         };
-        let place = || DeployTarget {
+        let target = || DeployTarget {
             deploy_to: deploy_to(),
             fence: 0,
         };
@@ -506,15 +506,15 @@ mod tests {
         };
         #[rustfmt::skip]
         let operations = [
-            Op::Prepare { target: place(), release: whole(), base: None, removed: Vec::new(), inodes: Inodes::Shared, shared: Vec::new(), existing: Existing::Equal },
-            Op::Transfer { target: place(), from: PathBuf::new(), set: TransferSet::Whole, inodes: Inodes::Shared },
-            Op::Seal { target: place(), release: whole(), owner: None },
+            Op::Prepare { target: target(), release: whole(), base: None, removed: Vec::new(), inodes: Inodes::Shared, shared: Vec::new(), existing: Existing::Equal },
+            Op::Transfer { target: target(), from: PathBuf::new(), set: TransferSet::Whole, inodes: Inodes::Shared },
+            Op::Seal { target: target(), release: whole(), owner: None },
             Op::Inspect { deploy_to: deploy_to() },
-            Op::Publish { target: place(), release: release(), over: Vec::new(), key: key(), existing: Existing::Equal },
-            Op::Run { place: place(), run },
+            Op::Publish { target: target(), release: release(), over: Vec::new(), key: key(), existing: Existing::Equal },
+            Op::Run { target: target(), run },
             Op::RunResult { deploy_to: deploy_to(), key: key() },
             Op::Kill { deploy_to: deploy_to(), key: key() },
-            Op::Prune { target: place(), keep: 0, protect: Vec::new(), failed: Vec::new() },
+            Op::Prune { target: target(), keep: 0, protect: Vec::new(), failed: Vec::new() },
         ];
         let labels: BTreeSet<&str> = operations.iter().map(Op::label).collect();
         assert_eq!(labels.len(), operations.len());

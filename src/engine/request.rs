@@ -134,7 +134,7 @@ impl RequestContext<'_> {
         let reason = &frozen.freeze.reason;
         let name = &frozen.freeze.name;
         Err(RequestError::Frozen {
-            place: if task.submission.has_environment() {
+            target: if task.submission.has_environment() {
                 format!(" to {project} {environment}")
             } else {
                 String::new()

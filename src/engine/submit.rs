@@ -36,7 +36,7 @@ pub struct SubmittingUser<'a> {
     /// The account's name, or `os:NAME`.
     pub name: &'a str,
     /// The user's roles in a scope.
-    pub in_place: &'a (dyn Fn(&PermissionTarget) -> Actor + Sync),
+    pub actor_at: &'a (dyn Fn(&PermissionTarget) -> Actor + Sync),
     pub via: Via,
 }
 
@@ -65,7 +65,7 @@ pub fn admit(resolved: &Resolved, actor: &Actor, via: Via) -> Result<Submission,
     let right = |what, needs: String| SubmitError::Right {
         actor: actor.name.clone(),
         what,
-        place: Box::new(resolved.place()),
+        target: Box::new(resolved.target()),
         needs,
     };
     actor.may(Ability::Submit, "submit a task")?;
@@ -152,7 +152,7 @@ pub async fn submit(
         return earlier_submission(keyed, earlier);
     }
     let resolved = resolve(order, sources)?;
-    let actor = (user.in_place)(&resolved.place());
+    let actor = (user.actor_at)(&resolved.target());
     let submission = admit(&resolved, &actor, user.via)?;
     match store.submit(submission, keyed.as_ref(), now, also).await? {
         Proposal::New(id) => Ok(Submitted::New(id)),

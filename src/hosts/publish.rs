@@ -44,7 +44,7 @@ pub fn read_standing(lines: &AnswerLines) -> Result<HostState, HostError> {
 /// # Errors
 /// [`InvalidValue`] if a path, name or key is invalid on the host.
 pub fn publish(
-    place: &DeployTarget,
+    target: &DeployTarget,
     seq: OpSequence,
     release: &ReleaseId,
     over: &[ReleaseId],
@@ -55,7 +55,7 @@ pub fn publish(
         Existing::Equal => file_name("release", &release.0)?,
         Existing::AsItIs | Existing::Found => linked(&release.0)?,
     };
-    let script = Script::at(place, seq)?
+    let script = Script::at(target, seq)?
         .set("ts_release", release)?
         .set("ts_over", &targets(over)?)?
         .set("ts_key", file_name("key", key)?)?
@@ -121,7 +121,7 @@ fn shown(name: &str) -> String {
 /// # Errors
 /// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn prune(
-    place: &DeployTarget,
+    target: &DeployTarget,
     seq: OpSequence,
     keep: u32,
     protect: &[ReleaseId],
@@ -131,7 +131,7 @@ pub fn prune(
         .iter()
         .map(|release| file_name("release", &release.0))
         .collect();
-    let script = Script::at(place, seq)?
+    let script = Script::at(target, seq)?
         .number("ts_keep", u64::from(keep))
         .set("ts_protect", &targets(protect)?)?
         .set("ts_failed", &failed?.join(" "))?;
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn invalid_release_name_never_reaches_a_host() {
-        let place = DeployTarget {
+        let target = DeployTarget {
             deploy_to: "/srv/shop".into(),
             fence: 1,
         };
@@ -298,7 +298,7 @@ mod tests {
             let release = ReleaseId(name.into());
             assert!(
                 publish(
-                    &place,
+                    &target,
                     OpSequence(1),
                     &release,
                     &[],
@@ -309,7 +309,7 @@ mod tests {
                 "{name:?}"
             );
             assert!(
-                prune(&place, OpSequence(1), 3, &[], &[release]).is_err(),
+                prune(&target, OpSequence(1), 3, &[], &[release]).is_err(),
                 "{name:?}"
             );
         }

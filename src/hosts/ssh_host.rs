@@ -186,18 +186,18 @@ impl SshHosts {
     async fn claimed(
         &self,
         host: &str,
-        place: &DeployTarget,
+        target: &DeployTarget,
         timeout: Duration,
         script: &(dyn Fn(OpSequence) -> Result<Vec<u8>, InvalidValue> + Send + Sync),
     ) -> Result<AnswerLines, HostError> {
         let counter = self.counter(host);
         let ask = || async move {
-            let script = script(counter.next(place.fence))?;
-            self.lines(host, &script, timeout, place.fence).await
+            let script = script(counter.next(target.fence))?;
+            self.lines(host, &script, timeout, target.fence).await
         };
         match ask().await {
             Err(NoReply::Overtaken(seq)) => {
-                counter.see(seq, place.fence);
+                counter.see(seq, target.fence);
                 Ok(ask().await?)
             }
             answer => Ok(answer?),

@@ -33,12 +33,12 @@ pub(crate) fn standing_text(script: &Script, body: &str) -> Vec<u8> {
 }
 
 fn at_release(
-    place: &DeployTarget,
+    target: &DeployTarget,
     seq: OpSequence,
     release: &Release,
 ) -> Result<Script, InvalidValue> {
     at_target(
-        place,
+        target,
         seq,
         file_name("release", &release.id.0)?,
         digest(&release.digest)?,
@@ -46,12 +46,12 @@ fn at_release(
 }
 
 fn at_target(
-    place: &DeployTarget,
+    target: &DeployTarget,
     seq: OpSequence,
     release: &str,
     digest: &str,
 ) -> Result<Script, InvalidValue> {
-    Script::at(place, seq)?
+    Script::at(target, seq)?
         .set("ts_release", release)?
         .set("ts_wanted", digest)
 }
@@ -82,7 +82,7 @@ fn digest(digest: &TreeDigest) -> Result<&str, InvalidValue> {
 /// # Errors
 /// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn prepare(
-    place: &DeployTarget,
+    target: &DeployTarget,
     seq: OpSequence,
     release: &Release,
     base: Option<(&Release, Inodes)>,
@@ -103,8 +103,8 @@ pub fn prepare(
         None => ("", ""),
     };
     let script = match existing {
-        Existing::Found => at_target(place, seq, linked(&release.id.0)?, ""),
-        Existing::Equal | Existing::AsItIs => at_release(place, seq, release),
+        Existing::Found => at_target(target, seq, linked(&release.id.0)?, ""),
+        Existing::Equal | Existing::AsItIs => at_release(target, seq, release),
     }?
     .set("ts_kept", as_it_is(existing))?
     .set("ts_from", from)?
@@ -237,12 +237,12 @@ pub(crate) fn read_standing_line(
 /// # Errors
 /// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn seal(
-    place: &DeployTarget,
+    target: &DeployTarget,
     seq: OpSequence,
     release: &Release,
     owner: Option<&str>,
 ) -> Result<Vec<u8>, InvalidValue> {
-    let script = at_release(place, seq, release)?.set("ts_owner", owner.unwrap_or_default())?;
+    let script = at_release(target, seq, release)?.set("ts_owner", owner.unwrap_or_default())?;
     Ok(standing_text(&script, include_str!("sync/seal.sh")))
 }
 

@@ -25,7 +25,7 @@ const CSRF_HEADER: &str = "x-csrf-token";
 const SOCKET: &str = "socket";
 
 /// With more permission targets than this, all tasks are searched.
-const PLACES_MAX: usize = 32;
+const TARGETS_MAX: usize = 32;
 
 /// An authenticated user, and the proof.
 pub(super) struct Who {
@@ -162,18 +162,18 @@ impl Who {
 
     /// Returns their permissions for one target: those of the account, raised by grants there, and
     /// limited by the scopes of their credential.
-    pub(super) fn at(&self, place: &PermissionTarget) -> Actor {
-        let place = PermissionTarget {
-            template: self.templates.name(&place.template).to_owned(),
-            ..place.clone()
+    pub(super) fn at(&self, target: &PermissionTarget) -> Actor {
+        let target = PermissionTarget {
+            template: self.templates.name(&target.template).to_owned(),
+            ..target.clone()
         };
         let role = |base, name: &str, groups: &[String]| {
-            permission::role_in(base, name, groups, &self.grants, &place)
+            permission::role_in(base, name, groups, &self.grants, &target)
         };
         let actor = &self.actor;
         let of_project = |delegation: &Delegation| {
             let only = delegation.project.as_ref();
-            only.is_none_or(|only| *only == place.project)
+            only.is_none_or(|only| *only == target.project)
         };
         let mandates = self.mandates.iter().filter(|(one, _)| of_project(one));
         let mandates = mandates.map(|(delegation, from)| {
@@ -188,49 +188,49 @@ impl Who {
         Actor {
             role: role(self.base, &actor.name, &actor.groups).min(actor.scopes.ceiling()),
             mandates: mandates.collect(),
-            place: place.clone(),
+            target: target.clone(),
             ..actor.clone()
         }
     }
 
     /// Whether they may see what happens in a target.
-    pub(super) fn sees(&self, place: &PermissionTarget) -> bool {
-        self.at(place).sees(self.now)
+    pub(super) fn sees(&self, target: &PermissionTarget) -> bool {
+        self.at(target).sees(self.now)
     }
 
     /// Returns the only targets where they may see something, so that others need not be searched;
     /// `None` if these are many, or all. [`sees`](Self::sees) decides for each.
-    pub(super) fn places(&self) -> Option<Vec<PermissionTarget>> {
+    pub(super) fn targets(&self) -> Option<Vec<PermissionTarget>> {
         if self.base >= Ability::See.role() {
             return None;
         }
-        let mut places: Vec<PermissionTarget> =
+        let mut targets: Vec<PermissionTarget> =
             permission::granted(&self.actor.name, &self.actor.groups, &self.grants).collect();
         for (delegation, from) in &self.mandates {
             let groups: Vec<String> = from.groups.iter().cloned().collect();
             let everywhere = (from.role >= Ability::Approve.role()).then(PermissionTarget::default);
             let granted = permission::granted(&from.name, &groups, &self.grants);
-            let of_project = granted.chain(everywhere).map(|mut place| {
+            let of_project = granted.chain(everywhere).map(|mut target| {
                 // A grant in another project has no effect; searching there does no harm.
-                if let (Some(project), "") = (&delegation.project, place.project.as_str()) {
-                    place.project.clone_from(project);
+                if let (Some(project), "") = (&delegation.project, target.project.as_str()) {
+                    target.project.clone_from(project);
                 }
-                place
+                target
             });
-            places.extend(of_project);
+            targets.extend(of_project);
         }
-        let numbered: Vec<PermissionTarget> = places
+        let numbered: Vec<PermissionTarget> = targets
             .iter()
-            .flat_map(|place| {
-                let numbers = self.templates.numbers(&place.template);
+            .flat_map(|target| {
+                let numbers = self.templates.numbers(&target.template);
                 numbers.map(|number| PermissionTarget {
                     template: number.to_owned(),
-                    ..place.clone()
+                    ..target.clone()
                 })
             })
             .collect();
-        places.extend(numbered);
-        (places.len() <= PLACES_MAX).then_some(places)
+        targets.extend(numbered);
+        (targets.len() <= TARGETS_MAX).then_some(targets)
     }
 
     /// Whether they may see an environment, and so its hosts.
@@ -239,8 +239,8 @@ impl Who {
     }
 
     /// Returns the fault for a task that they may not see: the same as if it did not exist.
-    pub(super) fn needs_to_see(&self, id: u64, place: &PermissionTarget) -> Result<(), Fault> {
-        if self.sees(place) {
+    pub(super) fn needs_to_see(&self, id: u64, target: &PermissionTarget) -> Result<(), Fault> {
+        if self.sees(target) {
             return Ok(());
         }
         Err(Fault::no_task(&id.to_string()))
@@ -318,7 +318,7 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
         ));
     }
     if let Some(token) = bearer(call) {
-        let from = place(site, call);
+        let from = client_address(site, call);
         return of_token(site, &token, from).await;
     }
     match call.peer {
@@ -329,7 +329,7 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
                 Some(session) => {
                     let account = session.account.clone();
                     let proof = Proof::Session(session);
-                    let from = place(site, call);
+                    let from = client_address(site, call);
                     of_account(site, account, Scopes::default(), from, proof).await
                 }
                 None => Err(Fault::NotLoggedIn),
@@ -360,13 +360,13 @@ pub(super) async fn who_calls(site: &Arc<Site>, call: &Call) -> Result<Who, Faul
 /// [`Fault::NotLoggedIn`] if it is missing, [`Fault::BadToken`] if it is not valid.
 pub(super) async fn of_auth_key(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
     if let Some(token) = bearer(call) {
-        return of_token(site, &token, place(site, call)).await;
+        return of_token(site, &token, client_address(site, call)).await;
     }
     let given = call
         .cookie("auth_key")
         .or_else(|| call.parameter("auth_key"));
     let given = given.ok_or(Fault::NotLoggedIn)?;
-    let from = place(site, call);
+    let from = client_address(site, call);
     match site.web.sessions.of_auth_key(&given).await? {
         Some(account) => of_account(site, account, Scopes::default(), from, Proof::Own).await,
         None => of_token(site, &given, from).await,
@@ -393,7 +393,7 @@ fn bearer(call: &Call) -> Option<SecretString> {
 }
 
 /// Returns the origin of a request, as the audit names it.
-fn place(site: &Site, call: &Call) -> String {
+fn client_address(site: &Site, call: &Call) -> String {
     match call.peer {
         Peer::Local { .. } => SOCKET.to_owned(),
         Peer::Network(_) => address(site, call).to_string(),

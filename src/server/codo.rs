@@ -217,7 +217,7 @@ async fn submit(
     order.idempotency_key = Some(key.idempotency_key());
     let user = SubmittingUser {
         name: &who.actor.name,
-        in_place: &|place| who.at(place),
+        actor_at: &|target| who.at(target),
         via: Via::Codo,
     };
     let action = AuditedAction::on("submit", audited(&order));

@@ -9,14 +9,14 @@ use crate::base::secret;
 const DIGITS: usize = 10;
 
 /// Returns the cursor for a position in a search.
-pub(super) fn cursor(place: &str, search: &impl Serialize) -> String {
-    format!("{place}.{}", digest(search))
+pub(super) fn cursor(position: &str, search: &impl Serialize) -> String {
+    format!("{position}.{}", digest(search))
 }
 
 /// Returns the position that a cursor names.
-pub(super) fn place<'a>(cursor: &'a str, search: &impl Serialize) -> Result<&'a str, Fault> {
+pub(super) fn position<'a>(cursor: &'a str, search: &impl Serialize) -> Result<&'a str, Fault> {
     match cursor.rsplit_once('.') {
-        Some((place, digits)) if digits == digest(search) => Ok(place),
+        Some((position, digits)) if digits == digest(search) => Ok(position),
         _ => Err(Fault::Invalid(
             "the cursor belongs to another search: start again without it".to_owned(),
         )),
@@ -24,7 +24,7 @@ pub(super) fn place<'a>(cursor: &'a str, search: &impl Serialize) -> Result<&'a 
 }
 
 /// Returns the fault for a position that was never issued.
-pub(super) fn unknown_place() -> Fault {
+pub(super) fn unknown_position() -> Fault {
     Fault::Invalid("the cursor is invalid: start again without it".to_owned())
 }
 

@@ -44,9 +44,9 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRes
     let who = who_reads(site, call).await?;
     let id = parse_id(id)?;
     let mut query: LogQuery = call.query()?;
-    who.needs_to_see(id, &site.web.store.head(id).await?.place())?;
+    who.needs_to_see(id, &site.web.store.head(id).await?.target())?;
     selection::is_there(site, id, &mut query).await?;
-    let place = match query.follow {
+    let slot = match query.follow {
         false => None,
         true => Some(site.streams.take(&who.actor.name)?),
     };
@@ -64,7 +64,7 @@ pub(super) async fn show(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpRes
             let note = format!("\n(the rest of the log could not be read: {error})\n");
             let _ = pieces.send(Ok(note.into())).await;
         }
-        drop(place);
+        drop(slot);
     };
     tokio::spawn(write);
     let mut response = warp::reply::stream(ReceiverStream::new(receiver)).into_response();
@@ -145,7 +145,7 @@ pub(super) struct TaskLogReader {
     /// Whether lines name their entry: known once the entries are, or from the start when
     /// following.
     named: Option<bool>,
-    places: BTreeMap<(LogEntry, LogPart), LogOffset>,
+    positions: BTreeMap<(LogEntry, LogPart), LogOffset>,
     /// The parts that had grown at the last check and are still to be read.
     grown: Option<VecDeque<GrownPart>>,
 }
@@ -199,7 +199,7 @@ impl TaskLogReader {
             task,
             named: query.follow.then_some(!alone),
             query: query.clone(),
-            places: BTreeMap::new(),
+            positions: BTreeMap::new(),
             grown: None,
         }
     }
@@ -228,7 +228,10 @@ impl TaskLogReader {
     async fn grown(&mut self) -> std::io::Result<VecDeque<GrownPart>> {
         let lengths = self.lengths().await?.into_iter();
         let grown = lengths.filter(|(key, length)| {
-            let read = self.places.get(key).map_or(0, |place| place.offset);
+            let read = self
+                .positions
+                .get(key)
+                .map_or(0, |position| position.offset);
             *length > read
         });
         Ok(grown.collect())
@@ -239,9 +242,9 @@ impl TaskLogReader {
         let lengths = self.lengths().await?;
         let each = (bytes / lengths.len().max(1) as u64).max(512);
         for (key, length) in lengths {
-            let place = self.places.entry(key).or_default();
-            place.offset = length.saturating_sub(each);
-            place.partial = place.offset > 0;
+            let position = self.positions.entry(key).or_default();
+            position.offset = length.saturating_sub(each);
+            position.partial = position.offset > 0;
         }
         Ok(())
     }
@@ -250,10 +253,10 @@ impl TaskLogReader {
     pub(super) fn rest(&mut self) -> String {
         let named = self.named == Some(true);
         let mut text = String::new();
-        for ((entry, _), place) in &mut self.places {
-            place.open.push_str(&place.text.end());
-            let line = std::mem::take(&mut place.open);
-            if !line.is_empty() && !place.partial {
+        for ((entry, _), position) in &mut self.positions {
+            position.open.push_str(&position.text.end());
+            let line = std::mem::take(&mut position.open);
+            if !line.is_empty() && !position.partial {
                 push_line(&mut text, named.then_some(entry), &line);
                 text.push('\n');
             }
@@ -287,27 +290,27 @@ impl TaskLogReader {
     async fn read(&mut self, key: &(LogEntry, LogPart), length: u64) -> std::io::Result<LogChunk> {
         let named = self.named == Some(true);
         let entry = &key.0;
-        let place = self.places.entry(key.clone()).or_default();
-        let (logs, task, offset) = (self.logs.clone(), self.task, place.offset);
+        let position = self.positions.entry(key.clone()).or_default();
+        let (logs, task, offset) = (self.logs.clone(), self.task, position.offset);
         let (source, part) = key.clone();
         let read = blocking(move || logs.read(task, &source, part, offset, PIECE_BYTES)).await?;
-        if read.missing > 0 && !std::mem::take(&mut place.partial) {
-            place.cut(read.missing);
+        if read.missing > 0 && !std::mem::take(&mut position.partial) {
+            position.cut(read.missing);
         }
-        place.offset += read.missing + read.bytes.len() as u64;
-        let end = place.offset >= length || read.bytes.is_empty();
-        place.open.push_str(&place.text.push(&read.bytes));
-        let ended = place.open.rfind('\n').map_or(0, |end| end + 1);
-        let complete = if place.open.len() - ended > LINE_BYTES_MAX {
-            place.open.len()
+        position.offset += read.missing + read.bytes.len() as u64;
+        let end = position.offset >= length || read.bytes.is_empty();
+        position.open.push_str(&position.text.push(&read.bytes));
+        let ended = position.open.rfind('\n').map_or(0, |end| end + 1);
+        let complete = if position.open.len() - ended > LINE_BYTES_MAX {
+            position.open.len()
         } else {
             ended
         };
-        let rest = place.open.split_off(complete);
-        let lines = std::mem::replace(&mut place.open, rest);
+        let rest = position.open.split_off(complete);
+        let lines = std::mem::replace(&mut position.open, rest);
         let mut text = String::with_capacity(lines.len());
         for line in lines.lines() {
-            if std::mem::take(&mut place.partial) {
+            if std::mem::take(&mut position.partial) {
                 // Its beginning was skipped.
                 continue;
             }

@@ -53,19 +53,19 @@ impl Web {
             answered: [const { AtomicU64::new(0) }; 6],
             uid: rustix::process::getuid().as_raw(),
         });
-        let places = Arc::new(Semaphore::new(limits.connections));
+        let permits = Arc::new(Semaphore::new(limits.connections));
         let graceful = GracefulShutdown::new();
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         loop {
             let accepted = tokio::select! {
                 () = &mut shutdown => break,
-                accepted = accept(&tcp, unix.as_ref(), &places) => accepted,
+                accepted = accept(&tcp, unix.as_ref(), &permits) => accepted,
                 // Removes finished connections.
                 Some(_) = connections.join_next() => continue,
             };
             match accepted {
-                Ok(Accepted { place, socket }) => {
+                Ok(Accepted { permit, socket }) => {
                     let watcher = graceful.watcher();
                     let site = Arc::clone(&site);
                     connections.spawn(async move {
@@ -77,7 +77,7 @@ impl Web {
                                 serve_one(&site, socket, peer, watcher).await;
                             }
                         }
-                        drop(place);
+                        drop(permit);
                     });
                 }
                 Err(error) => {
@@ -98,7 +98,7 @@ impl Web {
 }
 
 struct Accepted {
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     socket: ServerSocket,
 }
 
@@ -111,10 +111,10 @@ enum ServerSocket {
 async fn accept(
     tcp: &TcpListener,
     unix: Option<&UnixListener>,
-    places: &Arc<Semaphore>,
+    permits: &Arc<Semaphore>,
 ) -> std::io::Result<Accepted> {
     // The semaphore is never closed.
-    let place = Arc::clone(places)
+    let permit = Arc::clone(permits)
         .acquire_owned()
         .await
         .map_err(std::io::Error::other)?;
@@ -136,7 +136,7 @@ async fn accept(
             ServerSocket::Local(socket, Peer::Local { uid })
         }
     };
-    Ok(Accepted { place, socket })
+    Ok(Accepted { permit, socket })
 }
 
 fn prepare(socket: &TcpStream) {

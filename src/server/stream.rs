@@ -120,7 +120,7 @@ fn open<F>(
 where
     F: Future<Output = Result<Infallible, StreamEnd>> + Send + 'static,
 {
-    let place = site.streams.take(&who.actor.name)?;
+    let slot = site.streams.take(&who.actor.name)?;
     let (events, receiver) = mpsc::channel(EVENTS_WAITING);
     let limits = site.web.limits;
     let now = Instant::now();
@@ -135,7 +135,7 @@ where
         if let Err(StreamEnd::Broken(fault)) = producing.await {
             tracing::warn!(error = %fault, "an event stream ended");
         }
-        drop(place);
+        drop(slot);
     });
     Ok(response(ReceiverStream::new(receiver)))
 }
@@ -314,7 +314,7 @@ async fn send_all(
 async fn seen_of(site: &Site, who: &Who, ids: Vec<u64>) -> Result<Vec<u64>, StoreError> {
     let mut seen = Vec::new();
     for id in ids {
-        if who.sees(&site.web.store.head(id).await?.place()) {
+        if who.sees(&site.web.store.head(id).await?.target()) {
             seen.push(id);
         }
     }

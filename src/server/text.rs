@@ -122,7 +122,7 @@ pub(super) fn states() -> Vec<(&'static str, String)> {
 
 /// Describes a task's state in one sentence that begins with a verb: it follows "TAG → PLACE".
 pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> String {
-    let place = view.place();
+    let destination = view.destination();
     let detail = view.detail.as_str();
     let freeze = view.frozen.as_ref();
     let freeze = freeze.filter(|freeze| freeze.overridden_by.is_none());
@@ -138,7 +138,7 @@ pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: 
         },
         "queued" if view.project.is_empty() => "starts when a task slot is free".to_owned(),
         "queued" if !detail.is_empty() => format!("is queued: {detail}"),
-        "queued" => format!("is next in the queue of {place}"),
+        "queued" => format!("is next in the queue of {destination}"),
         "running" => match current(&view.stages) {
             Some(at) => format!("is running: {at}"),
             None => "is running".to_owned(),

@@ -329,7 +329,7 @@ pub(super) fn proposal(task: &Task, first: &[Recorded], record: Option<&str>) ->
         .put(active_key(task.id), "")
         .and(search_rows::begun(task))
         .put(
-            search_rows::text_row(&search_rows::place(task.created, task.id)),
+            search_rows::text_row(&search_rows::position(task.created, task.id)),
             search_rows::extended("", search_rows::hashes(first), search_rows::words(first)),
         );
     for event in first {
@@ -360,10 +360,10 @@ pub(super) fn appended(before: &Task, after: &Task, events: &[Recorded]) -> Comm
     }
     commit = commit.put(head_key(after.id), json(&head(after)));
     if before.state.name() != after.state.name() {
-        let place = search_rows::place(after.created, after.id);
+        let position = search_rows::position(after.created, after.id);
         commit = commit
-            .delete(search_rows::state_row(before.state.name(), &place))
-            .put(search_rows::state_row(after.state.name(), &place), "");
+            .delete(search_rows::state_row(before.state.name(), &position))
+            .put(search_rows::state_row(after.state.name(), &position), "");
     }
     if before.state.is_settled() != after.state.is_settled() {
         commit = if after.state.is_settled() {

@@ -189,7 +189,7 @@ impl Store {
         if words.is_empty() && hashes.is_empty() {
             return Ok(Commit::new());
         }
-        let key = search_rows::text_row(&search_rows::place(task.created, task.id));
+        let key = search_rows::text_row(&search_rows::position(task.created, task.id));
         // A concurrent writer of words appends an event, too, so one of both is refused.
         let entry = self.kv.get(&key).await?;
         let text = entry.map(|entry| String::from_utf8_lossy(&entry.value).into_owned());

@@ -80,10 +80,10 @@ impl Store {
         let mut words = search_rows::words(&events);
         let described = self.description(&events).await;
         words.extend(described.iter().flat_map(search_rows::described));
-        let place = search_rows::place(task.created, id);
+        let position = search_rows::position(task.created, id);
         Ok(commit
             .put(
-                search_rows::text_row(&place),
+                search_rows::text_row(&position),
                 search_rows::extended("", search_rows::hashes(&events), words),
             )
             .delete(format!("state/{state}/{id:016x}"))

@@ -69,7 +69,7 @@ impl Head {
 
     /// Returns the scope of the task.
     #[must_use]
-    pub fn place(&self) -> PermissionTarget {
+    pub fn target(&self) -> PermissionTarget {
         PermissionTarget::new(&self.project, &self.environment, &self.template)
     }
 }

@@ -21,14 +21,14 @@ const TEXT_STRIDE: usize = 1_000;
 #[derive(Clone, Copy)]
 pub struct SearchScope<'a> {
     /// Only tasks in these scopes, if given, which avoids reading all others.
-    pub places: Option<&'a [PermissionTarget]>,
+    pub targets: Option<&'a [PermissionTarget]>,
     /// Of those, only tasks whose head matches this.
     pub matches: &'a (dyn Fn(&Head) -> bool + Sync),
 }
 
 impl SearchScope<'_> {
     const ALL: SearchScope<'static> = SearchScope {
-        places: None,
+        targets: None,
         matches: &|_| true,
     };
 }
@@ -111,12 +111,12 @@ impl Branch {
             let Some(row) = walk.below(kv, below, spent).await? else {
                 continue;
             };
-            let place = &row.key[length..];
+            let position = &row.key[length..];
             if newest
                 .as_ref()
-                .is_none_or(|(held, _)| place > held.as_slice())
+                .is_none_or(|(held, _)| position > held.as_slice())
             {
-                newest = Some((place.to_vec(), of_text.then(|| row.value.clone())));
+                newest = Some((position.to_vec(), of_text.then(|| row.value.clone())));
             }
         }
         Ok(newest)
@@ -125,7 +125,7 @@ impl Branch {
 
 /// A task that every index contains.
 struct Candidate {
-    place: ListPosition,
+    position: ListPosition,
     /// Its words, if the walk covers them.
     text: Option<Vec<u8>>,
 }
@@ -161,7 +161,7 @@ impl Store {
             found.heads.retain(scope.matches);
             return Ok(found);
         }
-        let below = after.map_or_else(|| vec![0xff], |place| place.0.as_bytes().to_vec());
+        let below = after.map_or_else(|| vec![0xff], |position| position.0.as_bytes().to_vec());
         self.search_below(filter, below, limit, scope).await
     }
 
@@ -180,11 +180,11 @@ impl Store {
             Err(StoreError::NoTask(_)) => return Ok(nothing),
             head => head?,
         };
-        let place = search_rows::place(head.created_at, id);
-        if after.is_some_and(|after| place >= *after) {
+        let position = search_rows::position(head.created_at, id);
+        if after.is_some_and(|after| position >= *after) {
             return Ok(nothing);
         }
-        let mut below = place.0.into_bytes();
+        let mut below = position.0.into_bytes();
         below.push(0);
         let filter = Filter {
             since: filter.since.max(Some(head.created_at)),
@@ -213,7 +213,7 @@ impl Store {
         let oldest = filter
             .since
             .map(|since| search_rows::time(since.as_millisecond()));
-        let mut branches = branches(filter, scope.places, limit);
+        let mut branches = branches(filter, scope.targets, limit);
         let (mut heads, mut spent) = (Vec::new(), 0);
         loop {
             let Some(candidate) = self
@@ -224,7 +224,7 @@ impl Store {
             };
             if oldest
                 .as_ref()
-                .is_some_and(|oldest| candidate.place.0 < *oldest)
+                .is_some_and(|oldest| candidate.position.0 < *oldest)
             {
                 return Ok(SearchPage { heads, next: None });
             }
@@ -232,17 +232,17 @@ impl Store {
             if let Some(head) = fitting.filter(|head| (scope.matches)(head)) {
                 if heads.len() == limit {
                     let last = heads.last().map(|head: &Head| (head.created_at, head.id));
-                    let next = last.map(|(at, id)| search_rows::place(at, id));
+                    let next = last.map(|(at, id)| search_rows::position(at, id));
                     return Ok(SearchPage { heads, next });
                 }
                 heads.push(head);
             }
             // Matches are covered by the limit; skipped rows, by the budget.
             if spent >= BUDGET + heads.len() * 2 * READ {
-                let next = Some(candidate.place);
+                let next = Some(candidate.position);
                 return Ok(SearchPage { heads, next });
             }
-            below = candidate.place.0.into_bytes();
+            below = candidate.position.0.into_bytes();
         }
     }
 
@@ -260,20 +260,20 @@ impl Store {
             let count = branches.len();
             let branch = &mut branches[round % count];
             let found = branch.below(self.kv.as_ref(), &below, spent).await?;
-            let Some((place, text)) = found else {
+            let Some((position, text)) = found else {
                 return Ok(None);
             };
             // After the first of them, `below` is the others' required position, plus a byte.
-            let same = agreed > 0 && below.split_last().is_some_and(|(_, held)| held == place);
+            let same = agreed > 0 && below.split_last().is_some_and(|(_, held)| held == position);
             if same {
                 agreed += 1;
             } else {
                 agreed = 1;
-                below = [place.as_slice(), &[0]].concat();
+                below = [position.as_slice(), &[0]].concat();
             }
             if agreed == count {
-                let place = ListPosition(String::from_utf8_lossy(&place).into_owned());
-                return Ok(Some(Candidate { place, text }));
+                let position = ListPosition(String::from_utf8_lossy(&position).into_owned());
+                return Ok(Some(Candidate { position, text }));
             }
             round += 1;
         }
@@ -294,7 +294,7 @@ impl Store {
                 *spent += READ;
                 let entry = self
                     .kv
-                    .get(&search_rows::text_row(&candidate.place))
+                    .get(&search_rows::text_row(&candidate.position))
                     .await?;
                 read = entry.map(|entry| entry.value).unwrap_or_default();
                 &read
@@ -306,7 +306,7 @@ impl Store {
             }
         }
         *spent += READ;
-        let head = self.head(candidate.place.id()).await?;
+        let head = self.head(candidate.position.id()).await?;
         Ok(index::matches(filter, &head).then_some(head))
     }
 
@@ -348,14 +348,16 @@ impl Store {
     /// [`StoreError::Kv`], [`StoreError::Damaged`].
     async fn below_id(&self, id: u64) -> Result<Option<Vec<u8>>, StoreError> {
         match self.head(id).await {
-            Ok(head) => Ok(Some(search_rows::place(head.created_at, id).0.into_bytes())),
+            Ok(head) => Ok(Some(
+                search_rows::position(head.created_at, id).0.into_bytes(),
+            )),
             Err(StoreError::NoTask(_)) => {
                 let range = Range::prefix(index::HEADS).descending().limit(1);
                 let page = self.kv.range(range.after(index::head_key(id))).await?;
                 let older = page.rows.first().and_then(|row| index::id_of(&row.key));
                 let Some(older) = older else { return Ok(None) };
                 let head = self.head(older).await?;
-                let mut below = search_rows::place(head.created_at, older).0.into_bytes();
+                let mut below = search_rows::position(head.created_at, older).0.into_bytes();
                 below.push(0);
                 Ok(Some(below))
             }
@@ -367,19 +369,19 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Damaged`].
-    pub async fn place_of(&self, id: u64) -> Result<Option<ListPosition>, StoreError> {
+    pub async fn position_of(&self, id: u64) -> Result<Option<ListPosition>, StoreError> {
         let below = self.below_id(id).await?;
         Ok(below.map(|below| ListPosition(String::from_utf8_lossy(&below).into_owned())))
     }
 }
 
 /// Returns the indexes that a search walks; all tasks if no index applies.
-fn branches(filter: &Filter, places: Option<&[PermissionTarget]>, limit: usize) -> Vec<Branch> {
+fn branches(filter: &Filter, targets: Option<&[PermissionTarget]>, limit: usize) -> Vec<Branch> {
     let mut all: Vec<Vec<Key>> = search_rows::prefixes(filter)
         .into_iter()
         .map(|prefix| vec![prefix])
         .collect();
-    let prefixes = places.map(|places| places.iter().map(search_rows::prefix_of).collect());
+    let prefixes = targets.map(|targets| targets.iter().map(search_rows::prefix_of).collect());
     if let Some(Some(prefixes)) = prefixes {
         all.push(prefixes);
     }

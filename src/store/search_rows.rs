@@ -61,7 +61,7 @@ impl ListPosition {
 }
 
 /// Returns the position of a task created at this time.
-pub(super) fn place(created: Timestamp, id: u64) -> ListPosition {
+pub(super) fn position(created: Timestamp, id: u64) -> ListPosition {
     ListPosition(format!("{}/{id:016x}", time(created.as_millisecond())))
 }
 
@@ -83,16 +83,16 @@ fn prefix(field: &str, values: &[&str]) -> Key {
     format!("by/{field}/{hex}/").into_bytes()
 }
 
-fn row(prefix: &[u8], place: &ListPosition) -> Key {
-    [prefix, place.0.as_bytes()].concat()
+fn row(prefix: &[u8], position: &ListPosition) -> Key {
+    [prefix, position.0.as_bytes()].concat()
 }
 
-pub(super) fn state_row(state: &str, place: &ListPosition) -> Key {
-    row(&prefix("state", &[state]), place)
+pub(super) fn state_row(state: &str, position: &ListPosition) -> Key {
+    row(&prefix("state", &[state]), position)
 }
 
-pub(super) fn text_row(place: &ListPosition) -> Key {
-    row(TEXTS, place)
+pub(super) fn text_row(position: &ListPosition) -> Key {
+    row(TEXTS, position)
 }
 
 fn of_beginning(tag: &str, length: usize) -> Key {
@@ -102,7 +102,7 @@ fn of_beginning(tag: &str, length: usize) -> Key {
 
 /// Returns the rows that hold from the first event of a task on.
 pub(super) fn begun(task: &Task) -> Commit {
-    let place = place(task.created, task.id);
+    let position = position(task.created, task.id);
     let submission = &task.submission;
     let submitter = &submission.submitter;
     let mut prefixes = vec![
@@ -126,17 +126,17 @@ pub(super) fn begun(task: &Task) -> Commit {
     prefixes
         .iter()
         .fold(Commit::new(), |commit, prefix| {
-            commit.put(row(prefix, &place), "")
+            commit.put(row(prefix, &position), "")
         })
-        .put(state_row(task.state.name(), &place), "")
+        .put(state_row(task.state.name(), &position), "")
 }
 
 /// Returns the rows that an event adds.
 pub(super) fn happened(after: &Task, recorded: &Recorded) -> Commit {
     match &recorded.event {
         Event::Approved(approval) => {
-            let place = place(after.created, after.id);
-            Commit::new().put(row(&prefix("approver", &[&approval.by]), &place), "")
+            let position = position(after.created, after.id);
+            Commit::new().put(row(&prefix("approver", &[&approval.by]), &position), "")
         }
         _ => Commit::new(),
     }
@@ -170,9 +170,9 @@ pub(super) fn prefixes(filter: &Filter) -> Vec<Key> {
 
 /// Returns the prefix of the rows that cover all tasks of a scope; an empty field matches any
 /// value. `None` if that is every task.
-pub(super) fn prefix_of(place: &PermissionTarget) -> Option<Key> {
-    let (project, environment) = (place.project.as_str(), place.environment.as_str());
-    Some(match (project, environment, place.template.as_str()) {
+pub(super) fn prefix_of(target: &PermissionTarget) -> Option<Key> {
+    let (project, environment) = (target.project.as_str(), target.environment.as_str());
+    Some(match (project, environment, target.template.as_str()) {
         ("", "", "") => return None,
         ("", "", template) => prefix("template", &[template]),
         ("", environment, _) => prefix("environment", &[environment]),

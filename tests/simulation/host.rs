@@ -265,7 +265,7 @@ impl SimHosts {
             | Op::Transfer { target: place, .. }
             | Op::Seal { target: place, .. }
             | Op::Publish { target: place, .. }
-            | Op::Run { place, .. }
+            | Op::Run { target: place, .. }
             | Op::Prune { target: place, .. } => &place.deploy_to,
             Op::Inspect { deploy_to }
             | Op::RunResult { deploy_to, .. }
@@ -411,7 +411,7 @@ impl SimHosts {
                 key,
                 existing,
             } => publish(disk, place, release, over, (key, *existing)),
-            Op::Run { place, run } => {
+            Op::Run { target: place, run } => {
                 take_fence(disk, place)?;
                 if is_barred(disk, &run.key) {
                     return Err(HostError::Refused(
@@ -510,7 +510,7 @@ fn take_seq(disk: &mut Disk, op: &Op, seq: u64) -> Result<(), HostError> {
     | Op::Transfer { target: place, .. }
     | Op::Seal { target: place, .. }
     | Op::Publish { target: place, .. }
-    | Op::Run { place, .. }
+    | Op::Run { target: place, .. }
     | Op::Prune { target: place, .. }) = op
     else {
         return Ok(());

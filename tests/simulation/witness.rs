@@ -144,7 +144,7 @@ impl Witness {
                 let mut seen = self.seen.lock().unwrap();
                 seen.switch(&disk.0, host, place, release, key, disks);
             }
-            Op::Run { place, run } if place.fence >= held => {
+            Op::Run { target: place, run } if place.fence >= held => {
                 self.seen.lock().unwrap().program(host, place, &run.key);
             }
             _ => {}

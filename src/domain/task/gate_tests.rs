@@ -37,7 +37,7 @@ pub(super) fn with_forced(mut plan: Plan, position: usize) -> Plan {
     plan
 }
 
-pub(super) fn place(host: u16, step: u16) -> StepRef {
+pub(super) fn step_at(host: u16, step: u16) -> StepRef {
     StepRef {
         way: Direction::Forward,
         stage: SWITCH,
@@ -81,18 +81,18 @@ fn until(plan: Plan, expected: StepRef) -> Walk {
 
 #[test]
 fn host_at_a_gate_does_not_block_other_hosts() {
-    let mut walk = until(gated(Gate::Hand, OnFailure::Rollback), place(0, 0));
-    do_it(&mut walk, place(0, 0));
+    let mut walk = until(gated(Gate::Hand, OnFailure::Rollback), step_at(0, 0));
+    do_it(&mut walk, step_at(0, 0));
     let held = walk.actions().into_iter().find_map(|action| match action {
         NextAction::Record(event @ Event::Held { .. }) => Some(event),
         _ => None,
     });
     walk.apply(held.unwrap());
     assert_eq!(walk.task.state, State::Running);
-    assert_eq!(offered(&walk), [place(1, 0)], "the other host goes on");
+    assert_eq!(offered(&walk), [step_at(1, 0)], "the other host goes on");
     // The gate opens for the waiting host, while the other still works.
     walk.apply(go(Some("web0")));
-    assert_eq!(offered(&walk), [place(0, GATED), place(1, 0)]);
+    assert_eq!(offered(&walk), [step_at(0, GATED), step_at(1, 0)]);
 }
 
 #[test]
@@ -117,8 +117,8 @@ fn task_pauses_when_only_gates_remain() {
 fn resume_opens_a_gate_for_all_hosts_or_one() {
     let mut walk = play(gated(Gate::Hand, OnFailure::Rollback), &[]);
     walk.apply(go(Some("web1")));
-    assert_eq!(offered(&walk), [place(1, GATED)]);
-    do_it(&mut walk, place(1, GATED));
+    assert_eq!(offered(&walk), [step_at(1, GATED)]);
+    do_it(&mut walk, step_at(1, GATED));
     let pause = walk.actions().remove(0);
     let NextAction::Record(pause) = pause else {
         panic!("{pause:?}")
@@ -133,13 +133,13 @@ fn resume_opens_a_gate_for_all_hosts_or_one() {
         assert!(refused.is_err(), "{nobody} does not wait");
     }
     walk.apply(go(None));
-    assert_eq!(offered(&walk), [place(0, GATED)]);
+    assert_eq!(offered(&walk), [step_at(0, GATED)]);
 }
 
 #[test]
 fn resume_for_all_includes_hosts_not_yet_at_the_gate() {
-    let mut walk = until(gated(Gate::Hand, OnFailure::Rollback), place(0, 0));
-    do_it(&mut walk, place(0, 0));
+    let mut walk = until(gated(Gate::Hand, OnFailure::Rollback), step_at(0, 0));
+    do_it(&mut walk, step_at(0, 0));
     let Some(NextAction::Record(held)) = walk
         .actions()
         .into_iter()
@@ -149,8 +149,8 @@ fn resume_for_all_includes_hosts_not_yet_at_the_gate() {
     };
     walk.apply(held);
     walk.apply(go(None));
-    do_it(&mut walk, place(1, 0));
-    assert_eq!(offered(&walk), [place(0, GATED), place(1, GATED)]);
+    do_it(&mut walk, step_at(1, 0));
+    assert_eq!(offered(&walk), [step_at(0, GATED), step_at(1, GATED)]);
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn a_step_does_not_begin_while_its_host_is_held() {
     let began = Recorded {
         time: at(900),
         event: Event::Began {
-            at: place(0, GATED),
+            at: step_at(0, GATED),
             attempt: 1,
         },
     };
@@ -170,7 +170,7 @@ fn a_step_does_not_begin_while_its_host_is_held() {
 
 #[test]
 fn failure_rolls_back_while_others_wait_at_a_gate() {
-    let walk = play(gated(Gate::Hand, OnFailure::Rollback), &[place(1, 0)]);
+    let walk = play(gated(Gate::Hand, OnFailure::Rollback), &[step_at(1, 0)]);
     assert!(
         matches!(walk.task.state, State::RolledBack { .. }),
         "{:?}",
@@ -178,7 +178,7 @@ fn failure_rolls_back_while_others_wait_at_a_gate() {
     );
     let back = StepRef {
         way: Direction::Back,
-        ..place(0, GATED)
+        ..step_at(0, GATED)
     };
     assert!(
         walk.steps().contains_key(&back),
@@ -256,7 +256,7 @@ fn only_the_timed_step_waits_for_the_time() {
     let offered_then = next_actions(&held, Some(&walk.plan));
     assert_eq!(offered_then, [], "held, it waits for a person");
     walk.apply(Event::Due);
-    assert_eq!(offered(&walk), [place(0, GATED), place(1, GATED)]);
+    assert_eq!(offered(&walk), [step_at(0, GATED), step_at(1, GATED)]);
 }
 
 #[test]
@@ -273,7 +273,7 @@ fn a_timed_stage_waits_before_its_first_step() {
     );
     assert!(walk.steps().keys().all(|at| at.stage < SWITCH));
     walk.apply(Event::Due);
-    assert_eq!(offered(&walk), [place(0, 0), place(1, 0)]);
+    assert_eq!(offered(&walk), [step_at(0, 0), step_at(1, 0)]);
     // Without a time there is nothing to wait for.
     assert_eq!(play(plan, &[]).task.state, State::Succeeded);
 }
@@ -281,7 +281,7 @@ fn a_timed_stage_waits_before_its_first_step() {
 /// A host waits only at a gate that exists, whatever appends the event.
 #[test]
 fn no_host_is_held_without_a_closed_gate() {
-    let walk = until(gated(Gate::Hand, OnFailure::Rollback), place(0, 0));
+    let walk = until(gated(Gate::Hand, OnFailure::Rollback), step_at(0, 0));
     let holds = |task: &Task, at, gate| {
         let host = "web0".to_owned();
         let held = Recorded {
@@ -290,7 +290,7 @@ fn no_host_is_held_without_a_closed_gate() {
         };
         task.clone().apply(&held).is_ok()
     };
-    let here = place(0, GATED);
+    let here = step_at(0, GATED);
     assert!(holds(&walk.task, here, Gate::Hand));
     assert!(holds(&walk.task, here, Gate::Timed));
     assert!(!holds(&walk.task, here, Gate::None));
@@ -317,29 +317,29 @@ fn no_host_is_held_without_a_closed_gate() {
     );
 
     let mut begun = walk;
-    do_it(&mut begun, place(0, 0));
-    assert!(!holds(&begun.task, place(0, 0), Gate::Hand), "it is done");
+    do_it(&mut begun, step_at(0, 0));
+    assert!(!holds(&begun.task, step_at(0, 0), Gate::Hand), "it is done");
 }
 
 #[test]
 fn single_host_step_keeps_its_position_in_the_stage() {
     let mut walk = until(
         with_forced(plan(2, None, OnFailure::Rollback, Gate::None), 1),
-        place(0, 0),
+        step_at(0, 0),
     );
-    let tell = place(2, 1);
-    do_it(&mut walk, place(0, 0));
-    assert_eq!(offered(&walk), [place(1, 0)]);
-    do_it(&mut walk, place(1, 0));
+    let tell = step_at(2, 1);
+    do_it(&mut walk, step_at(0, 0));
+    assert_eq!(offered(&walk), [step_at(1, 0)]);
+    do_it(&mut walk, step_at(1, 0));
     assert_eq!(offered(&walk), [tell], "once, on the host of its own");
     do_it(&mut walk, tell);
-    assert_eq!(offered(&walk), [place(0, 2), place(1, 2)]);
+    assert_eq!(offered(&walk), [step_at(0, 2), step_at(1, 2)]);
 }
 
 #[test]
 fn single_host_step_runs_again_during_rollback() {
     let plan = with_forced(plan(2, None, OnFailure::Rollback, Gate::None), 1);
-    let walk = play(plan, &[place(1, 2)]);
+    let walk = play(plan, &[step_at(1, 2)]);
     assert!(matches!(walk.task.state, State::RolledBack { .. }));
     assert!(walk.succeeded(Direction::Back, SWITCH, 2, 1));
 }
@@ -353,7 +353,7 @@ fn no_host_passes_a_failed_single_host_step() {
         OnFailure::Continue,
     ] {
         let plan = with_forced(plan(2, None, on_failure, Gate::None), 1);
-        let walk = play(plan, &[place(2, 1)]);
+        let walk = play(plan, &[step_at(2, 1)]);
         let past =
             |at: &&StepRef| at.way == Direction::Forward && at.stage == SWITCH && at.step == 2;
         assert_eq!(walk.steps().keys().find(past), None, "{on_failure:?}");

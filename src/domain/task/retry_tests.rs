@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::gate_tests::place;
+use super::gate_tests::step_at;
 use super::tests::{at, release};
 use super::walk_tests::{SWITCH, Walk, bad, good, plan};
 use super::*;
@@ -51,14 +51,14 @@ fn stopped_or_skipped_host_leaves_its_gate() {
     for skips in [false, true] {
         let mut work = work();
         work.held_hosts
-            .extend([(place(0, 1), held()), (place(1, 1), held())]);
+            .extend([(step_at(0, 1), held()), (step_at(1, 1), held())]);
         let news = if skips {
             work.skip(0, skipped())
         } else {
             work.stop_on(0, "alice")
         };
         assert!(news);
-        assert_eq!(work.held_hosts.keys().collect::<Vec<_>>(), [&place(1, 1)]);
+        assert_eq!(work.held_hosts.keys().collect::<Vec<_>>(), [&step_at(1, 1)]);
     }
 }
 
@@ -76,7 +76,7 @@ fn a_host_is_stopped_once_and_not_when_it_is_skipped() {
 #[test]
 fn host_absence_ends_on_return_or_with_the_claim() {
     let mut work = work();
-    let here = place(0, 0);
+    let here = step_at(0, 0);
     let tell = |work: &mut TaskWork, event| work.apply_report(&event, at(4));
     let away = || Event::HostAway {
         at: here,
@@ -98,7 +98,7 @@ fn host_absence_ends_on_return_or_with_the_claim() {
 fn only_failures_of_one_direction_are_forgotten() {
     let back = StepRef {
         way: Direction::Back,
-        ..place(0, 0)
+        ..step_at(0, 0)
     };
     let failed = || StepResult::Failed {
         message: "no".to_owned(),
@@ -107,21 +107,21 @@ fn only_failures_of_one_direction_are_forgotten() {
         is_final: false,
     };
     let mut work = work();
-    work.steps.insert(place(0, 0), progress(Some(failed())));
-    work.steps.insert(place(0, 1), progress(Some(done())));
-    work.steps.insert(place(1, 0), progress(None));
+    work.steps.insert(step_at(0, 0), progress(Some(failed())));
+    work.steps.insert(step_at(0, 1), progress(Some(done())));
+    work.steps.insert(step_at(1, 0), progress(None));
     work.steps.insert(back, progress(Some(failed())));
     work.clear_failures(Direction::Forward);
     let left: Vec<StepRef> = work.steps.keys().copied().collect();
-    assert_eq!(left, [place(0, 1), place(1, 0), back]);
-    assert_eq!(work.attempts(place(0, 0)), 3);
+    assert_eq!(left, [step_at(0, 1), step_at(1, 0), back]);
+    assert_eq!(work.attempts(step_at(0, 0)), 3);
 }
 
 #[test]
 fn after_rollback_steps_repeat_from_the_switch_on() {
     let of_stage = |stage| StepRef {
         stage,
-        ..place(0, 0)
+        ..step_at(0, 0)
     };
     let back = StepRef {
         way: Direction::Back,
@@ -180,7 +180,7 @@ fn walk_on(walk: &mut Walk, fails: Option<StepRef>, enough: impl Fn(&Walk) -> bo
 /// A task during its rollback: one of its two hosts has rolled back, the other has not.
 fn half_rolled_back() -> Walk {
     let mut walk = Walk::new(plan(2, None, OnFailure::Rollback, Gate::None));
-    walk_on(&mut walk, Some(place(1, 1)), |walk| {
+    walk_on(&mut walk, Some(step_at(1, 1)), |walk| {
         walk.succeeded(Direction::Back, SWITCH, 0, 0)
     });
     assert!(!walk.succeeded(Direction::Back, SWITCH, 1, 0));
@@ -229,7 +229,7 @@ fn retry_or_skip_after_unstopped_rollback_switches_again() {
         let mut walk = half_rolled_back();
         let at = StepRef {
             way: Direction::Back,
-            ..place(0, 1)
+            ..step_at(0, 1)
         };
         walk.apply(Event::Began { at, attempt: 1 });
         walk.apply(Event::StopRequested {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::gate_tests::{place, with_forced};
+use super::gate_tests::{step_at, with_forced};
 use super::walk_tests::{SWITCH, Walk, good, plan, play};
 use super::*;
 use crate::domain::plan::Plan;
@@ -76,7 +76,7 @@ fn reason(walk: &Walk) -> String {
 
 #[test]
 fn continue_does_not_wait_for_a_failed_host() {
-    let walk = play(alone(OnFailure::Continue), &[place(1, 0)]);
+    let walk = play(alone(OnFailure::Continue), &[step_at(1, 0)]);
     assert!(done(&walk, BALANCER, TELL) && done(&walk, 0, RELOAD));
     assert_eq!(reason(&walk), "web1: publish: no");
 }
@@ -84,8 +84,8 @@ fn continue_does_not_wait_for_a_failed_host() {
 #[test]
 fn failed_host_blocks_single_host_steps_without_continue() {
     for on_failure in [OnFailure::Pause, OnFailure::Stop] {
-        let walk = play(alone(on_failure), &[place(1, 0)]);
-        assert!(!walk.steps().contains_key(&place(BALANCER, TELL)));
+        let walk = play(alone(on_failure), &[step_at(1, 0)]);
+        assert!(!walk.steps().contains_key(&step_at(BALANCER, TELL)));
         assert_eq!(reason(&walk), "web1: publish: no", "{on_failure:?}");
     }
 }
@@ -95,7 +95,7 @@ fn single_host_steps_run_in_template_order() {
     let mut walk = Walk::new(two_alone(OnFailure::Pause));
     let mut order = Vec::new();
     while let Some(NextAction::Perform { at, attempt }) = walk.actions().first().cloned() {
-        let lone = [place(BALANCER, TELL), place(DB, NOTE)];
+        let lone = [step_at(BALANCER, TELL), step_at(DB, NOTE)];
         let offered = walk.actions();
         let both = lone.map(|at| NextAction::Perform { at, attempt: 1 });
         assert!(!both.iter().all(|one| offered.contains(one)), "at once");
@@ -121,8 +121,8 @@ fn failed_single_host_step_blocks_the_later_ones() {
         OnFailure::Stop,
         OnFailure::Continue,
     ] {
-        let mut walk = play(two_alone(on_failure), &[place(BALANCER, TELL)]);
-        assert!(!walk.steps().contains_key(&place(DB, NOTE)));
+        let mut walk = play(two_alone(on_failure), &[step_at(BALANCER, TELL)]);
+        assert!(!walk.steps().contains_key(&step_at(DB, NOTE)));
         let waits = matches!(walk.task.state, State::Paused { .. });
         assert_eq!(waits, on_failure == OnFailure::Pause);
         assert!(
@@ -151,7 +151,7 @@ fn stopped_single_host_blocks_the_next_until_retry_or_skip() {
             });
             go_on(&mut walk);
             assert_eq!(reason(&walk), "balancer: alice stopped it");
-            assert!(!walk.steps().contains_key(&place(DB, NOTE)));
+            assert!(!walk.steps().contains_key(&step_at(DB, NOTE)));
             let by = "alice".to_owned();
             walk.apply(match skips {
                 true => skip(BALANCER, "balancer"),
@@ -172,7 +172,7 @@ fn single_host_step_on_a_stage_host_keeps_template_order() {
         steps[usize::from(TELL)].host = Some(first.to_owned());
         steps[usize::from(NOTE)].host = Some(second.to_owned());
         let [tell, note] = [(first, TELL), (second, NOTE)]
-            .map(|(name, step)| place(host_index(&plan, name), step));
+            .map(|(name, step)| step_at(host_index(&plan, name), step));
         let walk = play(plan.clone(), &[tell]);
         assert!(!walk.steps().contains_key(&note), "{first} before {second}");
         let walk = play(plan, &[]);
@@ -183,12 +183,12 @@ fn single_host_step_on_a_stage_host_keeps_template_order() {
 
 #[test]
 fn continue_fails_hosts_that_waited_for_a_failed_step() {
-    let walk = play(two_alone(OnFailure::Continue), &[place(BALANCER, TELL)]);
+    let walk = play(two_alone(OnFailure::Continue), &[step_at(BALANCER, TELL)]);
     assert_eq!(
         reason(&walk),
         "balancer: tell: no; web0, web1, db did not continue: tell did not succeed on balancer"
     );
-    assert!(!walk.steps().contains_key(&place(0, NOTE + 1)));
+    assert!(!walk.steps().contains_key(&step_at(0, NOTE + 1)));
 }
 
 #[test]
@@ -199,7 +199,7 @@ fn continue_names_an_earlier_failure_to_later_waiters() {
     plan.stages[1].steps.push(check);
     let ready = StepRef {
         stage: 1,
-        ..place(BALANCER, 2)
+        ..step_at(BALANCER, 2)
     };
     let walk = play(plan, &[ready]);
     assert_eq!(
@@ -207,13 +207,13 @@ fn continue_names_an_earlier_failure_to_later_waiters() {
         "balancer: ready: no; web0, web1 did not continue: ready did not succeed on balancer; \
          db did not continue: tell did not succeed on balancer"
     );
-    assert!(!walk.steps().contains_key(&place(DB, NOTE)));
+    assert!(!walk.steps().contains_key(&step_at(DB, NOTE)));
 }
 
 #[test]
 fn without_continue_only_the_failed_host_is_named() {
     for on_failure in [OnFailure::Pause, OnFailure::Stop] {
-        let walk = play(alone(on_failure), &[place(BALANCER, TELL)]);
+        let walk = play(alone(on_failure), &[step_at(BALANCER, TELL)]);
         assert_eq!(reason(&walk), "balancer: tell: no", "{on_failure:?}");
     }
 }
@@ -229,10 +229,10 @@ fn hosts_continue_after_a_successful_single_host_step() {
 
 #[test]
 fn skipped_single_host_step_blocks_no_host() {
-    let mut walk = play(alone(OnFailure::Pause), &[place(BALANCER, TELL)]);
+    let mut walk = play(alone(OnFailure::Pause), &[step_at(BALANCER, TELL)]);
     walk.apply(skip(BALANCER, "balancer"));
     let offered = walk.actions();
-    let reloads = [place(0, RELOAD), place(1, RELOAD)];
+    let reloads = [step_at(0, RELOAD), step_at(1, RELOAD)];
     assert_eq!(
         offered,
         reloads.map(|at| NextAction::Perform { at, attempt: 1 })
@@ -245,7 +245,7 @@ fn skipped_single_host_step_blocks_no_rollback() {
     let plan = with_forced(plan(2, None, OnFailure::Rollback, Gate::None), 0);
     let mut walk = Walk::new(plan);
     walk.apply(skip(BALANCER, "balancer"));
-    let reload = place(1, 2);
+    let reload = step_at(1, 2);
     while let Some(NextAction::Perform { at, attempt }) = walk.actions().first().cloned() {
         walk.apply(Event::Began { at, attempt });
         let result = match at == reload {
@@ -271,12 +271,12 @@ fn skipped_single_host_step_blocks_no_rollback() {
 
 #[test]
 fn step_attempts_are_numbered_from_one() {
-    let mut walk = play(alone(OnFailure::Pause), &[place(BALANCER, TELL)]);
+    let mut walk = play(alone(OnFailure::Pause), &[step_at(BALANCER, TELL)]);
     walk.apply(Event::RetryRequested {
         by: "alice".to_owned(),
     });
-    let at = place(BALANCER, TELL);
-    assert_eq!(walk.steps().get(&place(0, 0)).unwrap().attempt, 1);
+    let at = step_at(BALANCER, TELL);
+    assert_eq!(walk.steps().get(&step_at(0, 0)).unwrap().attempt, 1);
     assert_eq!(walk.actions(), [NextAction::Perform { at, attempt: 2 }]);
     walk.apply(Event::Began { at, attempt: 2 });
     let result = good(&walk, at, false);

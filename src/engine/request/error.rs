@@ -38,10 +38,10 @@ pub enum RequestError {
     Busy { id: u64, host: String },
     #[error("{0} is the last host of the task: stop the task instead")]
     LastHost(String),
-    #[error("releases{place} are frozen until {until} ({freeze}){advice}")]
+    #[error("releases{target} are frozen until {until} ({freeze}){advice}")]
     Frozen {
         /// ` to shop production`, or empty for a task without a project.
-        place: String,
+        target: String,
         /// Its name, and its reason if it has one.
         freeze: String,
         until: String,

@@ -37,11 +37,11 @@ pub enum SubmitError {
     Problems(Vec<FieldProblem>),
     #[error(transparent)]
     Missing(#[from] Missing),
-    #[error("{actor} may not {what}{place}: it requires {needs}")]
+    #[error("{actor} may not {what}{target}: it requires {needs}")]
     Right {
         actor: String,
         what: &'static str,
-        place: Box<PermissionTarget>,
+        target: Box<PermissionTarget>,
         needs: String,
     },
     #[error(

@@ -28,11 +28,11 @@ const EXPIRES_S: u64 = 7 * 24 * 3600;
 #[must_use]
 pub fn is_usable(config: &Config, viewer: &dyn Visibility, template: &str) -> bool {
     let mut projects = config.projects.iter();
-    viewer.place(&PermissionTarget::new("", "", template))
+    viewer.sees(&PermissionTarget::new("", "", template))
         || projects.any(|project| {
             let mut environments = project.environments.keys();
             environments
-                .any(|name| viewer.place(&PermissionTarget::new(&project.name, name, template)))
+                .any(|name| viewer.sees(&PermissionTarget::new(&project.name, name, template)))
         })
 }
 
@@ -67,7 +67,7 @@ pub(super) enum OwnApproval {
 impl Resolved {
     /// Returns where the task is to run.
     #[must_use]
-    pub fn place(&self) -> PermissionTarget {
+    pub fn target(&self) -> PermissionTarget {
         PermissionTarget {
             project: self.submission.project.clone(),
             environment: self.submission.environment.clone(),

@@ -8,7 +8,7 @@ use crate::domain::permission::PermissionTarget;
 /// What the user may see. Everything else is treated as absent, and no error names it.
 pub trait Visibility: Sync {
     /// Whether the user may see what happens in a scope.
-    fn place(&self, place: &PermissionTarget) -> bool;
+    fn sees(&self, target: &PermissionTarget) -> bool;
     /// Whether the user's list of templates has this one.
     fn lists(&self, library: &Templates, template: &str) -> bool;
     /// Whether the user's list of hosts has this one.

@@ -133,8 +133,8 @@ impl<'a> Search<'a> {
     fn seen_with(&self, project: &'a Project, template: &str) -> Vec<&'a str> {
         let names = project.environments.keys().map(String::as_str);
         let seen = |name: &&str| {
-            let place = PermissionTarget::new(&project.name, name, template);
-            self.viewer.place(&place)
+            let target = PermissionTarget::new(&project.name, name, template);
+            self.viewer.sees(&target)
         };
         names.filter(seen).collect()
     }

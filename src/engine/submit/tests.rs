@@ -67,7 +67,7 @@ steps = [{ run = "true" }]
 struct Everything;
 
 impl Visibility for Everything {
-    fn place(&self, _: &PermissionTarget) -> bool {
+    fn sees(&self, _: &PermissionTarget) -> bool {
         true
     }
 
@@ -459,13 +459,13 @@ fn submitted(
     second: i64,
 ) -> Result<Submitted, String> {
     let order = SubmissionOrder::read(order).map_err(|error| error.to_string())?;
-    let in_place = |_: &PermissionTarget| Actor {
+    let actor_at = |_: &PermissionTarget| Actor {
         name: name.to_owned(),
         ..actor(Role::Submitter, &[])
     };
     let user = SubmittingUser {
         name,
-        in_place: &in_place,
+        actor_at: &actor_at,
         via: Via::Api,
     };
     submit(store, &world.sources(), &order, &user, at(second), &|_| {

@@ -46,7 +46,7 @@ fn runner_text() -> String {
 /// # Errors
 /// [`InvalidValue`] if the key, directory, command or environment cannot be passed.
 pub fn run(
-    place: &DeployTarget,
+    target: &DeployTarget,
     seq: OpSequence,
     run: &Run,
     offset: u64,
@@ -71,7 +71,7 @@ pub fn run(
         plain @ (HOME | "/") => plain,
         path => absolute("directory", path)?,
     };
-    let script = Script::at(place, seq)?
+    let script = Script::at(target, seq)?
         .set("ts_key", file_name("key", &run.key)?)?
         .set("ts_directory", directory)?
         .number("ts_seconds", seconds(run.timeout))
@@ -119,7 +119,7 @@ fn about(deploy_to: &str, key: &str) -> Result<Script, InvalidValue> {
     Script::new()
         .number("ts_fence", 0)
         .number("ts_turn", 0)
-        .place(deploy_to)?
+        .deploy_to(deploy_to)?
         .set("ts_key", file_name("key", key)?)
 }
 

@@ -183,18 +183,18 @@ impl Script {
         }
     }
 
-    /// Returns a script for a place, under a fence and sequence number.
-    pub(crate) fn at(place: &DeployTarget, seq: OpSequence) -> Result<Self, InvalidValue> {
+    /// Returns a script for a target, under a fence and sequence number.
+    pub(crate) fn at(target: &DeployTarget, seq: OpSequence) -> Result<Self, InvalidValue> {
         Ok(Self::new()
-            .place(&place.deploy_to)?
-            .number("ts_fence", place.fence)
-            .number("ts_fence_max", host::fence_max(place.fence))
+            .deploy_to(&target.deploy_to)?
+            .number("ts_fence", target.fence)
+            .number("ts_fence_max", host::fence_max(target.fence))
             .number("ts_turn", seq.0)
             .number("ts_turn_max", host::op_sequence_max(seq.0)))
     }
 
     /// Sets the place on the host: an absolute path, or one below the home directory (`~/…`).
-    pub(crate) fn place(mut self, deploy_to: &str) -> Result<Self, InvalidValue> {
+    pub(crate) fn deploy_to(mut self, deploy_to: &str) -> Result<Self, InvalidValue> {
         let Some(below) = deploy_to.strip_prefix('~') else {
             return self.set("ts_at", absolute("deploy_to", deploy_to)?);
         };

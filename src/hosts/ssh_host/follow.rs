@@ -22,7 +22,7 @@ const PAUSES_S: [u64; 8] = [0, 1, 2, 4, 8, 15, 30, 60];
 pub(super) async fn run(
     hosts: &SshHosts,
     host: &str,
-    place: &DeployTarget,
+    target: &DeployTarget,
     run: &Run,
     output: &dyn Output,
 ) -> Result<Reply, HostError> {
@@ -32,7 +32,7 @@ pub(super) async fn run(
     let mut pauses = PAUSES_S.iter();
     loop {
         let before = seen.offset;
-        let error = match once(hosts, host, place, run, &mut seen, output).await {
+        let error = match once(hosts, host, target, run, &mut seen, output).await {
             Ok(AttemptEnd::Run(end)) => return Ok(Reply::Run(end)),
             Ok(AttemptEnd::Barred) => {
                 return Err(HostError::Refused(format!(
@@ -42,7 +42,7 @@ pub(super) async fn run(
             }
             Ok(AttemptEnd::Killed) => return Err(unexpected("killed")),
             Err(NoReply::Overtaken(seq)) if !overtaken => {
-                hosts.counter(host).see(seq, place.fence);
+                hosts.counter(host).see(seq, target.fence);
                 overtaken = true;
                 continue;
             }
@@ -86,16 +86,16 @@ struct AttemptOutput {
 async fn once(
     hosts: &SshHosts,
     host: &str,
-    place: &DeployTarget,
+    target: &DeployTarget,
     run: &Run,
     seen: &mut AttemptOutput,
     output: &dyn Output,
 ) -> Result<AttemptEnd, NoReply> {
     let script = match seen.begun {
-        true => runner::follow(&place.deploy_to, &run.key, seen.offset)?,
+        true => runner::follow(&target.deploy_to, &run.key, seen.offset)?,
         false => runner::run(
-            place,
-            hosts.counter(host).next(place.fence),
+            target,
+            hosts.counter(host).next(target.fence),
             run,
             seen.offset,
         )?,
@@ -110,7 +110,7 @@ async fn once(
             seen.begun = true;
             output.program_began();
         }
-        if let Some(end) = receive(&mut attempt, item, place.fence, output)? {
+        if let Some(end) = receive(&mut attempt, item, target.fence, output)? {
             seen.offset = end;
         }
         Ok(())

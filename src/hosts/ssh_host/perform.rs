@@ -63,7 +63,7 @@ impl SshHosts {
                 let lines = self.claimed(host, target, SCRIPT_TIMEOUT, &script).await?;
                 publish::read_published(&lines)
             }
-            Op::Run { place, run } => follow::run(self, host, place, run, output).await,
+            Op::Run { target, run } => follow::run(self, host, target, run, output).await,
             Op::RunResult { deploy_to, key } => {
                 let script = runner::result(deploy_to, key, 0)?;
                 match self.attempt(host, &script, SCRIPT_TIMEOUT, output).await? {

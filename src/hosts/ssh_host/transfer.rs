@@ -20,12 +20,12 @@ const STDOUT_BYTES_MAX: usize = 64 * 1024;
 pub(super) async fn transfer(
     hosts: &SshHosts,
     host: &str,
-    place: &DeployTarget,
+    target: &DeployTarget,
     from: &Path,
     (set, inodes): (&TransferSet, Inodes),
 ) -> Result<Reply, HostError> {
     let command = |set| -> Result<RsyncCommand, HostError> {
-        let transfer = rsync::transfer(place, from, set, inodes)?;
+        let transfer = rsync::transfer(target, from, set, inodes)?;
         Ok(RsyncCommand {
             arguments: transfer.arguments,
             stdin: transfer.stdin,
@@ -49,7 +49,7 @@ pub(super) async fn transfer(
         Err(error) => return Err(error),
     };
     // A lost fence interrupts a transfer, too.
-    Err(fenced(hosts, host, place).await.unwrap_or(error))
+    Err(fenced(hosts, host, target).await.unwrap_or(error))
 }
 
 async fn once(
@@ -81,7 +81,7 @@ async fn once(
 }
 
 /// Whether it failed because another agent has taken the fence.
-async fn fenced(hosts: &SshHosts, name: &str, place: &DeployTarget) -> Option<HostError> {
-    let held = hosts.inspect(name, &place.deploy_to).await.ok()?.fence;
-    (held > place.fence).then(|| host::fenced(place.fence, held))
+async fn fenced(hosts: &SshHosts, name: &str, target: &DeployTarget) -> Option<HostError> {
+    let held = hosts.inspect(name, &target.deploy_to).await.ok()?.fence;
+    (held > target.fence).then(|| host::fenced(target.fence, held))
 }

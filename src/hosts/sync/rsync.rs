@@ -40,13 +40,13 @@ pub struct Transfer {
 /// # Errors
 /// [`InvalidValue`] if a path or name is invalid on the host.
 pub fn transfer(
-    place: &DeployTarget,
+    target: &DeployTarget,
     from: &Path,
     set: &TransferSet,
     inodes: Inodes,
 ) -> Result<Transfer, InvalidValue> {
-    let deploy_to = absolute("deploy_to", &place.deploy_to)?;
-    let fence = format!("{deploy_to}/.tagship/fence-{}", place.fence);
+    let deploy_to = absolute("deploy_to", &target.deploy_to)?;
+    let fence = format!("{deploy_to}/.tagship/fence-{}", target.fence);
     let release = |id: &ReleaseId| -> Result<String, InvalidValue> {
         let id = file_name("release", &id.0)?;
         Ok(format!("{deploy_to}/releases/{id}"))

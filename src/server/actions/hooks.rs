@@ -37,8 +37,8 @@ pub(in crate::server) async fn hooks(site: &Site, query: &HookQuery) -> Result<H
     let search = query.search();
     let before = match &query.cursor {
         Some(given) => {
-            let place = cursor::place(given, &search)?;
-            let id = u64::from_str_radix(place, 16).map_err(|_| cursor::unknown_place())?;
+            let position = cursor::position(given, &search)?;
+            let id = u64::from_str_radix(position, 16).map_err(|_| cursor::unknown_position())?;
             Some(id)
         }
         None => None,

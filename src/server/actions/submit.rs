@@ -24,8 +24,8 @@ pub(in crate::server) struct UserVisibility<'a> {
 }
 
 impl Visibility for UserVisibility<'_> {
-    fn place(&self, place: &PermissionTarget) -> bool {
-        self.who.sees(place)
+    fn sees(&self, target: &PermissionTarget) -> bool {
+        self.who.sees(target)
     }
 
     fn lists(&self, library: &Templates, template: &str) -> bool {
@@ -61,7 +61,7 @@ pub(in crate::server) async fn take(
     };
     let user = SubmittingUser {
         name: &who.actor.name,
-        in_place: &|place| who.at(place),
+        actor_at: &|target| who.at(target),
         via,
     };
     let action = AuditedAction::on("submit", audited(order));
@@ -82,10 +82,10 @@ pub(in crate::server) async fn take(
 
 /// Describes an order for the audit, without any parameter value.
 pub(in crate::server) fn audited(order: &SubmissionOrder) -> String {
-    let place = [&order.project, &order.environment, &order.tag];
-    let place = place.into_iter().filter(|name| !name.is_empty());
+    let names = [&order.project, &order.environment, &order.tag];
+    let names = names.into_iter().filter(|name| !name.is_empty());
     let words: Vec<&str> = std::iter::once(&order.template)
-        .chain(place)
+        .chain(names)
         .map(String::as_str)
         .collect();
     words.join(" ")

@@ -39,11 +39,11 @@ pub(in crate::server) async fn lines(
     let store = &site.web.store;
     let after = match (&query.cursor, query.before) {
         (Some(given), None) => {
-            let place = cursor::place(given, &search)?;
-            Some(ListPosition::parse(place).ok_or_else(cursor::unknown_place)?)
+            let position = cursor::position(given, &search)?;
+            Some(ListPosition::parse(position).ok_or_else(cursor::unknown_position)?)
         }
-        (None, Some(id)) => match store.place_of(id).await? {
-            Some(place) => Some(place),
+        (None, Some(id)) => match store.position_of(id).await? {
+            Some(position) => Some(position),
             None => return Ok(TaskList::default()),
         },
         (None, None) => None,
@@ -54,10 +54,10 @@ pub(in crate::server) async fn lines(
         }
     };
     let limit = query.limit.unwrap_or(LIST_DEFAULT).clamp(1, LIST_MAX);
-    let seen = |head: &Head| who.sees(&head.place());
-    let places = who.places();
+    let seen = |head: &Head| who.sees(&head.target());
+    let targets = who.targets();
     let scope = SearchScope {
-        places: places.as_deref(),
+        targets: targets.as_deref(),
         matches: &seen,
     };
     let found = store
@@ -66,7 +66,7 @@ pub(in crate::server) async fn lines(
     let next = found.next.as_ref();
     Ok(TaskList {
         tasks: found.heads.into_iter().map(TaskLine::from).collect(),
-        next: next.map(|place| cursor::cursor(place.as_str(), &search)),
+        next: next.map(|position| cursor::cursor(position.as_str(), &search)),
     })
 }
 
@@ -263,9 +263,9 @@ pub(in crate::server) async fn ask(
     id: u64,
     request: &TaskRequest,
 ) -> Result<Task, Fault> {
-    let place = site.web.store.head(id).await?.place();
-    who.needs_to_see(id, &place)?;
-    let actor = who.at(&place);
+    let target = site.web.store.head(id).await?.target();
+    who.needs_to_see(id, &target)?;
+    let actor = who.at(&target);
     let remark = request.remark();
     if remark.chars().count() > WORDS_MAX {
         return Err(Fault::Invalid(format!(
@@ -330,18 +330,18 @@ pub(in crate::server) async fn request_rollback(
     body: RollbackBody,
     seen: Option<&BTreeMap<String, ReleaseId>>,
 ) -> Result<Task, Fault> {
-    let (back, place) = match (body.task, body.project, body.environment) {
+    let (back, target) = match (body.task, body.project, body.environment) {
         (Some(id), None, None) if body.to.is_none() => {
-            let place = site.web.store.head(id).await?.place();
-            who.needs_to_see(id, &place)?;
-            (RollbackTarget::ToTask(id), place)
+            let target = site.web.store.head(id).await?.target();
+            who.needs_to_see(id, &target)?;
+            (RollbackTarget::ToTask(id), target)
         }
         (None, Some(project), Some(environment)) => {
-            let place = PermissionTarget::new(&project, &environment, "");
-            if !who.sees(&place) {
+            let target = PermissionTarget::new(&project, &environment, "");
+            if !who.sees(&target) {
                 return Err(nothing_live(&project, &environment));
             }
-            (rollback_target(project, environment, body.to), place)
+            (rollback_target(project, environment, body.to), target)
         }
         _ => {
             return Err(Fault::Invalid(
@@ -355,7 +355,7 @@ pub(in crate::server) async fn request_rollback(
         body.override_freeze.as_deref(),
         body.emergency.as_deref(),
     );
-    let actor = who.at(&place);
+    let actor = who.at(&target);
     let calendar = site.web.config.calendar();
     let disabled = site.web.store.disabled_hosts().await?;
     let enabled = site.web.config.machines(&disabled);
@@ -364,7 +364,7 @@ pub(in crate::server) async fn request_rollback(
         seen,
         override_freeze: body.override_freeze.as_deref(),
         emergency: body.emergency.as_deref(),
-        tags: tags_need(site, &place),
+        tags: tags_need(site, &target),
         calendar: &calendar,
         hosts: request::PresentHosts {
             enabled: &enabled,
@@ -420,13 +420,13 @@ fn audited_rollback(
 }
 
 /// Returns whether tags need an approval in the target of a rollback.
-fn tags_need(site: &Site, place: &PermissionTarget) -> TagsNeed {
+fn tags_need(site: &Site, target: &PermissionTarget) -> TagsNeed {
     let projects = site.web.config.projects.iter();
     let mut rules = projects
-        .filter(|project| project.name == place.project)
+        .filter(|project| project.name == target.project)
         .flat_map(|project| &project.rules);
-    let ready =
-        rules.any(|rule| rule.environment == place.environment && rule.schedule == Schedule::Ready);
+    let ready = rules
+        .any(|rule| rule.environment == target.environment && rule.schedule == Schedule::Ready);
     if ready {
         TagsNeed::Nothing
     } else {

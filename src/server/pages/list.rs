@@ -148,7 +148,7 @@ async fn grouped(
         };
         is(&query.project, &line.head.project)
             && is(&query.environment, &line.head.environment)
-            && who.sees(&line.head.place())
+            && who.sees(&line.head.target())
     };
     let (mut waiting, mut working) = (Vec::new(), Vec::new());
     for id in active.iter().rev().take(ACTIVE_LOOKED_AT_MAX) {

@@ -80,23 +80,23 @@ pub(in crate::server) async fn back_before(site: &Arc<Site>, call: &mut Call) ->
         environment,
         to,
     } = call.query()?;
-    let place = PermissionTarget::new(&project, &environment, "");
-    if !who.sees(&place) {
+    let target = PermissionTarget::new(&project, &environment, "");
+    if !who.sees(&target) {
         return Err(nothing_live(&project, &environment));
     }
-    who.at(&place).may(Ability::Run, "roll back")?;
+    who.at(&target).may(Ability::Run, "roll back")?;
     let back = rollback_target(project, environment, to);
-    confirm(site, &who, &place, &back).await
+    confirm(site, &who, &target, &back).await
 }
 
 async fn confirm(
     site: &Arc<Site>,
     who: &Who,
-    place: &PermissionTarget,
+    target: &PermissionTarget,
     back: &RollbackTarget,
 ) -> HttpResult {
     let store = &site.web.store;
-    let (project, environment) = (&place.project, &place.environment);
+    let (project, environment) = (&target.project, &target.environment);
     let goal = request::target(store, back).await?;
     let others = request::others(store, project, environment).await?;
     let mut live: Vec<(LiveRelease, Vec<String>)> = Vec::new();

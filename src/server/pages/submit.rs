@@ -240,7 +240,7 @@ async fn tags(site: &Site, who: &Who, order: &SubmissionOrder) -> Result<Vec<Str
     let mut tags: Vec<String> = heads
         .iter()
         .filter(|head| order.project.is_empty() || head.project == order.project)
-        .filter(|head| who.sees(&head.place()))
+        .filter(|head| who.sees(&head.target()))
         .filter_map(|head| head.reference.strip_prefix("refs/tags/"))
         .map(str::to_owned)
         .collect();
@@ -293,8 +293,10 @@ fn places(site: &Site, who: &Who, order: &SubmissionOrder) -> Vec<EnvironmentOpt
             });
         };
         let submits = |environment: &str| {
-            let place = PermissionTarget::new(name, environment, &order.template);
-            who.at(&place).may(Ability::Submit, "submit a task").is_ok()
+            let target = PermissionTarget::new(name, environment, &order.template);
+            who.at(&target)
+                .may(Ability::Submit, "submit a task")
+                .is_ok()
         };
         let mut environments = project.environments.keys();
         let own: Vec<&String> = environments.by_ref().filter(|name| submits(name)).collect();

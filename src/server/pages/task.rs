@@ -134,7 +134,7 @@ impl TaskPage {
     pub(in crate::server) fn title(&self) -> String {
         let view = &self.view;
         let state = text::state(&view.state);
-        format!("{state}: {} \u{2192} {}", view.called(), view.place())
+        format!("{state}: {} \u{2192} {}", view.called(), view.destination())
     }
 
     /// Returns the parts that change, by the ids of their elements.

@@ -122,18 +122,18 @@ pub async fn restore(request: RestoreRequest<'_>) -> Result<RestoreReport, Resto
         .map_err(of_file)?;
     make_private(request.data_dir)?;
     let _lock = take_store(&request).await?;
-    let place = RestorePaths::make(&request)?;
+    let paths = RestorePaths::make(&request)?;
     let reader = open(request.file).map_err(of_file)?;
     let header = reader.header().clone();
-    let (next_id, held) = match build(reader, &place, &request, &of_file).await {
+    let (next_id, held) = match build(reader, &paths, &request, &of_file).await {
         Ok(settled) => settled,
         Err(error) => {
             // A partial store is useless.
-            let _ = fs::remove_dir_all(&place.filling);
+            let _ = fs::remove_dir_all(&paths.filling);
             return Err(error);
         }
     };
-    let former = place.swap(&request, header.logs)?;
+    let former = paths.swap(&request, header.logs)?;
     Ok(RestoreReport {
         header,
         counts,
@@ -146,12 +146,12 @@ pub async fn restore(request: RestoreRequest<'_>) -> Result<RestoreReport, Resto
 /// Fills and closes the new store.
 async fn build(
     mut reader: BackupReader<BufReader<File>>,
-    place: &RestorePaths,
+    paths: &RestorePaths,
     request: &RestoreRequest<'_>,
     of_file: &impl Fn(FileError) -> RestoreError,
 ) -> Result<(u64, Vec<u64>), RestoreError> {
-    let kv = Arc::new(SledKv::open(&place.store(), CACHE_BYTES)?);
-    fill(&mut reader, &kv, &place.logs(), of_file).await?;
+    let kv = Arc::new(SledKv::open(&paths.store(), CACHE_BYTES)?);
+    fill(&mut reader, &kv, &paths.logs(), of_file).await?;
     settle(&kv, request, reader.header()).await
 }
 
@@ -214,16 +214,16 @@ struct RestorePaths {
 impl RestorePaths {
     fn make(request: &RestoreRequest<'_>) -> Result<Self, RestoreError> {
         let date = request.now.strftime("%Y%m%d-%H%M%S");
-        let place = Self {
+        let paths = Self {
             filling: request.data_dir.join(format!("restoring-{date}")),
             replaced: request.data_dir.join(format!("replaced-{date}")),
         };
         // Not recursive: an existing directory is not ours.
         DirBuilder::new()
             .mode(0o700)
-            .create(&place.filling)
-            .map_err(io_error("make", &place.filling))?;
-        Ok(place)
+            .create(&paths.filling)
+            .map_err(io_error("make", &paths.filling))?;
+        Ok(paths)
     }
 
     fn store(&self) -> PathBuf {
@@ -264,13 +264,13 @@ impl RestorePaths {
     }
 }
 
-/// Renames `new` to `place`; an existing `place` is renamed to `new`.
-fn exchange(new: &Path, place: &Path) -> Result<(), RestoreError> {
+/// Renames `new` to `old`; an existing `old` is renamed to `new`.
+fn exchange(new: &Path, old: &Path) -> Result<(), RestoreError> {
     let failed = |error: rustix::io::Errno| io_error("rename", new)(error.into());
-    match renameat_with(CWD, new, CWD, place, RenameFlags::EXCHANGE) {
+    match renameat_with(CWD, new, CWD, old, RenameFlags::EXCHANGE) {
         Ok(()) => Ok(()),
         Err(rustix::io::Errno::NOENT) => {
-            renameat_with(CWD, new, CWD, place, RenameFlags::NOREPLACE).map_err(failed)
+            renameat_with(CWD, new, CWD, old, RenameFlags::NOREPLACE).map_err(failed)
         }
         Err(error) => Err(failed(error)),
     }

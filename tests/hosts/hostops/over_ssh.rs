@@ -312,7 +312,7 @@ async fn lost_fence_is_reported_by_every_operation() {
         inodes: Inodes::Shared,
     };
     let run = Op::Run {
-        place: low.clone(),
+        target: low.clone(),
         run: shell("k", "true"),
     };
     let seal = Op::Seal {
@@ -334,7 +334,7 @@ async fn program_is_followed_queried_and_stopped() {
     std::fs::create_dir_all(site.path("web1")).unwrap();
     let log = Log::default();
     let op = Op::Run {
-        place: place.clone(),
+        target: place.clone(),
         run: shell(
             "k-1",
             "echo \"$TAG\"; echo A=1 >>\"$TAGSHIP_OUTPUT\"; exit 3",
@@ -366,7 +366,7 @@ async fn program_is_followed_queried_and_stopped() {
         &format!("trap '' TERM; : >'{}'; sleep 300; sleep 300", up.display()),
     );
     let op = Op::Run {
-        place: place.clone(),
+        target: place.clone(),
         run,
     };
     let running = tokio::spawn({
@@ -406,7 +406,7 @@ async fn program_with_cut_connections_runs_once_without_loss() {
     );
     let log = Arc::new(Log::default());
     let op = Op::Run {
-        place,
+        target: place,
         run: shell("k", &text),
     };
     let running = tokio::spawn({

@@ -269,7 +269,7 @@ async fn connection_is_not_kept_after_a_refusal_or_failed_program() {
         existing: Existing::Equal,
     };
     let program = |code: i32| Op::Run {
-        place: place("shop"),
+        target: place("shop"),
         run: Run {
             key: format!("k-{code}"),
             command: RunCommand::Shell(format!("exit {code}")),

@@ -12,7 +12,7 @@ use crate::counting::Counting;
 /// All results of a search by a user who sees only these environments, in pages of this size.
 fn seen(store: &Store, filter: &Filter, places: &[PermissionTarget], size: usize) -> Vec<u64> {
     let scope = SearchScope {
-        places: Some(places),
+        targets: Some(places),
         matches: &|head| sees(places, head),
     };
     let mut ids = Vec::new();
@@ -102,7 +102,7 @@ fn restricted_search_costs_only_the_visible_tasks() {
     }
     let places = [PermissionTarget::new("rare", "", "")];
     let scope = SearchScope {
-        places: Some(&places),
+        targets: Some(&places),
         matches: &|head| sees(&places, head),
     };
     kv.taken();
@@ -175,7 +175,7 @@ async fn a_page_of_many() {
         let mut shown = 0;
         for _ in 0..200 {
             let scope = SearchScope {
-                places: places.map(|places| &places[..]),
+                targets: places.map(|places| &places[..]),
                 matches: &|head| places.is_none_or(|places| sees(places, head)),
             };
             let before = std::time::Instant::now();

@@ -96,7 +96,7 @@ async fn probe_on_host(
     let run = run.await;
     let run = run.map_err(|error| ProbeFailure::Retryable(error.into_message()))?;
     let op = Op::Run {
-        place: work.target(),
+        target: work.target(),
         run,
     };
     let output = ctx.output.as_ref();

@@ -138,7 +138,7 @@ async fn script(ctx: &StepContext<'_>, name: &str) -> Result<String, StepError> 
 async fn follow(ctx: &StepContext<'_>, program: &Program, run: Run) -> Result<RunEnd, StepError> {
     let key = run.key.clone();
     let op = Op::Run {
-        place: ctx.work.target(),
+        target: ctx.work.target(),
         run,
     };
     let host = &ctx.work.plan.host_with_user(ctx.work.at);
