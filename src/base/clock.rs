@@ -203,8 +203,8 @@ impl Clock for ManualClock {
         }
         let (wake, woken) = oneshot::channel();
         state.arrivals += 1;
-        let place = (at, state.arrivals);
-        state.waiting.insert(place, wake);
+        let key = (at, state.arrivals);
+        state.waiting.insert(key, wake);
         self.count(&mut state);
         drop(state);
         Box::pin(wait(woken))
@@ -217,8 +217,8 @@ impl Clock for ManualClock {
         }
         let (wake, woken) = oneshot::channel();
         state.arrivals += 1;
-        let place = (state.elapsed + time, state.arrivals);
-        state.pausing.insert(place, wake);
+        let key = (state.elapsed + time, state.arrivals);
+        state.pausing.insert(key, wake);
         self.count(&mut state);
         drop(state);
         Box::pin(wait(woken))

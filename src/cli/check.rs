@@ -106,20 +106,20 @@ async fn disabled(ctx: &CliContext, config: &Config) -> BTreeMap<String, String>
 async fn lives(ctx: &CliContext, config: &Config) -> BTreeMap<String, Vec<KnownLive>> {
     let mut lives: BTreeMap<String, Vec<KnownLive>> = BTreeMap::new();
     let list = answer::<LiveList>(ctx, config, &ApiRequest::get(["live"])).await;
-    for place in list.into_iter().flat_map(|list| list.live) {
+    for view in list.into_iter().flat_map(|list| list.live) {
         let working = ApiRequest::get(["tasks"])
-            .with("project", Some(&place.project))
-            .with("environment", Some(&place.environment))
+            .with("project", Some(&view.project))
+            .with("environment", Some(&view.environment))
             .with("limit", Some(100));
         let tasks = answer::<TaskList>(ctx, config, &working).await;
         let states = ["running", "paused", "stopping", "rolling-back"];
         let is_working = |line: &TaskLine| states.contains(&line.head.state.as_str());
         let busy = tasks.is_none_or(|list| list.tasks.iter().any(is_working));
-        for (host, live) in place.hosts {
+        for (host, live) in view.hosts {
             let Some(live) = live else { continue };
             lives.entry(host).or_default().push(KnownLive {
-                project: place.project.clone(),
-                environment: place.environment.clone(),
+                project: view.project.clone(),
+                environment: view.environment.clone(),
                 release: live.release,
                 since: live.since,
                 drift: live.drift,
@@ -180,7 +180,7 @@ async fn unknown(ctx: &CliContext, config: &Config) -> BTreeSet<String> {
         return BTreeSet::new();
     };
     let projects = config.projects.iter().filter(|project| {
-        let is_known = known.iter().any(|place| place.project == project.name);
+        let is_known = known.iter().any(|view| view.project == project.name);
         !is_known && !project.environments.is_empty()
     });
     projects.map(|project| project.name.clone()).collect()

@@ -131,13 +131,13 @@ fn hook_program(named: Option<&Path>) -> Result<PathBuf, CommandError> {
             false => Err(InstallError::ProgramMissing(named.to_owned()).into()),
         };
     }
-    let places = hook_places();
-    let found = places.iter().find(|place| place.is_file()).cloned();
-    found.ok_or(CommandError::NoHookProgram(places))
+    let paths = hook_paths();
+    let found = paths.iter().find(|path| path.is_file()).cloned();
+    found.ok_or(CommandError::NoHookProgram(paths))
 }
 
 /// Returns where `make` or a package may have put a hook program with this one.
-fn hook_places() -> Vec<PathBuf> {
+fn hook_paths() -> Vec<PathBuf> {
     let own = std::env::current_exe().ok();
     let beside = own.as_deref().and_then(Path::parent);
     let near = [
@@ -145,14 +145,14 @@ fn hook_places() -> Vec<PathBuf> {
         "../lib/tagship/update",
         "../libexec/tagship/update",
     ];
-    let near = near.iter().filter_map(|place| Some(beside?.join(place)));
+    let near = near.iter().filter_map(|path| Some(beside?.join(path)));
     near.chain([install::default_hook_program()]).collect()
 }
 
 /// Returns the program to compare an installed hook with, if one was shipped with this program.
 pub(crate) fn packaged_hook() -> PathBuf {
-    let places = hook_places();
-    let found = places.iter().find(|place| place.is_file()).cloned();
+    let paths = hook_paths();
+    let found = paths.iter().find(|path| path.is_file()).cloned();
     found.unwrap_or_else(install::default_hook_program)
 }
 

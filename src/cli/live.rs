@@ -32,19 +32,19 @@ pub(crate) async fn live(ctx: &CliContext, args: &LiveArgs) -> Result<(), Comman
         "RELEASE",
     ]);
     let mut drifts = String::new();
-    for place in list.live {
-        for (host, live) in place.hosts {
+    for view in list.live {
+        for (host, live) in view.hosts {
             let [tag, commit, task, by, since, release] = columns(live.as_ref(), &zone);
             if let Some(drift) = live.and_then(|live| live.drift) {
                 let seen = drift.describe(|at| zone.show(at));
-                let (project, environment) = (&place.project, &place.environment);
+                let (project, environment) = (&view.project, &view.environment);
                 drifts.push_str(&printable(&format!(
                     "drift: {project} {environment} {host}: {seen}; {}",
                     drift.remedy()
                 )));
                 drifts.push('\n');
             }
-            let (project, environment) = (place.project.clone(), place.environment.clone());
+            let (project, environment) = (view.project.clone(), view.environment.clone());
             table.row([
                 project,
                 environment,

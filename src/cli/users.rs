@@ -152,12 +152,12 @@ async fn delegate(ctx: &CliContext, args: &DelegateArgs) -> Result<(), CommandEr
     };
     let ask = ApiRequest::post(["users", &args.from, "delegations"], &body);
     let made: DelegationView = client.ask(&ask).await?;
-    let place = match &made.project {
+    let scope = match &made.project {
         Some(project) => format!(" in {project}"),
         None => String::new(),
     };
     screen::print(&format!(
-        "{} may approve on behalf of {}{place} until {} (delegation {})\n",
+        "{} may approve on behalf of {}{scope} until {} (delegation {})\n",
         made.to,
         made.from,
         zone.show(made.until),

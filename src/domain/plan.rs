@@ -168,13 +168,13 @@ impl Stage {
     /// single steps.
     #[must_use]
     pub fn host_names(&self) -> Vec<&str> {
-        let mut places: Vec<&str> = self.hosts.iter().map(String::as_str).collect();
+        let mut names: Vec<&str> = self.hosts.iter().map(String::as_str).collect();
         for host in self.steps.iter().filter_map(|step| step.host.as_deref()) {
-            if !places.contains(&host) {
-                places.push(host);
+            if !names.contains(&host) {
+                names.push(host);
             }
         }
-        places
+        names
     }
 
     /// Whether the host at this index of [`Stage::host_names`] runs a step: `once` steps run only on

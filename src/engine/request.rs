@@ -112,9 +112,9 @@ impl RequestContext<'_> {
     fn host(&self, task: &Task, name: &str) -> Result<(u16, String), RequestError> {
         let hosts = self.plan.map(|plan| plan.hosts.as_slice());
         let hosts = hosts.unwrap_or_default();
-        let place = hosts.iter().position(|host| host.has_name(name));
-        place
-            .and_then(|place| Some((u16::try_from(place).ok()?, hosts[place].name.clone())))
+        let index = hosts.iter().position(|host| host.has_name(name));
+        index
+            .and_then(|index| Some((u16::try_from(index).ok()?, hosts[index].name.clone())))
             .ok_or_else(|| RequestError::NoHost {
                 id: task.id,
                 host: name.to_owned(),
@@ -300,19 +300,19 @@ fn skip(
     moment: &RequestContext<'_>,
 ) -> Result<Event, RequestError> {
     actor.may(Ability::Run, "skip a host")?;
-    let (place, host) = moment.host(task, host)?;
+    let (index, host) = moment.host(task, host)?;
     if let Some(work) = &task.work {
-        if work.runs_on(place) {
+        if work.runs_on(index) {
             return Err(RequestError::Busy { id: task.id, host });
         }
         let hosts = moment.plan.map_or(0, |plan| plan.hosts.len());
-        let others = work.skipped.keys().filter(|skipped| **skipped != place);
+        let others = work.skipped.keys().filter(|skipped| **skipped != index);
         if others.count() + 1 >= hosts {
             return Err(RequestError::LastHost(host));
         }
     }
     Ok(Event::HostSkipped {
-        host: place,
+        host: index,
         name: host,
         by: actor.name.clone(),
         reason: required_reason(reason, "skip a host")?,

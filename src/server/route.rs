@@ -51,7 +51,7 @@ async fn respond(site: &Arc<Site>, mut call: Call) -> Response {
         call.method = Method::GET;
     }
     let of_api = call.path.starts_with("/api/");
-    let place = format!("{} {}", call.method, call.path);
+    let request = format!("{} {}", call.method, call.path);
     let requester = pages::PageRequester::of(&call);
     let answer = if of_api {
         api::route(site, &mut call).await
@@ -62,7 +62,7 @@ async fn respond(site: &Arc<Site>, mut call: Call) -> Response {
         Ok(response) => response,
         Err(fault) => {
             if let Fault::Broken(error) = &fault {
-                tracing::error!(request = %place, %error, "a request failed");
+                tracing::error!(%request, %error, "a request failed");
             }
             if of_api || !requester.reads_pages {
                 answer::failure(&fault)

@@ -138,14 +138,14 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`].
-    pub async fn places_live(&self) -> Result<BTreeSet<(String, String)>, StoreError> {
+    pub async fn live_environments(&self) -> Result<BTreeSet<(String, String)>, StoreError> {
         let rows = kv::all_rows(self.kv.as_ref(), index::LIVE).await?;
-        let places = rows.iter().filter_map(|row| {
+        let environments = rows.iter().filter_map(|row| {
             let key = std::str::from_utf8(&row.key[index::LIVE.len()..]).ok()?;
             let mut parts = key.split('/').map(str::to_owned);
             Some((parts.next()?, parts.next()?))
         });
-        Ok(places.collect())
+        Ok(environments.collect())
     }
 
     /// Returns what is live on one host of an environment.
@@ -238,7 +238,7 @@ impl Store {
         standing: &HostState,
         now: Timestamp,
     ) -> Result<Option<Drift>, StoreError> {
-        let place = (project, environment, host);
+        let of_host = (project, environment, host);
         let key = index::live_key(project, environment, host);
         let Some(entry) = self.kv.get(&key).await? else {
             return Ok(None);
@@ -249,7 +249,7 @@ impl Store {
         if !before.is_known_as(known) {
             return Ok(None);
         }
-        let drift = self.drift_of(place, standing, now).await?;
+        let drift = self.drift_of(of_host, standing, now).await?;
         let drifted = index::drift_key(project, environment, host);
         let known = self.kv.get(&drifted).await?.map(|entry| entry.value);
         let live = LiveRecord {

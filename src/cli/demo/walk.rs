@@ -412,13 +412,13 @@ impl DemoWalk {
     /// Returns, for each host and environment, the version that it serves and from where.
     fn serving(&self) -> Vec<[String; 3]> {
         let served = |host: &str, environment: &str| {
-            let place = self
+            let directory = self
                 .ground
                 .path(&format!("hosts/{host}/shop/{environment}"));
-            let Ok(target) = fs::read_link(place.join("current")) else {
+            let Ok(target) = fs::read_link(directory.join("current")) else {
                 return "nothing".to_owned();
             };
-            let version = fs::read_to_string(place.join("current/version")).unwrap_or_default();
+            let version = fs::read_to_string(directory.join("current/version")).unwrap_or_default();
             {
                 let release = target.file_name().unwrap_or_default();
                 format!("{} ({})", version.trim(), release.display())

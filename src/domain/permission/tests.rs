@@ -18,12 +18,12 @@ fn table(heading: &str) -> Vec<Vec<String>> {
 }
 
 fn standing_may(role: Role, scopes: &Scopes, ability: Ability) -> Result<(), Missing> {
-    let place = PermissionTarget::default();
+    let target = PermissionTarget::default();
     let standing = EffectiveRole {
         name: "alice",
         role: role.min(scopes.ceiling()),
         scopes,
-        target: &place,
+        target: &target,
     };
     standing.may(ability, "do it")
 }
@@ -63,9 +63,9 @@ fn each_ability_requires_its_scope_for_every_role() {
     }
 }
 
-fn grant(to: &str, role: Role, place: [&str; 3]) -> Grant {
+fn grant(to: &str, role: Role, target: [&str; 3]) -> Grant {
     let [project, environment, template] =
-        place.map(|name| (!name.is_empty()).then(|| name.to_owned()));
+        target.map(|name| (!name.is_empty()).then(|| name.to_owned()));
     Grant {
         to: vec![Grantee::try_from(to.to_owned()).unwrap()],
         role,
@@ -90,9 +90,9 @@ fn grant_applies_only_to_its_target() {
                     for at_environment in environments {
                         for at_template in templates {
                             let at = [at_project, at_environment, at_template];
-                            let place =
+                            let target =
                                 PermissionTarget::new(at_project, at_environment, at_template);
-                            let role = role_in(Role::Viewer, "alice", &[], &grants, &place);
+                            let role = role_in(Role::Viewer, "alice", &[], &grants, &target);
                             let fits = granted
                                 .iter()
                                 .zip(at)
@@ -108,44 +108,44 @@ fn grant_applies_only_to_its_target() {
 
 #[test]
 fn a_grant_raises_and_never_lowers() {
-    let place = PermissionTarget::new("shop", "qa", "git-release");
+    let target = PermissionTarget::new("shop", "qa", "git-release");
     for base in Role::ALL {
         for granted in Role::ALL {
             let grants = [grant("alice", granted, ["shop", "", ""])];
-            let role = role_in(base, "alice", &[], &grants, &place);
+            let role = role_in(base, "alice", &[], &grants, &target);
             assert_eq!(role, base.max(granted));
-            assert_eq!(role_in(base, "bob", &[], &grants, &place), base);
+            assert_eq!(role_in(base, "bob", &[], &grants, &target), base);
         }
     }
 }
 
 #[test]
 fn group_grant_applies_only_to_its_members() {
-    let place = PermissionTarget::default();
+    let target = PermissionTarget::default();
     let grants = [grant("@pm", Role::Admin, ["", "", ""])];
     let pm = ["pm".to_owned()];
     assert_eq!(
-        role_in(Role::None, "alice", &pm, &grants, &place),
+        role_in(Role::None, "alice", &pm, &grants, &target),
         Role::Admin
     );
-    assert_eq!(role_in(Role::None, "pm", &[], &grants, &place), Role::None);
+    assert_eq!(role_in(Role::None, "pm", &[], &grants, &target), Role::None);
     let grants = [grant("pm", Role::Admin, ["", "", ""])];
     assert_eq!(
-        role_in(Role::None, "alice", &pm, &grants, &place),
+        role_in(Role::None, "alice", &pm, &grants, &target),
         Role::None
     );
 }
 
 #[test]
 fn own_task_requires_a_lower_role_than_anothers() {
-    let place = PermissionTarget::new("shop", "qa", "");
+    let target = PermissionTarget::new("shop", "qa", "");
     let may = |role, scopes: &[Scope], ownership| {
         let scopes: Scopes = scopes.iter().copied().collect();
         let standing = EffectiveRole {
             name: "alice",
             role,
             scopes: &scopes,
-            target: &place,
+            target: &target,
         };
         standing.may_of(ownership, "stop this task")
     };
@@ -232,16 +232,16 @@ fn highest_role_considers_only_the_users_own_grants() {
 
 #[test]
 fn permission_target_displays_only_its_set_parts() {
-    for (place, expected) in [
+    for (target, expected) in [
         (["", "", ""], ""),
         (["shop", "", ""], " in shop"),
         (["shop", "qa", ""], " in shop qa"),
         (["shop", "qa", "reload"], " in shop qa (template reload)"),
         (["", "", "reload"], " (template reload)"),
     ] {
-        let [project, environment, template] = place;
-        let place = PermissionTarget::new(project, environment, template);
-        assert_eq!(place.to_string(), expected);
+        let [project, environment, template] = target;
+        let target = PermissionTarget::new(project, environment, template);
+        assert_eq!(target.to_string(), expected);
     }
 }
 
@@ -283,12 +283,12 @@ fn refusal_names_the_required_role() {
         (Ability::Run, "approver"),
         (Ability::Manage, "admin"),
     ] {
-        let place = PermissionTarget::default();
+        let target = PermissionTarget::default();
         let standing = EffectiveRole {
             name: "alice",
             role: Role::None,
             scopes: &Scopes::default(),
-            target: &place,
+            target: &target,
         };
         let refused = standing.may(ability, "do it").unwrap_err().to_string();
         let expected = format!("alice has the role none; to do it requires the role {needs}:");
@@ -298,12 +298,12 @@ fn refusal_names_the_required_role() {
 
 #[test]
 fn refusal_names_the_missing_token_scope() {
-    let place = PermissionTarget::default();
+    let target = PermissionTarget::default();
     let standing = EffectiveRole {
         name: "alice",
         role: Role::Submitter,
         scopes: &[Scope::Submit].into_iter().collect(),
-        target: &place,
+        target: &target,
     };
     standing.may_of(Ownership::Own, "stop this task").unwrap();
     let refused = standing.may_of(Ownership::Others, "stop this task");
@@ -315,12 +315,12 @@ fn refusal_names_the_missing_token_scope() {
 
 #[test]
 fn refusal_asks_for_the_lowest_sufficient_role() {
-    let place = PermissionTarget::default();
+    let target = PermissionTarget::default();
     let standing = EffectiveRole {
         name: "alice",
         role: Role::Viewer,
         scopes: &Scope::ALL.into_iter().collect(),
-        target: &place,
+        target: &target,
     };
     for (ownership, expected) in [
         (Ownership::Own, "requires the role submitter:"),
@@ -337,7 +337,7 @@ fn refusal_asks_for_the_lowest_sufficient_role() {
 /// Each role × each set of scopes × own and other tasks: the error names what is missing.
 #[test]
 fn refusal_never_asks_for_a_scope_the_token_has() {
-    let place = PermissionTarget::default();
+    let target = PermissionTarget::default();
     for role in Role::ALL {
         for which in 0..1_u8 << Scope::ALL.len() {
             let chosen = Scope::ALL.into_iter().enumerate();
@@ -349,7 +349,7 @@ fn refusal_never_asks_for_a_scope_the_token_has() {
                 name: "alice",
                 role,
                 scopes: &scopes,
-                target: &place,
+                target: &target,
             };
             for ownership in [Ownership::Own, Ownership::Others] {
                 let refused = standing.may_of(ownership, "stop this task");

@@ -68,8 +68,8 @@ fn forward_actions(task: &Task, work: &TaskWork, plan: &Plan) -> Vec<NextAction>
             };
             let stages =
                 StageProgress::new((work, plan), Direction::Forward, number, time, &absent);
-            let places = 0..stages.hosts.len();
-            places.map(|place| stages.host_progress(place)).collect()
+            let positions = 0..stages.hosts.len();
+            positions.map(|at| stages.host_progress(at)).collect()
         };
         if hosts.iter().all(HostProgress::is_over) {
             continue;
@@ -142,8 +142,8 @@ fn stage_actions(
     time: Option<Timestamp>,
 ) -> StageOutcome {
     let running: Vec<NextAction> = resumed(hosts, work);
-    let places = stage.host_names();
-    let failed: Vec<HostFailure> = places
+    let names = stage.host_names();
+    let failed: Vec<HostFailure> = names
         .iter()
         .zip(hosts)
         .filter_map(|(host, progress)| match progress {
@@ -294,14 +294,14 @@ fn rollback_actions(work: &TaskWork, plan: &Plan) -> Vec<NextAction> {
     let mut actions = Vec::new();
     let mut failed = Vec::new();
     let mut stay = Vec::new();
-    for (place, name) in stages.hosts.iter().enumerate() {
+    for (position, name) in stages.hosts.iter().enumerate() {
         if switched.get(&host_index(plan, name)) == Some(&false) {
             stay.push(HostFailure::with_message(
                 name,
                 format!("{name}: nothing was live before"),
             ));
         }
-        match stages.host_progress(place) {
+        match stages.host_progress(position) {
             HostProgress::Next { at, attempt } => actions.push(NextAction::Perform { at, attempt }),
             HostProgress::Running { at, attempt } => {
                 actions.push(NextAction::Resume { at, attempt });

@@ -32,9 +32,9 @@ impl Plan {
     pub fn all_steps(&self) -> Vec<StepRef> {
         let mut all = Vec::new();
         for (number, stage) in self.stages.iter().enumerate() {
-            for (place, name) in stage.host_names().into_iter().enumerate() {
+            for (position, name) in stage.host_names().into_iter().enumerate() {
                 let host = host_index(self, name);
-                let done = (0..stage.steps.len()).filter(|step| stage.runs(place, *step));
+                let done = (0..stage.steps.len()).filter(|step| stage.runs(position, *step));
                 all.extend(done.map(|step| StepRef {
                     way: Direction::Forward,
                     stage: index(number),

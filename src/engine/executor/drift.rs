@@ -30,9 +30,9 @@ pub async fn watch(world: World, every: Duration) {
 
 /// Reads the hosts once, in every environment where something was switched.
 pub async fn check_all(world: &World) {
-    match world.store.places_live().await {
-        Ok(places) => {
-            for (project, environment) in places {
+    match world.store.live_environments().await {
+        Ok(environments) => {
+            for (project, environment) in environments {
                 if let Err(error) = check_environment(world, &project, &environment).await {
                     tracing::warn!(%error, project, environment, "hosts were not looked at");
                 }

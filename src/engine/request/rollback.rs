@@ -157,10 +157,10 @@ async fn landed(
     now: Timestamp,
 ) -> Result<Landed, RequestError> {
     let plan = store.put_plan(&back.plan).await?;
-    let place = (back.plan.project.as_str(), back.plan.environment.as_str());
+    let environment = (back.plan.project.as_str(), back.plan.environment.as_str());
     let known = ComparedWith::default();
     let live = store
-        .compared_releases(place, back.live.values(), &known, now)
+        .compared_releases(environment, back.live.values(), &known, now)
         .await?;
     let same = back.goal.is_live(&back.live);
     Ok(Landed {

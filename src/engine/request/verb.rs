@@ -184,8 +184,8 @@ mod tests {
 
     #[test]
     fn each_verb_is_read_from_its_name_and_fields() {
-        for (place, row) in VERBS.iter().enumerate() {
-            assert_eq!(row.verb as usize, place, "{}", row.name);
+        for (index, row) in VERBS.iter().enumerate() {
+            assert_eq!(row.verb as usize, index, "{}", row.name);
             for name in [Some(row.name), row.alias].into_iter().flatten() {
                 assert_eq!(Verb::named(name), Some(row.verb));
             }

@@ -378,7 +378,7 @@ fn own_approval(config: &Config, submission: &Submission) -> OwnApproval {
     let project = config.project(&submission.project);
     let environment = project.and_then(|one| one.environments.get(&submission.environment));
     match environment {
-        Some(place) if place.restricts_approval() && !place.self_approval => OwnApproval::NotHere,
+        Some(own) if own.restricts_approval() && !own.self_approval => OwnApproval::NotHere,
         _ => OwnApproval::Counts,
     }
 }

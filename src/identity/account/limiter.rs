@@ -158,19 +158,19 @@ impl Limiter {
         from: IpAddr,
         now: Timestamp,
     ) -> Result<(), Timestamp> {
-        let places = origins(account, from);
+        let counted = origins(account, from);
         let guessed = (secret, account.to_owned());
         let mut until = self
             .accounts
             .full_until(&guessed, secret.failures_max(), now);
-        for (place, max) in &places {
-            until = until.or_else(|| self.origins.full_until(place, *max, now));
+        for (origin, max) in &counted {
+            until = until.or_else(|| self.origins.full_until(origin, *max, now));
         }
         if let Some(until) = until {
             return Err(until);
         }
-        for (place, _) in places {
-            self.origins.add(place, now, age);
+        for (origin, _) in counted {
+            self.origins.add(origin, now, age);
         }
         self.accounts.add(guessed, now, severity);
         Ok(())
@@ -178,8 +178,8 @@ impl Limiter {
 
     /// Uncounts an attempt: the password was correct, but proves nothing yet.
     pub(super) fn undo(&mut self, account: &str, from: IpAddr) {
-        for (place, _) in origins(account, from) {
-            self.origins.uncount(&place);
+        for (origin, _) in origins(account, from) {
+            self.origins.uncount(&origin);
         }
         self.accounts
             .uncount(&(Secret::Password, account.to_owned()));
@@ -342,7 +342,7 @@ mod tests {
         assert!(limiter.accounts.0.len() <= COUNTS_MAX);
         // The youngest are still counted.
         let last = COUNTS_MAX + 499;
-        let (place, _) = &origins(&format!("user{last}"), address_number(last))[0];
-        assert!(limiter.origins.0.contains_key(place));
+        let (origin, _) = &origins(&format!("user{last}"), address_number(last))[0];
+        assert!(limiter.origins.0.contains_key(origin));
     }
 }

@@ -109,8 +109,11 @@ pub(in crate::server) async fn delegate(
         project: new.project,
         by: who.actor.name.clone(),
     };
-    let place = new.project.as_deref().unwrap_or("all projects");
-    let on = format!("{} to {} until {} in {place}", new.from, new.to, new.until);
+    let projects = new.project.as_deref().unwrap_or("all projects");
+    let on = format!(
+        "{} to {} until {} in {projects}",
+        new.from, new.to, new.until
+    );
     let entry = who.audit(site, AuditedAction::on("delegate", on)).await?;
     let made = site.web.accounts.delegate(new, entry.also()).await?;
     tracing::info!(

@@ -223,7 +223,7 @@ pub(super) fn refused(problems: &[FieldProblem]) -> CodoRefusal {
         "hosts" => CodoRefusal::other_groups(detail),
         "template" => CodoRefusal::no_template(detail),
         "configuration" => CodoRefusal::not_configured(detail),
-        "tag" | "project" | "environment" | "params.GIT_URL" => CodoRefusal::no_place(detail),
+        "tag" | "project" | "environment" | "params.GIT_URL" => CodoRefusal::no_target(detail),
         other if other.starts_with("hosts.") => CodoRefusal::bad_address(detail),
         other if other.starts_with("params") => CodoRefusal::unfit(detail),
         _ => CodoRefusal::malformed(detail),

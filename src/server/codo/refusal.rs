@@ -62,7 +62,7 @@ impl CodoRefusal {
     }
 
     /// No project, environment or tag matches.
-    pub(super) fn no_place(detail: impl Into<String>) -> Self {
+    pub(super) fn no_target(detail: impl Into<String>) -> Self {
         Self::with_text(-6, "项目或环境无法确定", detail)
     }
 

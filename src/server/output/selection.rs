@@ -46,9 +46,9 @@ pub(super) async fn is_there(site: &Site, id: u64, query: &mut LogQuery) -> Resu
     let logs = site.web.logs.clone();
     let entries = blocking(move || logs.entries(id)).await;
     let entries = entries.map_err(|error| Fault::Broken(error.to_string()))?;
-    let mut places = plan.as_deref().map(planned).unwrap_or_default();
+    let mut log_steps = plan.as_deref().map(planned).unwrap_or_default();
     // Also the landing, and steps of an earlier plan.
-    places.extend(
+    log_steps.extend(
         entries
             .into_iter()
             .map(|LogEntry { host, step, .. }| LogStep {
@@ -57,41 +57,44 @@ pub(super) async fn is_there(site: &Site, id: u64, query: &mut LogQuery) -> Resu
                 way: Direction::Forward,
             }),
     );
-    chosen(&places, query).map_err(|missing| Fault::NotFound(format!("task {id} has no {missing}")))
+    chosen(&log_steps, query)
+        .map_err(|missing| Fault::NotFound(format!("task {id} has no {missing}")))
 }
 
 /// Returns the steps of a plan's hosts, forward and in a rollback.
 fn planned(plan: &Plan) -> Vec<LogStep> {
-    let mut places = Vec::new();
+    let mut log_steps = Vec::new();
     for at in plan.all_steps() {
         let back = (plan.publish_stage() == Some(at.stage.into())).then_some(Direction::Back);
         for way in [Direction::Forward].into_iter().chain(back) {
-            places.push(LogStep {
+            log_steps.push(LogStep {
                 host: plan.host_name(at).to_owned(),
                 step: plan.log_name(StepRef { way, ..at }),
                 way,
             });
         }
     }
-    places
+    log_steps
 }
 
 /// Checks the query against the steps; the error names what is missing and what exists.
-fn chosen(places: &[LogStep], query: &LogQuery) -> Result<(), String> {
+fn chosen(log_steps: &[LogStep], query: &LogQuery) -> Result<(), String> {
     let host = query.host.as_deref();
-    let of_host = |place: &&LogStep| host.is_none_or(|host| place.host == host);
-    let here: Vec<&LogStep> = places.iter().filter(of_host).collect();
+    let of_host = |log_step: &&LogStep| host.is_none_or(|host| log_step.host == host);
+    let here: Vec<&LogStep> = log_steps.iter().filter(of_host).collect();
     if let Some(host) = host.filter(|_| here.is_empty()) {
-        let hosts = named(places.iter().map(|place| place.host.as_str()));
+        let hosts = named(log_steps.iter().map(|log_step| log_step.host.as_str()));
         return Err(format!("host {host}: it has {hosts}"));
     }
     let step = match query.step.as_deref() {
-        Some(step) if !here.iter().any(|place| is_called(&place.step, step)) => step,
+        Some(step) if !here.iter().any(|log_step| is_called(&log_step.step, step)) => step,
         _ => return Ok(()),
     };
     let on = host.map(|host| format!(" on {host}")).unwrap_or_default();
-    let forward = here.iter().filter(|place| place.way == Direction::Forward);
-    let steps = named(forward.map(|place| place.step.as_str()));
+    let forward = here
+        .iter()
+        .filter(|log_step| log_step.way == Direction::Forward);
+    let steps = named(forward.map(|log_step| log_step.step.as_str()));
     Err(format!("step {step}{on}: it has {steps}"))
 }
 
@@ -127,29 +130,29 @@ mod tests {
 
     use super::*;
 
-    fn place(host: &str, step: &str, way: Direction) -> LogStep {
+    fn log_step(host: &str, step: &str, way: Direction) -> LogStep {
         let (host, step) = (host.to_owned(), step.to_owned());
         LogStep { host, step, way }
     }
 
-    fn missing(places: &[LogStep], host: Option<&str>, step: Option<&str>) -> Option<String> {
+    fn missing(log_steps: &[LogStep], host: Option<&str>, step: Option<&str>) -> Option<String> {
         let query = LogQuery {
             host: host.map(str::to_owned),
             step: step.map(str::to_owned),
             follow: false,
         };
-        chosen(places, &query).err()
+        chosen(log_steps, &query).err()
     }
 
     #[test]
     fn missing_log_error_lists_existing_ones() {
-        let places = [
-            place("agent", "checkout.checkout", Direction::Forward),
-            place("web1", "switch.publish", Direction::Forward),
-            place("web1", "back.switch.publish", Direction::Back),
-            place("web2", "switch.publish", Direction::Forward),
+        let log_steps = [
+            log_step("agent", "checkout.checkout", Direction::Forward),
+            log_step("web1", "switch.publish", Direction::Forward),
+            log_step("web1", "back.switch.publish", Direction::Back),
+            log_step("web2", "switch.publish", Direction::Forward),
         ];
-        let missing = |host, step| missing(&places, host, step);
+        let missing = |host, step| missing(&log_steps, host, step);
         for step in ["publish", "switch.publish", "back.switch.publish"] {
             assert_eq!(missing(None, Some(step)), None);
             assert_eq!(missing(Some("web1"), Some(step)), None);
@@ -177,7 +180,7 @@ mod tests {
         let crowd = |size: usize| -> Vec<LogStep> {
             let names = (0..size).map(|number| format!("web{number}"));
             names
-                .map(|name| place(&name, "s.s", Direction::Forward))
+                .map(|name| log_step(&name, "s.s", Direction::Forward))
                 .collect()
         };
         let message = |size| missing(&crowd(size), Some("nope"), None).unwrap();

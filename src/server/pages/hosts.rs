@@ -56,12 +56,12 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
     let views = live(site, &who, &LiveQuery::default()).await?;
     let mut live = Vec::new();
     for view in views {
-        let place = PermissionTarget::new(&view.project, &view.environment, "");
+        let target = PermissionTarget::new(&view.project, &view.environment, "");
         let back = RollbackTarget::Before {
             project: view.project.clone(),
             environment: view.environment.clone(),
         };
-        let may_roll_back = who.at(&place).may(Ability::Run, "roll back").is_ok()
+        let may_roll_back = who.at(&target).may(Ability::Run, "roll back").is_ok()
             && request::has_rollback(&site.web.store, &back).await?;
         let mut releases: BTreeMap<_, (Option<LiveHost>, Vec<String>)> = BTreeMap::new();
         for (host, live) in view.hosts {

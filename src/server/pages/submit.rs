@@ -67,7 +67,7 @@ struct SubmitForm {
     params: Vec<ParamField>,
     groups: Vec<HostGroup>,
     /// Every configured `project/environment`; empty if the template takes none.
-    places: Vec<EnvironmentOption>,
+    environments: Vec<EnvironmentOption>,
     takes_tag: bool,
     may_ready: bool,
     /// The idempotency key: two clicks make one task.
@@ -204,9 +204,10 @@ async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<SubmitFo
         Fault::NotFound(format!("there is no template {name}; choose another one"))
     })?;
     let takes_tag = template.releases();
-    let takes_place = takes_tag || template.stages.iter().any(StageTemplate::takes_environment);
-    let places = if takes_place {
-        places(site, who, &order)
+    let takes_environment =
+        takes_tag || template.stages.iter().any(StageTemplate::takes_environment);
+    let environments = if takes_environment {
+        environment_options(site, who, &order)
     } else {
         Vec::new()
     };
@@ -219,7 +220,7 @@ async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<SubmitFo
         template: template.name.clone(),
         params: params(template, &order, &tags(site, who, &order).await?),
         groups,
-        places,
+        environments,
         takes_tag,
         may_ready: who.runs(),
         key: order
@@ -279,14 +280,14 @@ fn params(template: &Template, order: &SubmissionOrder, tags: &[String]) -> Vec<
 }
 
 /// Returns every environment of every project, and per project the one that the tag's rule names.
-fn places(site: &Site, who: &Who, order: &SubmissionOrder) -> Vec<EnvironmentOption> {
+fn environment_options(site: &Site, who: &Who, order: &SubmissionOrder) -> Vec<EnvironmentOption> {
     let chosen = format!("{}/{}", order.project, order.environment);
-    let mut places = Vec::new();
+    let mut options = Vec::new();
     for project in &site.web.config.projects {
         let name = &project.name;
         let mut choice = |environment: &str, words: String| {
             let value = format!("{name}/{environment}");
-            places.push(EnvironmentOption {
+            options.push(EnvironmentOption {
                 chosen: value == chosen,
                 value,
                 words,
@@ -307,7 +308,7 @@ fn places(site: &Site, who: &Who, order: &SubmissionOrder) -> Vec<EnvironmentOpt
             choice("", format!("{name}, environment by the tag's rule"));
         }
     }
-    places
+    options
 }
 
 async fn host_group(

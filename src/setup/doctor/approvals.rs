@@ -36,9 +36,9 @@ pub(super) fn findings(
     let mut findings = Vec::new();
     for project in config.projects.iter().filter(|p| scope.covers(&p.name)) {
         for (name, environment) in &project.environments {
-            let place = EnvironmentApprovals::new(config, project, name, environment, accounts);
+            let approvals = EnvironmentApprovals::new(config, project, name, environment, accounts);
             for requirement in &environment.approvals {
-                let Some((what, remedy)) = place.lack(requirement) else {
+                let Some((what, remedy)) = approvals.lack(requirement) else {
                     continue;
                 };
                 let what = format!("{name} asks for the approval of {requirement}, {what}");

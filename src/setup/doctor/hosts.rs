@@ -49,15 +49,15 @@ fn drifts(
     let now = SystemClock.now();
     let lives = scope.live.get(host).into_iter().flatten();
     let drifts = lives.filter_map(|live| {
-        let place = (live.project.clone(), live.environment.clone());
-        let drift = match states.iter().find(|(at, _)| *at == place) {
+        let key = (live.project.clone(), live.environment.clone());
+        let drift = match states.iter().find(|(at, _)| *at == key) {
             Some((_, standing)) => {
                 let known = live.drift.as_ref();
                 Drift::detect(&live.release, live.since, known, standing, now)
             }
             None => live.drift.clone(),
         }?;
-        let (project, environment) = place;
+        let (project, environment) = key;
         if drift.broken.is_some() && is_found(&project, &environment) {
             return None;
         }
@@ -82,8 +82,8 @@ async fn host_states(
         if let Some(environment) = environment
             && let Some(standing) = inspect(connection, &environment.deploy_to(host)).await
         {
-            let place = (live.project.clone(), live.environment.clone());
-            states.push((place, standing));
+            let key = (live.project.clone(), live.environment.clone());
+            states.push((key, standing));
         }
     }
     states

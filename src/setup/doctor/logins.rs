@@ -52,8 +52,8 @@ fn hosts_by_user<'t>(
     let all: BTreeSet<String> = scope.targets(config).into_keys().collect();
     let mut uses: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for template in library.templates() {
-        let places = template_hosts(config, scope, template);
-        if scope.project.is_some() && places.is_empty() {
+        let own_hosts = template_hosts(config, scope, template);
+        if scope.project.is_some() && own_hosts.is_empty() {
             // It belongs to another project, or is submitted manually.
             continue;
         }
@@ -65,7 +65,7 @@ fn hosts_by_user<'t>(
                 (Some(AGENT), _) | (None, StageHosts::Agent) => continue,
                 (Some(host), _) => [host.to_owned()].into(),
                 (None, StageHosts::Group(group)) => group_hosts(config, group),
-                (None, StageHosts::Environment) if !places.is_empty() => places.clone(),
+                (None, StageHosts::Environment) if !own_hosts.is_empty() => own_hosts.clone(),
                 (None, StageHosts::Environment | StageHosts::Given(_)) => all.clone(),
             };
             uses.entry(user).or_default().extend(hosts);

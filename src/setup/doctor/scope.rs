@@ -67,9 +67,9 @@ impl CheckScope {
         &self,
         config: &Config,
     ) -> BTreeMap<String, BTreeMap<String, DeployPathNeeds>> {
-        let mut places: BTreeMap<String, BTreeMap<String, DeployPathNeeds>> = BTreeMap::new();
+        let mut hosts: BTreeMap<String, BTreeMap<String, DeployPathNeeds>> = BTreeMap::new();
         if self.project.is_none() {
-            places.extend(
+            hosts.extend(
                 config
                     .hosts
                     .keys()
@@ -79,7 +79,7 @@ impl CheckScope {
         for project in config.projects.iter().filter(|p| self.covers(&p.name)) {
             for environment in project.environments.values() {
                 for host in config.groups.get(&environment.group).into_iter().flatten() {
-                    let paths = places.entry(host.clone()).or_default();
+                    let paths = hosts.entry(host.clone()).or_default();
                     let needs = DeployPathNeeds {
                         shared_directories: shared_directories(&environment.shared)
                             .into_iter()
@@ -91,6 +91,6 @@ impl CheckScope {
                 }
             }
         }
-        places
+        hosts
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn finding(
         .take(REASON_CHARS_MAX)
         .collect();
     // Accept only what was asked for.
-    let of_place = |(deploy_to, needs): (&String, &DeployPathNeeds)| {
+    let of_path = |(deploy_to, needs): (&String, &DeployPathNeeds)| {
         let name = path
             .strip_prefix(deploy_to.as_str())?
             .strip_prefix("/shared/")?;
@@ -44,7 +44,7 @@ pub(super) fn finding(
         };
         needed.contains(name).then_some(needs.shared_missing)
     };
-    let missing = targets.iter().find_map(of_place)?;
+    let missing = targets.iter().find_map(of_path)?;
     match key {
         "unmade-shared" => Some(CheckFinding::fail(
             subject,
