@@ -29,7 +29,7 @@ pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
         [] => task.stages.as_slice(),
         rollback => rollback,
     };
-    let standings = standings(stages);
+    let host_lines = host_lines(stages);
     let width = usize::from(size.width);
     let state = printable(&state_line(task, zone));
     let title = if task.project.is_empty() {
@@ -40,11 +40,11 @@ pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
     };
     let mut lines = vec![fit(&title, width)];
     let room = usize::from(size.height).saturating_sub(FRAME_LINES).max(1);
-    let (shown, left_out) = chosen(&standings, room);
+    let (shown, left_out) = chosen(&host_lines, room);
     if !shown.is_empty() {
         let mut table = Table::new(["  HOST", "DONE", "STEP", "STATE", "TOOK"]);
-        for standing in shown {
-            table.row(cells(standing));
+        for host_line in shown {
+            table.row(cells(host_line));
         }
         lines.extend(table.render(Some(size.width)).lines().map(str::to_owned));
     }
@@ -59,14 +59,14 @@ pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
     lines
 }
 
-fn cells(standing: &HostProgressLine<'_>) -> [String; 5] {
+fn cells(host_line: &HostProgressLine<'_>) -> [String; 5] {
     let HostProgressLine {
         host,
         stage,
         step,
         done,
         of,
-    } = standing;
+    } = host_line;
     let took = match (step.started_at, step.ended_at) {
         (Some(began), Some(ended)) => span(began, ended),
         _ => String::new(),
@@ -81,7 +81,7 @@ fn cells(standing: &HostProgressLine<'_>) -> [String; 5] {
 }
 
 /// Returns every host once, in the order of the stages.
-fn standings(stages: &[StageView]) -> Vec<HostProgressLine<'_>> {
+fn host_lines(stages: &[StageView]) -> Vec<HostProgressLine<'_>> {
     let mut hosts: Vec<&str> = Vec::new();
     for host in stages.iter().flat_map(|stage| &stage.hosts) {
         if !hosts.contains(&host.name.as_str()) {
@@ -90,12 +90,12 @@ fn standings(stages: &[StageView]) -> Vec<HostProgressLine<'_>> {
     }
     hosts
         .into_iter()
-        .filter_map(|host| standing(stages, host))
+        .filter_map(|host| host_line(stages, host))
         .collect()
 }
 
 /// Returns a host's progress: the running or failed step, else the last one done, else the first.
-fn standing<'t>(stages: &'t [StageView], host: &'t str) -> Option<HostProgressLine<'t>> {
+fn host_line<'t>(stages: &'t [StageView], host: &'t str) -> Option<HostProgressLine<'t>> {
     let steps: Vec<(&str, &StepView)> = stages
         .iter()
         .flat_map(|stage| {
@@ -121,28 +121,28 @@ fn standing<'t>(stages: &'t [StageView], host: &'t str) -> Option<HostProgressLi
 
 /// Returns what fits: failed hosts first, then running ones, then the others; in their own order.
 fn chosen<'s, 't>(
-    standings: &'s [HostProgressLine<'t>],
+    host_lines: &'s [HostProgressLine<'t>],
     room: usize,
 ) -> (Vec<&'s HostProgressLine<'t>>, Vec<&'s HostProgressLine<'t>>) {
-    let urgency = |standing: &HostProgressLine<'_>| match standing.step.state {
+    let urgency = |host_line: &HostProgressLine<'_>| match host_line.step.state {
         StepState::Failed | StepState::Unknown | StepState::Stopped => 0,
         StepState::Running => 1,
-        _ if standing.done < standing.of => 2,
+        _ if host_line.done < host_line.of => 2,
         _ => 3,
     };
-    let mut order: Vec<usize> = (0..standings.len()).collect();
-    order.sort_by_key(|index| (urgency(&standings[*index]), *index));
+    let mut order: Vec<usize> = (0..host_lines.len()).collect();
+    order.sort_by_key(|index| (urgency(&host_lines[*index]), *index));
     let mut shown: Vec<usize> = order.iter().copied().take(room).collect();
     shown.sort_unstable();
-    (0..standings.len())
-        .map(|index| &standings[index])
+    (0..host_lines.len())
+        .map(|index| &host_lines[index])
         .enumerate()
         .fold(
             (Vec::new(), Vec::new()),
-            |(mut shown_ones, mut rest), (index, standing)| {
+            |(mut shown_ones, mut rest), (index, host_line)| {
                 match shown.binary_search(&index) {
-                    Ok(_) => shown_ones.push(standing),
-                    Err(_) => rest.push(standing),
+                    Ok(_) => shown_ones.push(host_line),
+                    Err(_) => rest.push(host_line),
                 }
                 (shown_ones, rest)
             },

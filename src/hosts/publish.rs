@@ -13,7 +13,7 @@ use crate::domain::host::{
 use crate::hosts::ssh::script::{
     AnswerLines, InvalidValue, OpSequence, Script, absolute, file_name, linked, nonsense,
 };
-use crate::hosts::sync::{WALK, as_it_is, read_standing_line, standing_text};
+use crate::hosts::sync::{WALK, as_it_is, host_state_text, read_host_state_line};
 
 /// The maximum length of a displayed file name, in characters.
 const NAME_CHARS_MAX: usize = 200;
@@ -24,19 +24,19 @@ const NAME_CHARS_MAX: usize = 200;
 /// [`InvalidValue`] if the path is invalid on the host.
 pub fn inspect(deploy_to: &str) -> Result<Vec<u8>, InvalidValue> {
     let script = Script::new().set("ts_at", absolute("deploy_to", deploy_to)?)?;
-    Ok(standing_text(&script, include_str!("publish/inspect.sh")))
+    Ok(host_state_text(&script, include_str!("publish/inspect.sh")))
 }
 
 /// Reads the answer to [`inspect`].
 ///
 /// # Errors
 /// [`HostError::Refused`] if the answer is invalid.
-pub fn read_standing(lines: &AnswerLines) -> Result<HostState, HostError> {
-    let mut standing = HostState::default();
+pub fn read_host_state(lines: &AnswerLines) -> Result<HostState, HostError> {
+    let mut state = HostState::default();
     for (word, value) in lines.iter() {
-        read_standing_line(&mut standing, word, value)?;
+        read_host_state_line(&mut state, word, value)?;
     }
-    Ok(standing)
+    Ok(state)
 }
 
 /// Returns the script for [`Op::Publish`](crate::domain::host::Op::Publish).
@@ -61,7 +61,7 @@ pub fn publish(
         .set("ts_key", file_name("key", key)?)?
         .set("ts_kept", as_it_is(existing))?
         .set("ts_walk", WALK)?;
-    Ok(standing_text(&script, include_str!("publish/publish.sh")))
+    Ok(host_state_text(&script, include_str!("publish/publish.sh")))
 }
 
 /// Reads the answer to [`publish`].
@@ -84,7 +84,7 @@ pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
         Some((word, value)) => return Err(nonsense(word, value)),
         None => return Err(nonsense("was", "nothing")),
     };
-    let mut standing = HostState::default();
+    let mut state = HostState::default();
     let mut differs: Option<LocalChanges> = None;
     let mut uncompared = None;
     for (word, value) in lines {
@@ -98,12 +98,12 @@ pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
             ("differing", Some(differs)) if differs.names.len() < DIFFERING_NAMES_MAX => {
                 differs.names.push(shown(value));
             }
-            _ => read_standing_line(&mut standing, word, value)?,
+            _ => read_host_state_line(&mut state, word, value)?,
         }
     }
     Ok(Reply::Published {
         was,
-        state: standing,
+        state,
         differs,
         uncompared,
     })
@@ -135,7 +135,7 @@ pub fn prune(
         .number("ts_keep", u64::from(keep))
         .set("ts_protect", &targets(protect)?)?
         .set("ts_failed", &failed?.join(" "))?;
-    Ok(standing_text(&script, include_str!("publish/prune.sh")))
+    Ok(host_state_text(&script, include_str!("publish/prune.sh")))
 }
 
 /// Returns the targets of `current`, one per line.

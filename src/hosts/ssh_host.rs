@@ -178,7 +178,7 @@ impl SshHosts {
     async fn inspect(&self, host: &str, deploy_to: &str) -> Result<HostState, HostError> {
         let script = publish::inspect(deploy_to)?;
         let lines = self.lines(host, &script, SCRIPT_TIMEOUT, 0).await?;
-        publish::read_standing(&lines)
+        publish::read_host_state(&lines)
     }
 
     /// Performs a script under a fence. Retries once if the host has seen a later number of this

@@ -21,15 +21,15 @@ use crate::hosts::ssh::script::{
 };
 
 /// Functions that read the live and complete releases, and compute a tree's digest.
-const STANDING: &str = include_str!("ssh/sh/standing.sh");
+const HOST_STATE: &str = include_str!("ssh/sh/host_state.sh");
 
 /// Lists the tree of the working directory, as input of its digest.
 pub(crate) const WALK: &str = HOST_LISTING;
 
 /// Returns the text of a script that reads the host's state.
-pub(crate) fn standing_text(script: &Script, body: &str) -> Vec<u8> {
+pub(crate) fn host_state_text(script: &Script, body: &str) -> Vec<u8> {
     let listing = format!("ts_listing() {{ {HOST_LISTING}; }}\n");
-    script.text(&[FENCE, &listing, STANDING, body])
+    script.text(&[FENCE, &listing, HOST_STATE, body])
 }
 
 fn at_release(
@@ -127,7 +127,7 @@ pub fn prepare(
         include_str!("sync/tools.sh"),
         include_str!("sync/prepare.sh")
     );
-    Ok(standing_text(&script, body))
+    Ok(host_state_text(&script, body))
 }
 
 /// Checks that a path stays inside its base directory.
@@ -156,7 +156,7 @@ pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
     let mut based = false;
     let mut shared_faults = Vec::new();
     let mut apart = false;
-    let mut standing = HostState::default();
+    let mut state = HostState::default();
     for (word, value) in lines.iter() {
         match (word, value) {
             ("staged", "") => staged = true,
@@ -172,11 +172,11 @@ pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
             ("directory", path) => shared_faults.push(SharedFault::Directory {
                 path: path.to_owned(),
             }),
-            _ => read_standing_line(&mut standing, word, value)?,
+            _ => read_host_state_line(&mut state, word, value)?,
         }
     }
     Ok(Reply::Prepared {
-        state: standing,
+        state,
         staged,
         based,
         shared_faults,
@@ -185,8 +185,8 @@ pub fn read_prepared(lines: &AnswerLines) -> Result<Reply, HostError> {
 }
 
 /// Reads one line of a host's state.
-pub(crate) fn read_standing_line(
-    standing: &mut HostState,
+pub(crate) fn read_host_state_line(
+    state: &mut HostState,
     word: &str,
     value: &str,
 ) -> Result<(), HostError> {
@@ -201,10 +201,10 @@ pub(crate) fn read_standing_line(
             .map_err(|_| nonsense(word, value))
     };
     match word {
-        "fence" => standing.fence = value.parse().map_err(|_| nonsense(word, value))?,
-        "live" if standing.live.is_none() => standing.live = Some(lead(value)?),
+        "fence" => state.fence = value.parse().map_err(|_| nonsense(word, value))?,
+        "live" if state.live.is_none() => state.live = Some(lead(value)?),
         "broken" => {
-            standing.broken = Some(match value {
+            state.broken = Some(match value {
                 "directory" => BrokenCurrent::Directory,
                 "file" => BrokenCurrent::File,
                 "dangling" => BrokenCurrent::Dangling,
@@ -215,18 +215,18 @@ pub(crate) fn read_standing_line(
         // An invalid time counts as none.
         "changed" => {
             let seconds = value.parse().ok();
-            standing.changed = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+            state.changed = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
         }
         "release" => {
             let (id, sum) = value.split_once(' ').ok_or_else(|| nonsense(word, value))?;
             let sum = TreeDigest(sum.to_owned());
             digest(&sum).map_err(|_| nonsense(word, value))?;
-            standing.releases.push(Release {
+            state.releases.push(Release {
                 id: name(id)?,
                 digest: sum,
             });
         }
-        "other" => standing.others.push(name(value)?),
+        "other" => state.others.push(name(value)?),
         _ => return Err(nonsense(word, value)),
     }
     Ok(())
@@ -243,7 +243,7 @@ pub fn seal(
     owner: Option<&str>,
 ) -> Result<Vec<u8>, InvalidValue> {
     let script = at_release(target, seq, release)?.set("ts_owner", owner.unwrap_or_default())?;
-    Ok(standing_text(&script, include_str!("sync/seal.sh")))
+    Ok(host_state_text(&script, include_str!("sync/seal.sh")))
 }
 
 /// Reads the answer to [`seal`].

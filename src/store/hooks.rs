@@ -308,7 +308,7 @@ impl Store {
     ) -> Result<HookNote, StoreError> {
         let hooked = self.kv.get(&hooked_key(file)).await?;
         if let Some(id) = hooked.and_then(|entry| index::number(&entry.value))
-            && let Some(note) = self.standing(id, Slot::Record).await?
+            && let Some(note) = self.note_for(id, Slot::Record).await?
         {
             return Ok(note);
         }
@@ -338,11 +338,11 @@ impl Store {
         by: &str,
     ) -> Result<HookNote, StoreError> {
         let by = by.to_owned();
-        let note = self.standing(id, Slot::Replay { at, by }).await?;
+        let note = self.note_for(id, Slot::Replay { at, by }).await?;
         note.ok_or(StoreError::NoHook(id))
     }
 
-    async fn standing(&self, id: u64, slot: Slot) -> Result<Option<HookNote>, StoreError> {
+    async fn note_for(&self, id: u64, slot: Slot) -> Result<Option<HookNote>, StoreError> {
         let Some(row) = self.kv.get(&hook_key(id)).await? else {
             return Ok(None);
         };

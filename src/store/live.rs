@@ -62,8 +62,8 @@ impl BegunWork {
     }
 }
 
-fn kept(standing: &HostState) -> Vec<ReleaseId> {
-    standing.all_releases().take(KEPT_MAX).cloned().collect()
+fn kept(state: &HostState) -> Vec<ReleaseId> {
+    state.all_releases().take(KEPT_MAX).cloned().collect()
 }
 
 impl LiveRecord {
@@ -186,7 +186,7 @@ impl Store {
     pub async fn drift_of(
         &self,
         (project, environment, host): (&str, &str, &str),
-        standing: &HostState,
+        state: &HostState,
         now: Timestamp,
     ) -> Result<Option<Drift>, StoreError> {
         let Some(live) = self.live_on(project, environment, host).await? else {
@@ -197,7 +197,7 @@ impl Store {
         let known = known.and_then(|entry| serde_json::from_slice::<Drift>(&entry.value).ok());
         let known = known.filter(|known| live.is_left_by(known));
         let (release, since) = (&live.release, live.since);
-        Ok(Drift::detect(release, since, known.as_ref(), standing, now))
+        Ok(Drift::detect(release, since, known.as_ref(), state, now))
     }
 
     /// Records which releases are complete on a host.
@@ -207,7 +207,7 @@ impl Store {
     pub async fn keeps(
         &self,
         (project, environment, host): (&str, &str, &str),
-        standing: &HostState,
+        state: &HostState,
     ) -> Result<(), StoreError> {
         let key = index::live_key(project, environment, host);
         let Some(entry) = self.kv.get(&key).await? else {
@@ -216,7 +216,7 @@ impl Store {
         let Ok(mut live) = serde_json::from_slice::<LiveRecord>(&entry.value) else {
             return Ok(());
         };
-        live.kept = kept(standing);
+        live.kept = kept(state);
         let commit = Commit::new()
             .require(key.clone(), Require::Version(entry.version))
             .put(key, index::json(&live));
@@ -235,7 +235,7 @@ impl Store {
         &self,
         (project, environment, host): (&str, &str, &str),
         known: &LiveRelease,
-        standing: &HostState,
+        state: &HostState,
         now: Timestamp,
     ) -> Result<Option<Drift>, StoreError> {
         let of_host = (project, environment, host);
@@ -249,11 +249,11 @@ impl Store {
         if !before.is_known_as(known) {
             return Ok(None);
         }
-        let drift = self.drift_of(of_host, standing, now).await?;
+        let drift = self.drift_of(of_host, state, now).await?;
         let drifted = index::drift_key(project, environment, host);
         let known = self.kv.get(&drifted).await?.map(|entry| entry.value);
         let live = LiveRecord {
-            kept: kept(standing),
+            kept: kept(state),
             ..before.clone()
         };
         if live == before && known == drift.as_ref().map(index::json) {

@@ -316,8 +316,8 @@ impl<'db> CommitGroup<'db> {
     /// Adds a commit if its requirements hold after the previous ones.
     fn add(&mut self, commit: Commit) -> Result<Revision, CommitError> {
         let met = commit.check_requirements(|key| {
-            let standing = self.standing(key)?;
-            Ok::<_, KvError>(standing.map(|standing| standing.version))
+            let stored = self.stored_row(key)?;
+            Ok::<_, KvError>(stored.map(|stored| stored.version))
         })?;
         met.map_err(|key| CommitError::Conflict { key })?;
         if commit.writes().is_empty() {
@@ -326,12 +326,12 @@ impl<'db> CommitGroup<'db> {
         // All that can fail comes first: a failed commit leaves nothing in the batch.
         let mut before = Vec::with_capacity(commit.writes().len());
         for key in commit.writes().keys() {
-            before.push(self.standing(key)?);
+            before.push(self.stored_row(key)?);
         }
         self.tip.revision.0 += 1;
         let mut changes = Vec::with_capacity(before.len());
         for ((key, write), before) in commit.into_writes().into_iter().zip(before) {
-            let standing = match &write {
+            let stored = match &write {
                 KeyWrite::Put(value) => Some(self.put(&key, value)),
                 KeyWrite::Delete if before.is_none() => continue,
                 KeyWrite::Delete => {
@@ -339,17 +339,17 @@ impl<'db> CommitGroup<'db> {
                     None
                 }
             };
-            let pieces = standing.map_or(0, |standing| standing.pieces);
+            let pieces = stored.map_or(0, |stored| stored.pieces);
             for piece in pieces..before.map_or(0, |before| before.pieces) {
                 self.batch.remove(piece_key(&key, piece));
             }
             if let Some(before) = before {
                 self.tip.census.remove(&key, before.version);
             }
-            if let Some(standing) = standing {
-                self.tip.census.add(&key, standing.version);
+            if let Some(stored) = stored {
+                self.tip.census.add(&key, stored.version);
             }
-            self.touched.insert(key.clone(), standing);
+            self.touched.insert(key.clone(), stored);
             changes.push(KeyChange { key, write });
         }
         self.updates.push(Update {
@@ -360,32 +360,31 @@ impl<'db> CommitGroup<'db> {
     }
 
     fn put(&mut self, key: &[u8], value: &[u8]) -> StoredRow {
-        let mut standing = StoredRow {
+        let mut stored = StoredRow {
             version: self.tip.revision.into(),
             pieces: 0,
         };
         let mut inline = value;
         if value.len() > INLINE_BYTES_MAX {
             for piece in value.chunks(INLINE_BYTES_MAX) {
-                self.batch.insert(piece_key(key, standing.pieces), piece);
-                standing.pieces += 1;
+                self.batch.insert(piece_key(key, stored.pieces), piece);
+                stored.pieces += 1;
             }
             inline = &[];
         }
-        self.batch
-            .insert(row_key(key), encode_row(standing, inline));
-        standing
+        self.batch.insert(row_key(key), encode_row(stored, inline));
+        stored
     }
 
-    fn standing(&self, key: &[u8]) -> Result<Option<StoredRow>, KvError> {
-        if let Some(standing) = self.touched.get(key) {
-            return Ok(*standing);
+    fn stored_row(&self, key: &[u8]) -> Result<Option<StoredRow>, KvError> {
+        if let Some(stored) = self.touched.get(key) {
+            return Ok(*stored);
         }
         let Some(row) = self.db.get(row_key(key)).map_err(unreadable)? else {
             return Ok(None);
         };
-        let (standing, _) = decode_row(&row).ok_or_else(|| no_row(key))?;
-        Ok(Some(standing))
+        let (stored, _) = decode_row(&row).ok_or_else(|| no_row(key))?;
+        Ok(Some(stored))
     }
 }
 
@@ -400,15 +399,15 @@ impl StoreShared {
     }
 
     fn entry(&self, key: &[u8], row: &[u8]) -> Result<StoredValue, KvError> {
-        let (standing, inline) = decode_row(row).ok_or_else(|| no_row(key))?;
+        let (stored, inline) = decode_row(row).ok_or_else(|| no_row(key))?;
         let mut value = inline.to_vec();
-        for number in 0..standing.pieces {
+        for number in 0..stored.pieces {
             let piece = self.db.get(piece_key(key, number)).map_err(unreadable)?;
             value.extend_from_slice(&piece.ok_or_else(|| no_row(key))?);
         }
         Ok(StoredValue {
             value,
-            version: standing.version,
+            version: stored.version,
         })
     }
 

@@ -17,12 +17,12 @@ use crate::mirror::{Mirrored, NOW, tree};
 
 /// The file at a path, as comparable text.
 #[derive(Debug, PartialEq, Eq)]
-enum Stands {
+enum ListedEntry {
     File { executable: bool, content: Vec<u8> },
     Link(Vec<u8>),
 }
 
-fn standing(dir: &Path) -> BTreeMap<Vec<u8>, Stands> {
+fn listing(dir: &Path) -> BTreeMap<Vec<u8>, ListedEntry> {
     let mut all = BTreeMap::new();
     let mut ahead = vec![dir.to_owned()];
     while let Some(at) = ahead.pop() {
@@ -34,9 +34,9 @@ fn standing(dir: &Path) -> BTreeMap<Vec<u8>, Stands> {
                 continue;
             }
             let stands = if stat.is_symlink() {
-                Stands::Link(fs::read_link(&place).unwrap().into_os_string().into_vec())
+                ListedEntry::Link(fs::read_link(&place).unwrap().into_os_string().into_vec())
             } else {
-                Stands::File {
+                ListedEntry::File {
                     executable: stat.permissions().mode() & 0o111 != 0,
                     content: fs::read(&place).unwrap(),
                 }
@@ -49,7 +49,7 @@ fn standing(dir: &Path) -> BTreeMap<Vec<u8>, Stands> {
 }
 
 /// What `git archive | tar x` would write on the git server.
-fn archived(world: &Mirrored, tree: &str, name: &str) -> BTreeMap<Vec<u8>, Stands> {
+fn archived(world: &Mirrored, tree: &str, name: &str) -> BTreeMap<Vec<u8>, ListedEntry> {
     let dir = world.path(name);
     fs::create_dir(&dir).unwrap();
     let mut archive = world.repo().git();
@@ -60,7 +60,7 @@ fn archived(world: &Mirrored, tree: &str, name: &str) -> BTreeMap<Vec<u8>, Stand
     tar.stdin(archive.stdout.take().unwrap());
     assert!(tar.status().unwrap().success());
     assert!(archive.wait().unwrap().success());
-    standing(&dir)
+    listing(&dir)
 }
 
 /// The listing of a tree by a host's own find.
@@ -160,7 +160,7 @@ async fn every_release_of_a_long_chain_equals_git_archive() {
             .unwrap();
         let done = world.write(&next, &dir);
         let expected = archived(&world, &commit, &format!("archive{number}"));
-        assert_eq!(standing(&dir), expected, "release {number}");
+        assert_eq!(listing(&dir), expected, "release {number}");
         assert!(host_listing(&dir) == next.listing(), "listing of {number}");
         if let Some(live) = &live {
             assert_only_changes_are_newer(&next, live);
@@ -250,7 +250,7 @@ async fn attributes_count_as_they_do_for_git_archive() {
     let dir = world.path("tree");
     world.write(&manifest, &dir);
     let expected = archived(&world, &commit, "archive");
-    assert_eq!(standing(&dir), expected);
+    assert_eq!(listing(&dir), expected);
     let version = fs::read_to_string(dir.join("VERSION")).unwrap();
     assert!(version.starts_with(&commit), "{version}");
     assert!(!dir.join("docs").exists() && dir.join("lib/skip").exists());
@@ -282,7 +282,7 @@ async fn many_converted_files_equal_git_archive_too() {
     let commit = world.ship("v1", 1).await;
     let dir = world.path("tree");
     world.write(&world.plan(&commit).unwrap(), &dir);
-    assert_eq!(standing(&dir), archived(&world, &commit, "archive"));
+    assert_eq!(listing(&dir), archived(&world, &commit, "archive"));
 }
 
 #[tokio::test]
@@ -334,7 +334,7 @@ async fn unusual_modes_are_released_as_git_archives_them() {
     world.write(&manifest, &dir);
     let expected = archived(&world, &commit, "archive");
     assert_eq!(expected.len(), 4);
-    assert_eq!(standing(&dir), expected);
+    assert_eq!(listing(&dir), expected);
 }
 
 #[tokio::test]
@@ -356,7 +356,7 @@ async fn subdirectory_release_uses_the_root_attributes() {
     let manifest = world.plan_with(&commit, options, None, NOW).unwrap();
     let dir = world.path("tree");
     world.write(&manifest, &dir);
-    let found = standing(&dir);
+    let found = listing(&dir);
     let names: Vec<&[u8]> = found.keys().map(Vec::as_slice).collect();
     assert_eq!(names, [b"index.html".as_slice(), b"run.bat"]);
     assert_eq!(fs::read(dir.join("run.bat")).unwrap(), b"echo\r\n");

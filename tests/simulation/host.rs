@@ -403,7 +403,7 @@ impl SimHosts {
                 release,
                 ..
             } => seal(disk, place, release),
-            Op::Inspect { .. } => Ok(Reply::Inspected(standing(disk))),
+            Op::Inspect { .. } => Ok(Reply::Inspected(host_state(disk))),
             Op::Publish {
                 target: place,
                 release,
@@ -523,7 +523,7 @@ fn take_seq(disk: &mut Disk, op: &Op, seq: u64) -> Result<(), HostError> {
     Ok(())
 }
 
-pub(crate) fn standing(disk: &Disk) -> HostState {
+pub(crate) fn host_state(disk: &Disk) -> HostState {
     HostState {
         live: disk.live.clone(),
         releases: disk
@@ -582,7 +582,7 @@ fn publish(
     let written = existing != Existing::Equal && disk.written.contains(release);
     Ok(Reply::Published {
         was,
-        state: standing(disk),
+        state: host_state(disk),
         differs: written.then(|| LocalChanges {
             files: 1,
             names: vec!["log/prod.log".to_owned()],

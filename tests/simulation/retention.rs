@@ -5,7 +5,7 @@ use tagship::domain::host::{
     TreeDigest,
 };
 
-use crate::host::{Disk, standing, take_fence};
+use crate::host::{Disk, host_state, take_fence};
 
 pub(crate) fn prepare(
     disk: &mut Disk,
@@ -22,7 +22,7 @@ pub(crate) fn prepare(
     }
     if existing != Existing::Equal && disk.is_there(&release.id) {
         return Ok(Reply::Prepared {
-            state: standing(disk),
+            state: host_state(disk),
             staged: true,
             based: false,
             shared_faults: Vec::new(),
@@ -49,7 +49,7 @@ pub(crate) fn prepare(
         disk.partial_linked = based && inodes == Inodes::Shared;
     }
     Ok(Reply::Prepared {
-        state: standing(disk),
+        state: host_state(disk),
         staged,
         based: based && !staged,
         shared_faults: shared

@@ -71,11 +71,11 @@ const READ: &[(&str, &str)] = &[
         "cannot write in $ts_at: $ts_error; let $(id -un) write there (chown $(id -un) $ts_at)",
     ),
     (
-        "src/hosts/ssh/sh/standing.sh",
+        "src/hosts/ssh/sh/host_state.sh",
         "$ts_at/current is a link whose text is no UTF-8, has control characters or over 1000 bytes, so it could not be led back there: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)",
     ),
     (
-        "src/hosts/ssh/sh/standing.sh",
+        "src/hosts/ssh/sh/host_state.sh",
         "$ts_at/current is no symbolic link, so it cannot be switched by a rename: look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then retry",
     ),
     (

@@ -17,15 +17,15 @@ fn table(heading: &str) -> Vec<Vec<String>> {
     .collect()
 }
 
-fn standing_may(role: Role, scopes: &Scopes, ability: Ability) -> Result<(), Missing> {
+fn effective_may(role: Role, scopes: &Scopes, ability: Ability) -> Result<(), Missing> {
     let target = PermissionTarget::default();
-    let standing = EffectiveRole {
+    let effective = EffectiveRole {
         name: "alice",
         role: role.min(scopes.ceiling()),
         scopes,
         target: &target,
     };
-    standing.may(ability, "do it")
+    effective.may(ability, "do it")
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn permissions_match_the_documented_table() {
         assert_eq!(*scope, format!("`{}`", ability.scope()), "{row:?}");
         assert_eq!(yes.len(), Role::ALL.len(), "{row:?}");
         for (cell, role) in yes.iter().zip(Role::ALL) {
-            let may = standing_may(role, &Scopes::default(), ability).is_ok();
+            let may = effective_may(role, &Scopes::default(), ability).is_ok();
             assert_eq!(cell == "yes", may, "{role}: {row:?}");
         }
     }
@@ -48,15 +48,15 @@ fn each_ability_requires_its_scope_for_every_role() {
     for ability in Ability::ALL {
         for scope in Scope::ALL {
             let alone: Scopes = [scope].into_iter().collect();
-            let may = standing_may(Role::Admin, &alone, ability);
+            let may = effective_may(Role::Admin, &alone, ability);
             assert_eq!(may.is_ok(), scope == ability.scope(), "{ability:?} {scope}");
             if let Err(missing) = may {
                 let needs = format!("requires the scope {}", ability.scope());
                 assert!(missing.to_string().contains(&needs), "{missing}");
             }
             for role in Role::ALL {
-                let both = standing_may(role, &alone, ability).is_ok();
-                let role_alone = standing_may(role, &Scopes::default(), ability).is_ok();
+                let both = effective_may(role, &alone, ability).is_ok();
+                let role_alone = effective_may(role, &Scopes::default(), ability).is_ok();
                 assert_eq!(both, role_alone && scope == ability.scope());
             }
         }
@@ -141,13 +141,13 @@ fn own_task_requires_a_lower_role_than_anothers() {
     let target = PermissionTarget::new("shop", "qa", "");
     let may = |role, scopes: &[Scope], ownership| {
         let scopes: Scopes = scopes.iter().copied().collect();
-        let standing = EffectiveRole {
+        let effective = EffectiveRole {
             name: "alice",
             role,
             scopes: &scopes,
             target: &target,
         };
-        standing.may_of(ownership, "stop this task")
+        effective.may_of(ownership, "stop this task")
     };
     let all = &Scope::ALL[..];
     may(Role::Submitter, all, Ownership::Own).unwrap();
@@ -284,13 +284,13 @@ fn refusal_names_the_required_role() {
         (Ability::Manage, "admin"),
     ] {
         let target = PermissionTarget::default();
-        let standing = EffectiveRole {
+        let effective = EffectiveRole {
             name: "alice",
             role: Role::None,
             scopes: &Scopes::default(),
             target: &target,
         };
-        let refused = standing.may(ability, "do it").unwrap_err().to_string();
+        let refused = effective.may(ability, "do it").unwrap_err().to_string();
         let expected = format!("alice has the role none; to do it requires the role {needs}:");
         assert!(refused.starts_with(&expected), "{refused}");
     }
@@ -299,14 +299,14 @@ fn refusal_names_the_required_role() {
 #[test]
 fn refusal_names_the_missing_token_scope() {
     let target = PermissionTarget::default();
-    let standing = EffectiveRole {
+    let effective = EffectiveRole {
         name: "alice",
         role: Role::Submitter,
         scopes: &[Scope::Submit].into_iter().collect(),
         target: &target,
     };
-    standing.may_of(Ownership::Own, "stop this task").unwrap();
-    let refused = standing.may_of(Ownership::Others, "stop this task");
+    effective.may_of(Ownership::Own, "stop this task").unwrap();
+    let refused = effective.may_of(Ownership::Others, "stop this task");
     assert_eq!(
         refused.unwrap_err().to_string(),
         "this token of alice has the scopes submit; to stop this task requires the scope approve: create a token with it"
@@ -316,7 +316,7 @@ fn refusal_names_the_missing_token_scope() {
 #[test]
 fn refusal_asks_for_the_lowest_sufficient_role() {
     let target = PermissionTarget::default();
-    let standing = EffectiveRole {
+    let effective = EffectiveRole {
         name: "alice",
         role: Role::Viewer,
         scopes: &Scope::ALL.into_iter().collect(),
@@ -329,7 +329,7 @@ fn refusal_asks_for_the_lowest_sufficient_role() {
             "requires the role approver (or submitter, for",
         ),
     ] {
-        let refused = standing.may_of(ownership, "stop this task").unwrap_err();
+        let refused = effective.may_of(ownership, "stop this task").unwrap_err();
         assert!(refused.to_string().contains(expected), "{refused}");
     }
 }
@@ -345,14 +345,14 @@ fn refusal_never_asks_for_a_scope_the_token_has() {
                 .filter(|(index, _)| which & (1 << index) != 0)
                 .map(|(_, scope)| scope)
                 .collect();
-            let standing = EffectiveRole {
+            let effective = EffectiveRole {
                 name: "alice",
                 role,
                 scopes: &scopes,
                 target: &target,
             };
             for ownership in [Ownership::Own, Ownership::Others] {
-                let refused = standing.may_of(ownership, "stop this task");
+                let refused = effective.may_of(ownership, "stop this task");
                 if let Err(Missing::Scope { needs, .. }) = refused {
                     assert!(!scopes.has(needs), "{role} with {scopes}: {needs}");
                 }

@@ -7,7 +7,7 @@ ts_main() {
     ts_see_current
     ts_look "$ts_base" fence 9223372036854775807
     if [ -z "$ts_high" ] && [ -d "$ts_base" ]; then ts_look "$ts_base" fence 9223372036854775807; fi
-    ts_say_standing "${ts_high:-0}"
+    ts_say_host_state "${ts_high:-0}"
     ts_say_current
     ts_done
 }

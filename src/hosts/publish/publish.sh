@@ -111,6 +111,6 @@ ts_main() {
     ts_say "was ${ts_was:--}"
     ts_compare
     rm -f -- "$ts_mine/listing" "$ts_mine/differing"
-    ts_say_standing "$ts_fence"
+    ts_say_host_state "$ts_fence"
     ts_done
 }

@@ -128,7 +128,7 @@ ts_prepare() {
     if [ "$ts_kept" = found ]; then ts_see_target; fi
     # The target of a rollback is neither walked nor changed.
     if [ "$ts_kept" = found ] || { [ -n "$ts_kept" ] && [ -d "$ts_at/releases/$ts_release" ]; }; then
-        ts_say_standing "$ts_fence"
+        ts_say_host_state "$ts_fence"
         ts_say_current
         ts_say staged
         ts_done
@@ -150,7 +150,7 @@ ts_prepare() {
         fi
         ts_rename "$ts_mine/copy" "$ts_part"
     fi
-    ts_say_standing "$ts_fence"
+    ts_say_host_state "$ts_fence"
     ts_say_current
     ts_say_missing
     if [ -n "$ts_apart" ]; then ts_say apart; fi

@@ -62,8 +62,8 @@ impl Accounts {
             let (from, from_version) = self.record(&new.from).await?;
             let (to, to_version) = self.record(&new.to).await?;
             let present = self.stored_to(&new.to).await?;
-            let standing = present.iter().filter(|one| now < one.until);
-            if standing.count() >= DELEGATIONS_MAX {
+            let active = present.iter().filter(|one| now < one.until);
+            if active.count() >= DELEGATIONS_MAX {
                 return Err(AccountError::TooManyDelegations(new.to));
             }
             let delegation = Delegation {

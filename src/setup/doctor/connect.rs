@@ -86,7 +86,7 @@ pub(super) async fn inspect(connection: &Connection, deploy_to: &str) -> Option<
         .script(&script, &mut receive, &Notify::new(), TIMEOUT)
         .await;
     let whole = ended.is_ok() && answer.is_done() && !refused;
-    whole.then(|| publish::read_standing(&lines).ok())?
+    whole.then(|| publish::read_host_state(&lines).ok())?
 }
 
 /// Returns a host's answer to a script.

@@ -51,9 +51,9 @@ fn drifts(
     let drifts = lives.filter_map(|live| {
         let key = (live.project.clone(), live.environment.clone());
         let drift = match states.iter().find(|(at, _)| *at == key) {
-            Some((_, standing)) => {
+            Some((_, state)) => {
                 let known = live.drift.as_ref();
-                Drift::detect(&live.release, live.since, known, standing, now)
+                Drift::detect(&live.release, live.since, known, state, now)
             }
             None => live.drift.clone(),
         }?;
@@ -80,10 +80,10 @@ async fn host_states(
         let project = config.projects.iter().find(|one| one.name == live.project);
         let environment = project.and_then(|one| one.environments.get(&live.environment));
         if let Some(environment) = environment
-            && let Some(standing) = inspect(connection, &environment.deploy_to(host)).await
+            && let Some(state) = inspect(connection, &environment.deploy_to(host)).await
         {
             let key = (live.project.clone(), live.environment.clone());
-            states.push((key, standing));
+            states.push((key, state));
         }
     }
     states

@@ -135,7 +135,7 @@ fn is_absent(layout: &HookLayout) -> bool {
         .as_ref()
         .map(super::layout::RepositoryHook::state);
     let nothing =
-        entry.is_none_or(|standing| matches!(standing, HookState::Nothing | HookState::Foreign));
+        entry.is_none_or(|state| matches!(state, HookState::Nothing | HookState::Foreign));
     nothing && !layout.program.exists()
 }
 

@@ -68,9 +68,9 @@ pub(super) fn pieces_from() -> [u8; 1] {
     [PIECE]
 }
 
-pub(super) fn encode_row(standing: StoredRow, inline: &[u8]) -> Vec<u8> {
-    let pieces = standing.pieces.to_be_bytes();
-    let version = standing.version.0.to_be_bytes();
+pub(super) fn encode_row(stored: StoredRow, inline: &[u8]) -> Vec<u8> {
+    let pieces = stored.pieces.to_be_bytes();
+    let version = stored.version.0.to_be_bytes();
     [&pieces[..], &version, inline].concat()
 }
 
@@ -78,11 +78,11 @@ pub(super) fn encode_row(standing: StoredRow, inline: &[u8]) -> Vec<u8> {
 pub(super) fn decode_row(row: &[u8]) -> Option<(StoredRow, &[u8])> {
     let (pieces, rest) = row.split_first_chunk()?;
     let (version, inline) = rest.split_first_chunk()?;
-    let standing = StoredRow {
+    let stored = StoredRow {
         pieces: u16::from_be_bytes(*pieces),
         version: KeyVersion(u64::from_be_bytes(*version)),
     };
-    Some((standing, inline))
+    Some((stored, inline))
 }
 
 /// The store's current position; written with each group of commits.

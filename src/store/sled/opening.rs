@@ -167,9 +167,9 @@ fn count(db: &Db, tip: StoreTip) -> Result<(), String> {
     let mut pieces = 0;
     for row in db.range(row_bounds((Bound::Unbounded, Bound::Unbounded))) {
         let (key, row) = row.map_err(|e| e.to_string())?;
-        let (standing, _) = decode_row(&row).ok_or("it holds something that is no row")?;
-        census.add(&key_of_row(&key), standing.version);
-        pieces += u64::from(standing.pieces);
+        let (stored, _) = decode_row(&row).ok_or("it holds something that is no row")?;
+        census.add(&key_of_row(&key), stored.version);
+        pieces += u64::from(stored.pieces);
     }
     let mut found = 0;
     for piece in db.range(pieces_from()..) {

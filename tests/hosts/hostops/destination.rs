@@ -117,8 +117,8 @@ fn inspection_reports_what_replaced_current() {
         host.publish(1, &first, "1-forward").unwrap();
         let current = host.path().join("current");
         let looked = || {
-            let standing = host.inspect().unwrap();
-            (standing.live.map(|live| live.0), standing.broken)
+            let state = host.inspect().unwrap();
+            (state.live.map(|live| live.0), state.broken)
         };
         let live = Some("r1".to_owned());
         assert_eq!(looked(), (live.clone(), None), "{shell:?}");

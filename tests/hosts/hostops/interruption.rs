@@ -86,13 +86,13 @@ fn two_releases() -> (Host, Tree, Release, Tree, Release) {
 /// What must hold whenever nothing runs: `current` names a complete release, and every release
 /// whose manifest exists has the tree of that manifest.
 fn holds(host: &Host, when: &str) {
-    let standing = host.inspect().unwrap();
-    let live = standing.live.expect(when);
+    let state = host.inspect().unwrap();
+    let live = state.live.expect(when);
     assert!(
-        standing.releases.iter().any(|release| release.id == live),
+        state.releases.iter().any(|release| release.id == live),
         "{when}"
     );
-    for release in &standing.releases {
+    for release in &state.releases {
         assert_eq!(
             digest_of(&host.release(release)),
             release.digest,

@@ -225,8 +225,8 @@ impl Host {
 
     /// The script of a switch that may replace any release here.
     pub(crate) fn switch(&self, fence: u64, release: &Release, key: &str) -> Vec<u8> {
-        let standing = self.inspect().unwrap().releases;
-        let over: Vec<ReleaseId> = standing.into_iter().map(|release| release.id).collect();
+        let state = self.inspect().unwrap().releases;
+        let over: Vec<ReleaseId> = state.into_iter().map(|release| release.id).collect();
         publish::publish(
             &self.place(fence),
             self.seq(),
@@ -275,7 +275,7 @@ impl Host {
 
     pub(crate) fn inspect(&self) -> Result<HostState, HostError> {
         let script = publish::inspect(&self.deploy_to()).unwrap();
-        publish::read_standing(&self.ask(0, &script)?)
+        publish::read_host_state(&self.ask(0, &script)?)
     }
 
     /// Prepare, transfer, seal: from any current state.

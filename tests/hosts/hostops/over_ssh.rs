@@ -193,14 +193,14 @@ pub(crate) async fn publish(
     key: &str,
 ) -> Result<Option<String>, HostError> {
     let deploy_to = place.deploy_to.clone();
-    let standing = match ask(hosts, host, Op::Inspect { deploy_to }).await? {
-        Reply::Inspected(standing) => standing.releases,
+    let state = match ask(hosts, host, Op::Inspect { deploy_to }).await? {
+        Reply::Inspected(state) => state.releases,
         other => panic!("{other:?}"),
     };
     let op = Op::Publish {
         target: place.clone(),
         release: release.id.clone(),
-        over: standing.into_iter().map(|release| release.id).collect(),
+        over: state.into_iter().map(|release| release.id).collect(),
         key: key.into(),
         existing: Existing::Equal,
     };
@@ -272,7 +272,7 @@ async fn releases_deploy_and_roll_back_on_several_hosts() {
         let inspect = Op::Inspect {
             deploy_to: place.deploy_to,
         };
-        let standing = HostState {
+        let state = HostState {
             live: Some(r1.id.clone()),
             releases: vec![r1.clone()],
             fence: 4,
@@ -282,7 +282,7 @@ async fn releases_deploy_and_roll_back_on_several_hosts() {
         if let Ok(Reply::Inspected(found)) = &mut found {
             assert!(found.changed.take().is_some(), "when the link was made");
         }
-        assert_eq!(found, Ok(Reply::Inspected(standing)));
+        assert_eq!(found, Ok(Reply::Inspected(state)));
     }
 }
 

@@ -83,14 +83,14 @@ fn first_release_is_complete_without_a_previous_one() {
         let tree = first_tree();
         let first = tree.release("20261121-160314-3f2a9c1");
         let reply = host.prepare(7, &first, None, &[]).unwrap();
-        let standing = HostState {
+        let state = HostState {
             fence: 7,
             ..HostState::default()
         };
         assert_eq!(
             reply,
             Reply::Prepared {
-                state: standing,
+                state,
                 staged: false,
                 based: false,
                 shared_faults: vec![],
@@ -112,15 +112,15 @@ fn first_release_is_complete_without_a_previous_one() {
         assert_eq!(host.live(), None, "staging switches nothing");
         assert_eq!(host.publish(7, &first, "1-switch"), Ok(None));
         assert_eq!(host.live(), Some(first.id.0.clone()));
-        let standing = HostState {
+        let state = HostState {
             live: Some(first.id.clone()),
             releases: vec![first],
             fence: 7,
             changed: host.inspect().unwrap().changed,
             ..HostState::default()
         };
-        assert!(standing.changed.is_some());
-        assert_eq!(host.inspect(), Ok(standing));
+        assert!(state.changed.is_some());
+        assert_eq!(host.inspect(), Ok(state));
     }
 }
 
@@ -404,8 +404,8 @@ fn cleanup_keeps_live_protected_and_newest_releases() {
         // Live r2, protected r3, failed r8: of r1 and r4 to r7, two may stay beside r2 and r3.
         let deleted = host.prune(1, 4, &[of(3)], &[of(8)]).unwrap();
         assert_eq!(deleted, ["r8", "r5", "r4", "r1"]);
-        let standing = host.inspect().unwrap();
-        let names: Vec<&str> = standing.releases.iter().map(|r| r.id.0.as_str()).collect();
+        let state = host.inspect().unwrap();
+        let names: Vec<&str> = state.releases.iter().map(|r| r.id.0.as_str()).collect();
         assert_eq!(names, ["r2", "r3", "r6", "r7"]);
         for n in [1, 4, 5, 8] {
             assert!(!host.release(of(n)).exists());

@@ -93,8 +93,8 @@ fn configured_and_protected_releases_are_kept() {
     let of = |n: usize| &releases[n - 1];
     host.publish(1, of(5), "1").unwrap();
     let there = || -> Vec<String> {
-        let standing = host.inspect().unwrap();
-        standing.releases.into_iter().map(|one| one.id.0).collect()
+        let state = host.inspect().unwrap();
+        state.releases.into_iter().map(|one| one.id.0).collect()
     };
     let all = ["r1", "r2", "r3", "r4", "r5", "r6"];
     // r6 has failed: it is deleted and does not count.

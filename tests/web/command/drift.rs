@@ -9,12 +9,12 @@ use tagship_tests::world::Settings;
 use crate::command::lab::{Lab, said};
 use crate::command::program::Test;
 
-async fn seen(lab: &Lab, standing: &HostState) {
+async fn seen(lab: &Lab, state: &HostState) {
     let store = &lab.server.store;
     let known = store.live("shop", "production").await.unwrap();
     let place = ("shop", "production", "web-1");
     let now = lab.server.now();
-    let drift = store.saw(place, &known["web-1"], standing, now).await;
+    let drift = store.saw(place, &known["web-1"], state, now).await;
     assert!(drift.unwrap().is_some());
 }
 
@@ -59,10 +59,10 @@ async fn drift_is_shown_identically_everywhere() {
             "current is a link whose text cannot be shown",
         ),
     ];
-    for (standing, words) in cases {
-        seen(&lab, &standing).await;
+    for (state, words) in cases {
+        seen(&lab, &state).await;
         let what = format!("{words}, tagship switched it to {from}");
-        let since = |first: &str, then: &str| match standing.changed {
+        let since = |first: &str, then: &str| match state.changed {
             Some(_) => format!("(changed {then} by the host's clock, first seen {first})"),
             None => format!("(first seen {first}; time of change unknown)"),
         };
@@ -85,11 +85,11 @@ async fn drift_is_shown_identically_everywhere() {
         let api = said(lab.local(&["live", "--json"])).json();
         let drift = &api["live"][0]["hosts"]["web-1"]["drift"];
         assert_eq!(drift["from"], from.0, "{drift}");
-        assert_eq!(drift["to"], serde_json::to_value(&standing.live).unwrap());
+        assert_eq!(drift["to"], serde_json::to_value(&state.live).unwrap());
         assert_eq!(drift["since"], "2026-11-21T16:00:00Z", "{drift}");
-        let changed = serde_json::to_value(standing.changed).unwrap();
+        let changed = serde_json::to_value(state.changed).unwrap();
         assert_eq!(drift["changed"], changed, "{drift}");
-        let broken = serde_json::to_value(standing.broken).unwrap();
+        let broken = serde_json::to_value(state.broken).unwrap();
         assert_eq!(drift["broken"], broken, "{drift}");
     }
 }

@@ -64,7 +64,7 @@ ts_see_live() {
     directory* | file*) ts_refuse "$ts_at/current is no symbolic link, so it cannot be switched by a rename: look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then retry" ;;
     esac
 }
-# After ts_say_standing: reports the rest of what is known of `current`.
+# After ts_say_host_state: reports the rest of what is known of `current`.
 ts_say_current() {
     if [ -n "$ts_broken" ]; then ts_say "broken $ts_broken"; fi
     if [ -L "$ts_at/current" ]; then
@@ -139,7 +139,7 @@ ts_see_target() {
     fi
 }
 # A release is complete when its directory and its manifest exist.
-ts_say_standing() {
+ts_say_host_state() {
     ts_say "fence $1"
     if [ -n "$ts_live" ]; then ts_say "live $ts_live"; fi
     for ts_entry in "$ts_base"/manifests/*; do
