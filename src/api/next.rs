@@ -19,7 +19,7 @@ pub fn next(task: &TaskView) -> String {
     let parts = match task.state.as_str() {
         "proposed" | "waiting" | "scheduled" | "queued" => offer.before_it_runs(),
         "running" | "rolling-back" | "paused" | "stopping" => offer.while_it_runs(),
-        _ => offer.at_rest(),
+        _ => offer.ended(),
     };
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     parts.join("; ")
@@ -32,7 +32,7 @@ struct TaskOffer<'t> {
 
 type Sentence = Option<String>;
 
-fn say(words: &str) -> Sentence {
+fn sentence(words: &str) -> Sentence {
     Some(words.to_owned())
 }
 
@@ -77,9 +77,9 @@ impl TaskOffer<'_> {
         let withdraw = self.verb(AllowedRequest::Withdraw, "withdraw it with", "withdraw", "");
         match task.state.as_str() {
             "proposed" if task.reference.is_empty() => {
-                vec![say("the agent is planning it; no action is needed")]
+                vec![sentence("the agent is planning it; no action is needed")]
             }
-            "proposed" => vec![say(
+            "proposed" => vec![sentence(
                 "the agent waits for the ref to land; no action is needed",
             )],
             "waiting" => {
@@ -97,11 +97,11 @@ impl TaskOffer<'_> {
                 })]
             }
             _ if frozen(task) => vec![
-                say("it starts automatically when the freeze ends"),
+                sentence("it starts automatically when the freeze ends"),
                 self.override_freeze(),
                 withdraw,
             ],
-            "scheduled" => vec![say("it starts automatically"), withdraw],
+            "scheduled" => vec![sentence("it starts automatically"), withdraw],
             _ => vec![
                 Some(match task.project.as_str() {
                     "" => "it starts when a task slot is free".to_owned(),
@@ -120,7 +120,7 @@ impl TaskOffer<'_> {
                 "running steps are being stopped; follow with `tagship log {id} -f`"
             ))],
             "paused" if frozen(self.task) => vec![
-                say("it can be resumed when the freeze is over"),
+                sentence("it can be resumed when the freeze is over"),
                 self.override_freeze(),
                 self.stop(),
             ],
@@ -174,7 +174,7 @@ impl TaskOffer<'_> {
         request.to_owned()
     }
 
-    fn at_rest(&self) -> Vec<Sentence> {
+    fn ended(&self) -> Vec<Sentence> {
         let new_request = Some(self.new_request());
         match self.task.state.as_str() {
             "stopped" => {
@@ -189,7 +189,7 @@ impl TaskOffer<'_> {
             "failed" | "rolled-back" => vec![self.fix_cause()],
             "rollback-failed" => vec![self.fix_cause(), self.override_freeze(), self.roll_back()],
             "succeeded" => vec![
-                say("no action is needed"),
+                sentence("no action is needed"),
                 self.verb(
                     AllowedRequest::Rollback,
                     "roll back to it later with",
@@ -208,7 +208,7 @@ impl TaskOffer<'_> {
                     None => self.new_request(),
                 })]
             }
-            "observed" => vec![say("nothing was released: its rule only observes")],
+            "observed" => vec![sentence("nothing was released: its rule only observes")],
             _ => vec![new_request],
         }
     }

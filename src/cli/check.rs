@@ -27,11 +27,11 @@ pub(crate) async fn check(ctx: &CliContext, args: &CheckArgs) -> Result<(), Comm
     if let Some(name) = &args.project {
         project(&config, name)?;
     }
-    beware_of_another_user(&config);
+    warn_about_other_user(&config);
     let scope = CheckScope {
         project: args.project.clone(),
         disabled: disabled(ctx, &config).await,
-        live: lives(ctx, &config).await,
+        live: known_live(ctx, &config).await,
         accounts: accounts(ctx, &config).await,
         last_pushes: last_pushes(ctx, &config).await,
         unknown: unknown(ctx, &config).await,
@@ -75,7 +75,7 @@ fn lines(findings: &[CheckFinding]) -> String {
 }
 
 /// Warns that keys and permissions are those of the current user, not of the agent.
-fn beware_of_another_user(config: &Config) {
+fn warn_about_other_user(config: &Config) {
     let data_dir = &config.agent.data_dir;
     let ours = rustix::process::geteuid().as_raw();
     if let Ok(data) = std::fs::metadata(data_dir)
@@ -103,7 +103,7 @@ async fn disabled(ctx: &CliContext, config: &Config) -> BTreeMap<String, String>
 }
 
 /// Returns what tagship switched the hosts to, if an agent is running.
-async fn lives(ctx: &CliContext, config: &Config) -> BTreeMap<String, Vec<KnownLive>> {
+async fn known_live(ctx: &CliContext, config: &Config) -> BTreeMap<String, Vec<KnownLive>> {
     let mut lives: BTreeMap<String, Vec<KnownLive>> = BTreeMap::new();
     let list = answer::<LiveList>(ctx, config, &ApiRequest::get(["live"])).await;
     for view in list.into_iter().flat_map(|list| list.live) {

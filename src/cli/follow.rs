@@ -120,7 +120,7 @@ impl WaitPolicy {
 }
 
 /// Follows a task until it has ended, showing what happens; returns the task as it is then.
-pub(crate) async fn to_rest(
+pub(crate) async fn until_ended(
     agent: &AgentConnection,
     seen: TaskView,
     form: OutputForm,
@@ -295,7 +295,7 @@ async fn follow_log(
             }
             Err(error) => return Err(error),
         }
-        printed.begin_again();
+        printed.reset();
         tokio::time::sleep(RECONNECT_PAUSE).await;
     }
 }
@@ -381,7 +381,7 @@ impl PrintedLines {
         self.news(&lines)
     }
 
-    fn begin_again(&mut self) {
+    fn reset(&mut self) {
         self.lines = LineBuffer::default();
         self.again.clone_from(&self.printed);
         self.has_come = false;
@@ -454,7 +454,7 @@ mod tests {
             printed.take(b"a| one\nb| one\na| one\nb| tw"),
             "a| one\nb| one\na| one\n"
         );
-        printed.begin_again();
+        printed.reset();
         // Lines of one step come together now.
         let again = printed.take(b"a| one\na| one\na| one\na| two\nb| one\n");
         assert_eq!(again, "a| one\na| two\n");
@@ -466,7 +466,7 @@ mod tests {
     fn replayed_log_with_a_gap_loses_no_line() {
         let mut printed = PrintedLines::default();
         printed.take(b"a| x\na| x\na| x\nb| y\n");
-        printed.begin_again();
+        printed.reset();
         let again = printed.take(b"a| x\na| [... 4 bytes are missing here\na| x\na| x\nb| y\n");
         assert_eq!(again, "a| [... 4 bytes are missing here\na| x\na| x\n");
     }

@@ -26,7 +26,7 @@ pub(super) fn hosts(names: &[String]) -> String {
 }
 
 /// Returns what was live before: for each host, or how many had the same.
-pub(super) fn lives<R: Display>(before: &BTreeMap<String, Option<R>>) -> String {
+pub(super) fn live_before<R: Display>(before: &BTreeMap<String, Option<R>>) -> String {
     let release = |release: &Option<R>| {
         let named = release.as_ref().map(R::to_string);
         named.unwrap_or_else(|| "nothing".to_owned())
@@ -184,6 +184,6 @@ mod tests {
             .map(|number| (format!("web{number}"), Some("r1".to_owned())))
             .collect();
         before.insert("web7".to_owned(), None);
-        assert_eq!(lives(&before), "web7 nothing, 29 hosts r1");
+        assert_eq!(live_before(&before), "web7 nothing, 29 hosts r1");
     }
 }

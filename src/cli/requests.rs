@@ -330,7 +330,7 @@ pub(super) async fn act(
         screen::print(&answer(&task, done, agent))?;
     }
     let id = task.id;
-    let end = follow::to_rest(agent, task, then.form).await?;
+    let end = follow::until_ended(agent, task, then.form).await?;
     if then.form.json {
         screen::print_json(&agent.client.json(&ApiRequest::task(id)).await?)?;
     }

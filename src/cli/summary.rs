@@ -281,6 +281,6 @@ fn before(text: &mut String, task: &TaskView) {
     if task.live_before.is_empty() {
         return;
     }
-    let lives = host_rollup::lives(&task.live_before);
+    let lives = host_rollup::live_before(&task.live_before);
     let _ = writeln!(text, "\nlive before: {}", printable(&lives));
 }

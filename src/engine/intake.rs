@@ -126,13 +126,13 @@ impl LoggedFiles {
         self.0.contains(&waiting.name)
     }
 
-    fn say(&mut self, waiting: &Waiting, error: &dyn std::fmt::Display) {
+    fn log_once(&mut self, waiting: &Waiting, error: &dyn std::fmt::Display) {
         if self.0.insert(waiting.name.clone()) {
             tracing::warn!(%error, "it stays in the spool; remove it by hand");
         }
     }
 
-    fn forget_gone(&mut self, waiting: &[Waiting]) {
+    fn retain_waiting(&mut self, waiting: &[Waiting]) {
         self.0
             .retain(|name| waiting.iter().any(|there| there.name == *name));
     }
@@ -174,9 +174,9 @@ impl Intake {
     /// [`IntakeError`] if the spool or the store failed; restart the agent.
     pub async fn run(self, directory: PathBuf) -> Result<(), IntakeError> {
         let mut events = watch(&directory)?;
-        let mut left = LoggedFiles::default();
+        let mut logged = LoggedFiles::default();
         loop {
-            self.take_waiting(&mut left).await?;
+            self.take_waiting(&mut logged).await?;
             let now = self.clock.now();
             let next = now
                 .checked_add(SignedDuration::from_secs(SCAN_S))
@@ -203,10 +203,10 @@ impl Intake {
     }
 
     /// Like [`Intake::take_all`], without files known to be invalid that could not be moved away.
-    async fn take_waiting(&self, left: &mut LoggedFiles) -> Result<(), IntakeError> {
+    async fn take_waiting(&self, logged: &mut LoggedFiles) -> Result<(), IntakeError> {
         let scan = self.scans.begin();
         let waiting = self.spool.waiting().await?;
-        left.forget_gone(&waiting);
+        logged.retain_waiting(&waiting);
         let mut left_some = false;
         if waiting.is_empty() {
             self.scans.end(scan, left_some);
@@ -215,10 +215,10 @@ impl Intake {
         // Read after the records came.
         let templates = self.templates.current().await;
         for waiting in waiting {
-            match self.take(&waiting, left, &templates).await {
+            match self.take(&waiting, logged, &templates).await {
                 // This one record is too large for the store; the others are still taken in.
                 Err(IntakeError::Store(error @ StoreError::Commit(_))) => {
-                    left.say(&waiting, &error);
+                    logged.log_once(&waiting, &error);
                 }
                 taken => left_some |= !taken?,
             }
@@ -232,7 +232,7 @@ impl Intake {
     async fn take(
         &self,
         waiting: &Waiting,
-        left: &mut LoggedFiles,
+        logged: &mut LoggedFiles,
         templates: &Templates,
     ) -> Result<bool, IntakeError> {
         let file = waiting.name.as_encoded_bytes().escape_ascii().to_string();
@@ -245,10 +245,10 @@ impl Intake {
                 while !self.decide(&file, &push, templates).await? {}
                 // A file that stays is read again, and its decision is found in the hook log.
                 if let Err(error) = self.spool.remove(waiting).await {
-                    left.say(waiting, &error);
+                    logged.log_once(waiting, &error);
                 }
             }
-            Err(error) if error.is_bad_file() && left.has(waiting) => {
+            Err(error) if error.is_bad_file() && logged.has(waiting) => {
                 tracing::debug!(%error, "passed over");
             }
             Err(error) if error.is_bad_file() => {
@@ -257,7 +257,7 @@ impl Intake {
                     Ok(kept) => {
                         tracing::warn!(%error, kept = %kept.display(), "spool record set aside");
                     }
-                    Err(stuck) => left.say(waiting, &format!("{error}; {stuck}")),
+                    Err(stuck) => logged.log_once(waiting, &format!("{error}; {stuck}")),
                 }
             }
             Err(SpoolError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {}

@@ -349,7 +349,7 @@ impl Reconciler {
                 continue;
             }
             // It was hidden, or its repository was restored: its commit is not new.
-            let is_back = before.is_some_and(|known| known.is_back_on(object));
+            let is_back = before.is_some_and(|known| known.is_restored_to(object));
             if is_back && passed.is_empty() && !is_reported {
                 let noted = self.store.note_tag(repository, name, object, before);
                 noted.await?;

@@ -166,12 +166,12 @@ impl SshHosts {
     }
 
     /// Lets the host's connection, if one is open, end with this task.
-    async fn keep_no_longer(&self, host: &str) {
+    async fn discard_after_task(&self, host: &str) {
         let Some(host) = self.hosts.get(host) else {
             return;
         };
         if let Some(open) = &*host.connection.lock().await {
-            open.keep_no_longer();
+            open.discard_after_task();
         }
     }
 

@@ -153,7 +153,7 @@ pub(super) async fn fault(
         frame: frame.unwrap_or_else(|_| Frame::bare(site)),
         title: title(fault),
         text: fault.to_string(),
-        back: back(call),
+        back: referrer(call),
     };
     let mut response =
         answer::page(fault.status(), &page).unwrap_or_else(|fault| answer::failure(&fault));
@@ -173,7 +173,7 @@ fn title(fault: &Fault) -> &'static str {
 }
 
 /// Returns the page that sent the request, judged by its URL.
-fn back(call: &Call) -> String {
+fn referrer(call: &Call) -> String {
     let mut segments = call.segments();
     match segments.first().map(String::as_str) {
         Some("tasks" | "hooks") if call.method == hyper::Method::POST => {

@@ -312,7 +312,7 @@ fn stage_view(task: &Task, plan: &Plan, way: Direction, number: usize) -> StageV
                 {
                     step_view(task, plan, at)
                 } else {
-                    not_here(plan, at)
+                    step_elsewhere(plan, at)
                 }
             })
             .collect(),
@@ -329,7 +329,7 @@ fn index(number: usize) -> u16 {
     u16::try_from(number).unwrap_or(u16::MAX - 1)
 }
 
-fn not_here(plan: &Plan, at: StepRef) -> StepView {
+fn step_elsewhere(plan: &Plan, at: StepRef) -> StepView {
     StepView {
         name: plan
             .step(at)
@@ -352,7 +352,7 @@ fn step_view(task: &Task, plan: &Plan, at: StepRef) -> StepView {
     let mut view = StepView {
         state: StepState::Pending,
         attempt: work.map_or(0, |work| work.attempts(at)),
-        ..not_here(plan, at)
+        ..step_elsewhere(plan, at)
     };
     let Some(progress) = work.and_then(|work| work.steps.get(&at)) else {
         if work.is_some_and(|work| work.skipped.contains_key(&at.host)) {

@@ -231,7 +231,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn saw(
+    pub async fn note_host_state(
         &self,
         (project, environment, host): (&str, &str, &str),
         known: &LiveRelease,

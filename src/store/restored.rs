@@ -34,7 +34,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`], [`StoreError::Unknown`].
-    pub async fn begin_again(&self, restored: &RestoreOrigin) -> Result<(), StoreError> {
+    pub async fn reset_after_restore(&self, restored: &RestoreOrigin) -> Result<(), StoreError> {
         self.next_fence(restored.at).await?;
         // Tags of that period may have been released: none is released automatically.
         self.delete_scans().await?;

@@ -49,7 +49,7 @@ pub struct KnownTag {
 impl KnownTag {
     /// Whether it was deleted, and `object` is the one that it pointed to before.
     #[must_use]
-    pub fn is_back_on(&self, object: &str) -> bool {
+    pub fn is_restored_to(&self, object: &str) -> bool {
         self.object.is_empty() && !object.is_empty() && self.former == object
     }
 }

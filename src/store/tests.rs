@@ -348,7 +348,9 @@ fn outdated_drift_check_records_no_drift() {
         live: Some(ReleaseId(to.to_owned())),
         ..HostState::default()
     };
-    let saw = |known, to, second| at_once(store.saw(place, known, &led(to), at(second))).unwrap();
+    let saw = |known, to, second| {
+        at_once(store.note_host_state(place, known, &led(to), at(second))).unwrap()
+    };
     let other = "elsewhere";
     assert_eq!(saw(&known, other, 40), None, "the task is at work there");
     assert_eq!(live().drift, None);
@@ -382,7 +384,7 @@ fn outdated_drift_check_records_no_drift() {
             changed,
             ..led(other)
         };
-        let drift = at_once(store.saw(place, &known, &led, at(90))).unwrap();
+        let drift = at_once(store.note_host_state(place, &known, &led, at(90))).unwrap();
         let expected = changed.filter(|_| is_known);
         assert_eq!(drift.unwrap().changed, expected, "{changed:?}");
     }

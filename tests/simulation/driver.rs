@@ -19,7 +19,7 @@ use tagship::domain::template::Template;
 use tagship::engine::executor::{Executor, ExecutorLimits, MissedPolicy, World};
 use tagship::engine::intake::{Intake, Scans};
 use tagship::engine::reconcile::{Reconciler, WatchedRepository};
-use tagship::store::backup::restore::begin_again;
+use tagship::store::backup::restore::reset_after_restore;
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
 use tagship::store::{RestoreOrigin, Store};
@@ -356,7 +356,7 @@ impl Sim {
             revision: 0,
             next_id,
         };
-        at_once(begin_again(&self.store(), &restored)).unwrap()
+        at_once(reset_after_restore(&self.store(), &restored)).unwrap()
     }
 
     /// Another agent with a copy of this one's store, for the same hosts, like a cloned machine.

@@ -102,7 +102,7 @@ impl Processes {
         command
             .args(["--pdeathsig", "TERM", "--"])
             .args(program.words());
-        program.surround(&mut command);
+        program.set_environment(&mut command);
         command.stdin(Stdio::null()).stdout(file).stderr(errors);
         let child = command
             .spawn()
@@ -292,11 +292,11 @@ impl DemoProgram {
     fn command(&self) -> Command {
         let mut command = Command::new(&self.path);
         command.args(&self.arguments);
-        self.surround(&mut command);
+        self.set_environment(&mut command);
         command
     }
 
-    fn surround(&self, command: &mut Command) {
+    fn set_environment(&self, command: &mut Command) {
         command.env_clear().env("PATH", search_path());
         for name in VARIABLES {
             if let Some(value) = std::env::var_os(name) {

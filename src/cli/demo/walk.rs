@@ -167,7 +167,7 @@ impl DemoWalk {
         sshd::write(&self.ground, user)?;
         let server = sshd::server();
         show_command(&server)?;
-        let server = self.surround(server);
+        let server = self.isolated(server);
         match sshd::start(&self.ground, &mut self.processes, server).await? {
             SystemChange::Nothing => Ok(()),
             SystemChange::PrivilegeDirectory => self.show_output(
@@ -241,7 +241,7 @@ impl DemoWalk {
         self.commit("1.0").await?;
         self.push_tag("qa-1.0", "main", &["main"]).await?;
         let task = self.task_of("qa-1.0").await?;
-        let end = follow::to_rest(&self.reach()?, task, OutputForm { json: true }).await?;
+        let end = follow::until_ended(&self.reach()?, task, OutputForm { json: true }).await?;
         let (WaitEnd::AtRest(task) | WaitEnd::ForPeople(task)) = end;
         self.show_success(&task)
     }
@@ -303,7 +303,7 @@ impl DemoWalk {
             .env("TAGSHIP_TOKEN", token);
         show_command(&approve)?;
         // The two lines per step and host that follow are for `tagship log`.
-        let (printed, _) = self.surround(approve).run().await?;
+        let (printed, _) = self.isolated(approve).run().await?;
         self.show_output(printed.lines().next().unwrap_or_default())?;
         let task = self.reach()?.client.task(id).await?;
         self.show_success(&task)
@@ -368,16 +368,16 @@ impl DemoWalk {
     }
 
     fn git<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> DemoProgram {
-        self.surround(DemoProgram::new("git").args(arguments))
+        self.isolated(DemoProgram::new("git").args(arguments))
     }
 
     fn tagship<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> DemoProgram {
         let program = DemoProgram::new(&self.tagship).shown_as(&self.tagship_shown);
-        self.surround(program.args(arguments).args(["--config", CONFIG]))
+        self.isolated(program.args(arguments).args(["--config", CONFIG]))
     }
 
     /// Excludes the git configuration of this user and of the machine.
-    fn surround(&self, program: DemoProgram) -> DemoProgram {
+    fn isolated(&self, program: DemoProgram) -> DemoProgram {
         program
             .env("HOME", self.ground.path("home"))
             .env("TMPDIR", self.ground.path("tmp"))

@@ -78,7 +78,10 @@ async fn check_environment(
             };
             let now = world.clock.now();
             let target = (project, environment, host.as_str());
-            let drift = world.store.saw(target, known, &state, now).await?;
+            let drift = world
+                .store
+                .note_host_state(target, known, &state, now)
+                .await?;
             if let Some(drift) = drift.filter(|drift| drift.since == now) {
                 tracing::warn!(project, environment, host, %drift, "drift");
             }

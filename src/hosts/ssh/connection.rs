@@ -350,7 +350,7 @@ impl Connection {
 
     /// Ends the connection with its last clone: the next task logs in again. For a failure that a
     /// new login may mend: groups, startup files and `sshd_config` apply from the login on.
-    pub fn keep_no_longer(&self) {
+    pub fn discard_after_task(&self) {
         self.inner.outdated.store(true, Ordering::SeqCst);
     }
 

@@ -82,7 +82,7 @@ impl Reachability {
         self.0.subscribe()
     }
 
-    fn say(&self, away: Option<Unreachable>) {
+    fn report(&self, away: Option<Unreachable>) {
         self.0.send_if_modified(|reported| {
             let changed = *reported != away;
             *reported = away;
@@ -191,7 +191,7 @@ pub(super) async fn offered_key(
 ) -> Result<HostKey, RemoteError> {
     let pins = Arc::default();
     let presence = Reachability::default();
-    match patiently(dialer, target, &pins, Purpose::LookAtKey, &presence, jump).await? {
+    match dial_with_retries(dialer, target, &pins, Purpose::LookAtKey, &presence, jump).await? {
         DialOutcome::Shown(key) => Ok(key),
         DialOutcome::Link(_) => Err(RemoteError::Handshake {
             host: target.to_string(),
@@ -208,7 +208,7 @@ pub(super) async fn dial(
     jump: impl JumpOpening,
 ) -> Result<Link, RemoteError> {
     let pins = dialer.pins.of(target).await?;
-    match patiently(dialer, target, &pins, Purpose::LogIn, presence, jump).await? {
+    match dial_with_retries(dialer, target, &pins, Purpose::LogIn, presence, jump).await? {
         DialOutcome::Link(link) => Ok(*link),
         DialOutcome::Shown(key) => Err(unknown(target, &key)),
     }
@@ -240,7 +240,7 @@ impl From<RemoteError> for DialFailure {
 }
 
 /// Retries until the server accepts us, refuses permanently, or the time limit is reached.
-async fn patiently(
+async fn dial_with_retries(
     dialer: &Dialer,
     target: &SshTarget,
     pins: &Arc<KnownHosts>,
@@ -260,13 +260,13 @@ async fn patiently(
         attempts += 1;
         match attempt(dialer, target, pins, jump.as_ref(), purpose).await {
             Ok(outcome) => {
-                presence.say(None);
+                presence.report(None);
                 return Ok(outcome);
             }
             Err(DialFailure::Final(error)) => return Err(*error),
             Err(DialFailure::TurnedAway(reason)) => {
                 if attempts >= ATTEMPTS_UNTOLD {
-                    presence.say(Some(Unreachable {
+                    presence.report(Some(Unreachable {
                         reason: format!("{target} refuses every connection ({reason})"),
                         until: told_until,
                     }));

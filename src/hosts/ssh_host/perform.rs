@@ -155,7 +155,7 @@ impl Hosts for SshHosts {
             crash::before(op.label());
             let reply = self.watched(host, op, output).await;
             if may_need_another_login(&reply) {
-                self.keep_no_longer(host).await;
+                self.discard_after_task(host).await;
             }
             crash::after(op.label());
             reply

@@ -83,7 +83,7 @@ impl Accounts {
             }
             let commit = commit
                 .delete(key(name))
-                .and(self.without_tokens(name).await?);
+                .and(self.token_removals(name).await?);
             match self.commit(name, commit.and(writes.clone())).await? {
                 Committed::Done => return Ok(()),
                 Committed::Conflict => {}

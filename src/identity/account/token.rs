@@ -222,7 +222,7 @@ impl Accounts {
     }
 
     /// Returns the writes that remove every token of an account.
-    pub(super) async fn without_tokens(&self, user: &str) -> Result<Commit, AccountError> {
+    pub(super) async fn token_removals(&self, user: &str) -> Result<Commit, AccountError> {
         let listed = self.listed(user).await?;
         Ok(listed.iter().fold(Commit::new(), |commit, listed| {
             commit

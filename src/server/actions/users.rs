@@ -62,7 +62,7 @@ pub(in crate::server) async fn change_user(
 ) -> Result<Account, Fault> {
     who.needs(Ability::Manage, "change users")?;
     if body.disabled == Some(true) {
-        not_oneself(who, name, "disable")?;
+        refuse_own_account(who, name, "disable")?;
     }
     let mut changed: Vec<String> = Vec::new();
     changed.extend(body.role.map(|role| format!("role {role}")));
@@ -101,7 +101,7 @@ pub(in crate::server) async fn change_user(
 }
 
 /// Refuses an action on the user's own account, so that no one locks themselves out by mistake.
-fn not_oneself(who: &Who, name: &str, what: &str) -> Result<(), Fault> {
+fn refuse_own_account(who: &Who, name: &str, what: &str) -> Result<(), Fault> {
     if who.actor.name == name {
         return Err(Fault::Conflict(format!(
             "you cannot {what} yourself; ask another admin"
@@ -117,7 +117,7 @@ pub(in crate::server) async fn remove_user(
     name: &str,
 ) -> Result<(), Fault> {
     who.needs(Ability::Manage, "remove users")?;
-    not_oneself(who, name, "remove")?;
+    refuse_own_account(who, name, "remove")?;
     let action = AuditedAction::on("remove user", name);
     let entry = who.audit(site, action).await?;
     site.web.accounts.remove(name, entry.also()).await?;

@@ -61,7 +61,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
 
 /// Returns where to continue after the right password or code. Checks at once for a cookie limited
 /// to https: without it every page would only ask for the login again.
-fn onward(site: &Site, step: &str, next: &str) -> String {
+fn next_page(site: &Site, step: &str, next: &str) -> String {
     let query = |fields: &[(&str, &str)]| serde_urlencoded::to_string(fields).unwrap_or_default();
     let secure = cookie::is_secure(site);
     match (step, secure) {
@@ -97,7 +97,7 @@ pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> HttpR
         Ok(Login::CodeNeeded(account)) => {
             LoginEndpoint::Page.no_code(site, &account, address).await;
             let cookie = site.web.sessions.halfway(&account).await?;
-            let mut response = answer::see(&onward(site, CODE, ours(&next)))?;
+            let mut response = answer::see(&next_page(site, CODE, ours(&next)))?;
             answer::set_cookie(&mut response, cookie.expose_secret())?;
             return Ok(response);
         }
@@ -117,7 +117,7 @@ async fn start_session(site: &Site, account: &Account, from: IpAddr, next: &str)
     LoginEndpoint::Page.completed(site, account, from).await?;
     let session = site.web.sessions.begin(account).await?;
     tracing::info!(user = %account.name, "user logged in");
-    let mut response = answer::see(&onward(site, PASSWORD, ours(next)))?;
+    let mut response = answer::see(&next_page(site, PASSWORD, ours(next)))?;
     answer::set_cookie(&mut response, session.set_cookie.expose_secret())?;
     Ok(response)
 }

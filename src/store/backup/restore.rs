@@ -349,7 +349,7 @@ async fn settle(
         revision: header.revision,
         next_id,
     };
-    let held = begin_again(&store, &restored).await?;
+    let held = reset_after_restore(&store, &restored).await?;
     let action = AuditAction::in_store("restore", format!("a backup of {:.0}", header.created_at));
     Ledger::new(kv.clone()).note(action, request.now).await?;
     Ok((next_id, held))
@@ -360,7 +360,10 @@ async fn settle(
 ///
 /// # Errors
 /// [`StoreError`]: start over with an empty store.
-pub async fn begin_again(store: &Store, restored: &RestoreOrigin) -> Result<Vec<u64>, StoreError> {
-    store.begin_again(restored).await?;
+pub async fn reset_after_restore(
+    store: &Store,
+    restored: &RestoreOrigin,
+) -> Result<Vec<u64>, StoreError> {
+    store.reset_after_restore(restored).await?;
     quarantine::hold(store, restored.backup, restored.at).await
 }

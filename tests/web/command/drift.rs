@@ -14,7 +14,9 @@ async fn seen(lab: &Lab, state: &HostState) {
     let known = store.live("shop", "production").await.unwrap();
     let place = ("shop", "production", "web-1");
     let now = lab.server.now();
-    let drift = store.saw(place, &known["web-1"], state, now).await;
+    let drift = store
+        .note_host_state(place, &known["web-1"], state, now)
+        .await;
     assert!(drift.unwrap().is_some());
 }
 

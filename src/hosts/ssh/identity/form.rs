@@ -18,14 +18,14 @@ const KINDS: [&str; 2] = ["ssh-ed25519", "ssh-rsa"];
 
 /// Returns the text without artifacts of editors and clipboards: a byte order mark, blanks around
 /// lines, other line ends.
-pub(super) fn tidy(text: &str) -> String {
+pub(super) fn normalize(text: &str) -> String {
     let text = text.trim_start_matches('\u{feff}').trim();
-    let mut tidy = String::with_capacity(text.len() + 1);
+    let mut normalized = String::with_capacity(text.len() + 1);
     for line in text.lines() {
-        tidy.push_str(line.trim());
-        tidy.push('\n');
+        normalized.push_str(line.trim());
+        normalized.push('\n');
     }
-    tidy
+    normalized
 }
 
 /// Returns the cipher of a key if it is unsupported.
@@ -40,7 +40,7 @@ pub(super) fn unknown_cipher(text: &str) -> Option<String> {
 }
 
 /// Returns why a file holds no usable key, and what to do about it.
-pub(super) fn useless(text: &str) -> Option<(String, String)> {
+pub(super) fn unusable_reason(text: &str) -> Option<(String, String)> {
     let make = "make a key that can be used: ssh-keygen -t ed25519";
     let first = text.lines().next().unwrap_or_default();
     let (what, remedy) = if text.trim().is_empty() {
