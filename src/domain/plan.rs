@@ -290,7 +290,7 @@ impl Plan {
     /// before it is live.
     #[must_use]
     pub fn inodes(&self, host: &str) -> Inodes {
-        let mut brought = false;
+        let mut synced = false;
         for stage in &self.stages {
             let Some(host_index) = stage.host_names().iter().position(|name| *name == host) else {
                 continue;
@@ -301,10 +301,10 @@ impl Plan {
             };
             for (_, step) in stage.steps.iter().enumerate().filter(may_run) {
                 match &step.action {
-                    StepAction::Sync => brought = true,
-                    StepAction::Publish if brought => return Inodes::Shared,
-                    StepAction::Run(_) if brought => return Inodes::Own,
-                    StepAction::Check(check) if brought && check.runs_on_host() => {
+                    StepAction::Sync => synced = true,
+                    StepAction::Publish if synced => return Inodes::Shared,
+                    StepAction::Run(_) if synced => return Inodes::Own,
+                    StepAction::Check(check) if synced && check.runs_on_host() => {
                         return Inodes::Own;
                     }
                     StepAction::Checkout

@@ -42,7 +42,7 @@ const TAGS_MAX: usize = 200_000;
 /// The prefix of the names of these pushes.
 pub const LOOK: &str = "look ";
 /// The pusher's name for tags made on the git server.
-const NOBODY: &str = "unknown (made on the git server)";
+const UNKNOWN_PUSHER: &str = "unknown (made on the git server)";
 
 /// A repository to scan.
 #[derive(Clone, Debug)]
@@ -428,7 +428,7 @@ impl Reconciler {
             match &mut meaning {
                 Meaning::Task(submission) => {
                     submission.submitter = Submitter {
-                        name: NOBODY.to_owned(),
+                        name: UNKNOWN_PUSHER.to_owned(),
                         account: None,
                     };
                 }
@@ -485,7 +485,7 @@ fn push_by_unknown(
         reference: name.to_owned(),
         old: or_zero(was),
         new: or_zero(object),
-        pusher: NOBODY.to_owned(),
+        pusher: UNKNOWN_PUSHER.to_owned(),
         ssh_key: String::new(),
         system_user: false,
         owner: 0,

@@ -33,7 +33,7 @@ fn listing(dir: &Path) -> BTreeMap<Vec<u8>, ListedEntry> {
                 ahead.push(place);
                 continue;
             }
-            let stands = if stat.is_symlink() {
+            let listed = if stat.is_symlink() {
                 ListedEntry::Link(fs::read_link(&place).unwrap().into_os_string().into_vec())
             } else {
                 ListedEntry::File {
@@ -42,7 +42,7 @@ fn listing(dir: &Path) -> BTreeMap<Vec<u8>, ListedEntry> {
                 }
             };
             let name = place.strip_prefix(dir).unwrap().as_os_str().as_bytes();
-            all.insert(name.to_vec(), stands);
+            all.insert(name.to_vec(), listed);
         }
     }
     all

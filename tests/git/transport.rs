@@ -338,8 +338,8 @@ async fn ssh_uses_only_configured_keys_and_host_keys() {
     };
     let error = landing::ls_remote(&source, &refs()).await.unwrap_err();
     let file = source.known_hosts.display().to_string();
-    for told in [file.as_str(), "[git] known_hosts", "ssh-keyscan"] {
-        assert!(error.to_string().contains(told), "no {told:?} in {error}");
+    for part in [file.as_str(), "[git] known_hosts", "ssh-keyscan"] {
+        assert!(error.to_string().contains(part), "no {part:?} in {error}");
     }
     assert_eq!(failure(error), RemoteFailure::HostKey);
 

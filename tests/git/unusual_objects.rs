@@ -58,12 +58,12 @@ async fn any_author_line_git_log_reads_is_released() {
         world.release(&tag, &odd);
         world.land(&tag, &odd, 1).await.unwrap();
         let described = world.describe(&tag, &odd, &[&first]);
-        let told = (
+        let actual = (
             described.author.name,
             described.author.email,
             described.subject,
         );
-        assert_eq!(told, shown(&world, &odd), "{author}");
+        assert_eq!(actual, shown(&world, &odd), "{author}");
         assert_eq!(described.commit, odd);
         let compared = &described.comparisons[0];
         assert_eq!(
@@ -172,14 +172,14 @@ async fn tags_need_neither_tagger_nor_message() {
         world.land(&name, &tag, 1).await.unwrap();
         let described = world.describe(&name, &tag, &[]);
         assert_eq!(described.commit, first);
-        let told = described.tag.unwrap();
-        assert_eq!(told.name, "v1");
+        let actual = described.tag.unwrap();
+        assert_eq!(actual.name, "v1");
         let message = if rest.contains("message") {
             "a message"
         } else {
             ""
         };
-        assert_eq!(told.message, message, "{rest:?}");
+        assert_eq!(actual.message, message, "{rest:?}");
     }
 }
 

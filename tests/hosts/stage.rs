@@ -138,8 +138,8 @@ impl Stage {
             .arg(self.path("config.toml"))
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&asked.stderr);
-        assert!(asked.status.success(), "{arguments:?}: {told}");
+        let errors = String::from_utf8_lossy(&asked.stderr);
+        assert!(asked.status.success(), "{arguments:?}: {errors}");
         asked.stdout
     }
 
@@ -152,8 +152,8 @@ impl Stage {
             .arg(hook_program())
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&installed.stderr);
-        assert!(installed.status.success(), "install: {told}");
+        let errors = String::from_utf8_lossy(&installed.stderr);
+        assert!(installed.status.success(), "install: {errors}");
     }
 
     #[track_caller]

@@ -75,13 +75,13 @@ impl Tree {
         let mut paths: Vec<&Vec<u8>> = self.0.keys().chain(wanted.0.keys()).collect();
         paths.sort();
         paths.dedup();
-        let told = paths.into_iter().filter_map(|path| {
+        let stat_lines = paths.into_iter().filter_map(|path| {
             let (is, should) = (self.0.get(path), wanted.0.get(path));
             let shown = String::from_utf8_lossy(path);
             (is != should)
                 .then(|| format!("{shown}: is {}, should be {}", words(is), words(should)))
         });
-        told.collect()
+        stat_lines.collect()
     }
 }
 

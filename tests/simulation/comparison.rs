@@ -33,8 +33,13 @@ pub(crate) fn compared_with_now(store: &Store, task: &Task, trace: &impl Fn() ->
         }
     }
     assert!(hosts > 0 || live.is_empty(), "{}", what());
-    let told = landed.compared.live.iter().map(|live| live.release.clone());
-    assert_eq!(told.collect::<BTreeSet<_>>(), releases, "{}", what());
+    let live_releases = landed.compared.live.iter().map(|live| live.release.clone());
+    assert_eq!(
+        live_releases.collect::<BTreeSet<_>>(),
+        releases,
+        "{}",
+        what()
+    );
     assert_eq!(
         landed.compared.relations,
         description.relations(),

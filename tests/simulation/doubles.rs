@@ -91,7 +91,7 @@ impl Git for SimGit {
     ) -> BoxFuture<'a, Result<(), LandingError>> {
         async move {
             let fault = self.faults.before("git.fetch", &request.reference).await;
-            let stands = self.refs.lock().unwrap().get(&request.reference).cloned();
+            let current = self.refs.lock().unwrap().get(&request.reference).cloned();
             self.faults.after(fault).await;
             if is_cut(fault) {
                 return Err(unreachable());
@@ -102,7 +102,7 @@ impl Git for SimGit {
             if let Some(detail) = self.faults.refusal("git.fetch", &request.reference) {
                 return Err(refused("fetch", detail));
             }
-            if stands.as_ref() == Some(&request.object) {
+            if current.as_ref() == Some(&request.object) {
                 self.mirror.lock().unwrap().insert(request.object.clone());
                 return Ok(());
             }
@@ -345,12 +345,12 @@ impl Checkout for SimCheckout {
 pub(crate) type Manifests = BTreeMap<(String, ReleaseId), Arc<Manifest>>;
 
 /// Manifests survive a crash: keeping them is durable.
-pub(crate) struct SimShelf {
+pub(crate) struct SimManifests {
     pub(crate) manifests: Arc<Mutex<Manifests>>,
     pub(crate) faults: Faults,
 }
 
-impl ManifestStore for SimShelf {
+impl ManifestStore for SimManifests {
     fn tree(&self, _project: &str, environment: &str) -> PathBuf {
         PathBuf::from("/tree").join(environment)
     }
@@ -435,7 +435,7 @@ fn tool() -> Template {
     TOOL.get_or_init(parse).clone()
 }
 
-pub(crate) struct SimCatalog {
+pub(crate) struct SimPlans {
     pub(crate) faults: Faults,
     pub(crate) ground: Arc<Mutex<ResolvedEnvironment>>,
     pub(crate) template: Template,
@@ -525,15 +525,15 @@ impl Pushes for SimPushes {
 }
 
 /// Every user has the account that the rules map them to.
-pub(crate) struct Everybody;
+pub(crate) struct AllUsers;
 
-impl AccountLookup for Everybody {
+impl AccountLookup for AllUsers {
     fn has_account<'a>(&'a self, _account: &'a str) -> BoxFuture<'a, Result<bool, String>> {
         Box::pin(async { Ok(true) })
     }
 }
 
-impl PlanSource for SimCatalog {
+impl PlanSource for SimPlans {
     fn plan_inputs<'a>(
         &'a self,
         submission: &'a Submission,

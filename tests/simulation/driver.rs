@@ -27,7 +27,7 @@ use tagship_tests::unindent;
 use tokio::sync::watch;
 
 use crate::doubles::{
-    Everybody, Manifests, NoLogs, SimCatalog, SimCheckout, SimGit, SimProbes, SimPushes, SimShelf,
+    AllUsers, Manifests, NoLogs, SimCheckout, SimGit, SimManifests, SimPlans, SimProbes, SimPushes,
     ground, with_scripts,
 };
 use crate::faults::{Ending, Faults};
@@ -280,7 +280,7 @@ impl Sim {
                 trees: self.fleet.trees.clone(),
                 witness: self.witness.clone(),
             }),
-            manifests: Arc::new(SimShelf {
+            manifests: Arc::new(SimManifests {
                 manifests: self.manifests.clone(),
                 faults: faults.clone(),
             }),
@@ -290,12 +290,12 @@ impl Sim {
                 faults: faults.clone(),
             }),
             calendar: self.calendar.clone(),
-            plan_source: Arc::new(SimCatalog {
+            plan_source: Arc::new(SimPlans {
                 faults: faults.clone(),
                 ground: self.ground.clone(),
                 template: self.template.clone(),
             }),
-            accounts: Arc::new(Everybody),
+            accounts: Arc::new(AllUsers),
             pushes: Arc::new(SimPushes {
                 scans,
                 faults: faults.clone(),

@@ -107,11 +107,11 @@ fn each_effect_fails(part: usize) {
                 if state != State::Succeeded {
                     let why = reason(&state);
                     // What the agent's own disk cannot read counts as lost.
-                    let told = match label {
+                    let expected = match label {
                         "shelf.load" => "its manifest is lost",
                         _ => REFUSED,
                     };
-                    assert!(why.contains(told), "{what}: {state:?}");
+                    assert!(why.contains(expected), "{what}: {state:?}");
                     let names = label.starts_with("host.");
                     assert!(
                         !names || why.contains(&format!("{host}: ")),

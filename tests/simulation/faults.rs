@@ -259,11 +259,11 @@ impl Faults {
                 Some((random, _)) => random.per_mille(interrupts),
                 None => false,
             };
-            let told = state.pause_at.is_some_and(|at| state.seen.len() >= at);
-            if told {
+            let due = state.pause_at.is_some_and(|at| state.seen.len() >= at);
+            if due {
                 state.pause_at = None;
             }
-            if !drawn && !told {
+            if !drawn && !due {
                 return None;
             }
             state.interrupted = true;

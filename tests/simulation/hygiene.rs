@@ -45,9 +45,9 @@ fn leftovers_fail_no_release_and_are_reported_until_deleted() {
     for disk in sim.fleet.disks.lock().unwrap().values_mut() {
         disk.stuck = disk.releases.keys().cloned().collect();
     }
-    let told = |sim: &Sim, id| notes(sim, id).len();
+    let note_count = |sim: &Sim, id| notes(sim, id).len();
     let second = released(&mut sim, "prod-2", '2');
-    assert_eq!(told(&sim, second), 0, "two may stay");
+    assert_eq!(note_count(&sim, second), 0, "two may stay");
     for (tag, digit) in [("prod-3", '3'), ("prod-4", '4'), ("prod-5", '5')] {
         let id = released(&mut sim, tag, digit);
         let notes = notes(&sim, id);
@@ -64,7 +64,7 @@ fn leftovers_fail_no_release_and_are_reported_until_deleted() {
         disk.stuck.clear();
     }
     let last = released(&mut sim, "prod-6", '6');
-    assert_eq!(told(&sim, last), 0);
+    assert_eq!(note_count(&sim, last), 0);
     promises_hold(&sim);
 }
 

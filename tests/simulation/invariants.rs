@@ -166,7 +166,7 @@ fn no_freeze_broken(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
     for recorded in &events {
         let state = before.as_ref().map(|task: &Task| &task.state);
         let time = recorded.time;
-        let goes_on = match &recorded.event {
+        let resumes = match &recorded.event {
             Event::Started { .. }
             | Event::Due
             | Event::Continued { .. }
@@ -180,7 +180,7 @@ fn no_freeze_broken(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
         };
         let frozen = sim.calendar.frozen(project, environment, time);
         assert!(
-            !goes_on || frozen.is_none() || overridden.is_some_and(|until| time < until),
+            !resumes || frozen.is_none() || overridden.is_some_and(|until| time < until),
             "task {}: {} at {time}, in a freeze\n{}",
             task.id,
             recorded.event.name(),
@@ -189,7 +189,7 @@ fn no_freeze_broken(sim: &Sim, task: &Task, trace: &impl Fn() -> String) {
         match &recorded.event {
             Event::FreezeOverridden { until, .. } => overridden = Some(until.unwrap()),
             Event::Reopened { .. } => overridden = None,
-            Event::RetryRequested { .. } if !goes_on => overridden = None,
+            Event::RetryRequested { .. } if !resumes => overridden = None,
             _ => {}
         }
         before = Some(match before {
@@ -207,10 +207,10 @@ fn refs_stand(sim: &Sim, tasks: &[Arc<Task>], trace: &impl Fn() -> String) {
             continue;
         }
         let refs = sim.refs.lock().unwrap();
-        let stands = refs.get(&task.submission.reference);
+        let present = refs.get(&task.submission.reference);
         assert!(
-            stands == Some(&task.submission.object),
-            "task {} is {} and its ref is gone: {stands:?}\n{}",
+            present == Some(&task.submission.object),
+            "task {} is {} and its ref is gone: {present:?}\n{}",
             task.id,
             task.state,
             trace()
@@ -286,13 +286,13 @@ fn taken_for_missing(sim: &Sim, record: &Record, task: &Task, trace: &impl Fn() 
     if task.landed.is_some() || reason.contains(REFUSED) || sim.jumped {
         return;
     }
-    let stands = sim.refs.lock().unwrap().get(&record.reference) == Some(&record.new);
+    let present = sim.refs.lock().unwrap().get(&record.reference) == Some(&record.new);
     let moved = sim.moved.lock().unwrap().get(&record.reference).copied();
     let accepted = sim.records.accepted();
     let number = accepted.iter().position(|other| other.id == record.id);
     let stood = moved.is_some_and(|moved| moved <= number.unwrap() + 1);
     assert!(
-        !(stands && stood),
+        !(present && stood),
         "task {} expired, and its ref stands: {reason}\n{}",
         task.id,
         trace()

@@ -242,9 +242,9 @@ fn reported_tag_deletion_is_checked_until_landing_timeout() {
     let mut sim = Sim::new(TEMPLATE);
     let id = sim.push("release-1", &object_of('1'), Schedule::New);
     sim.rest();
-    let told = sim.clock.now();
+    let reported_at = sim.clock.now();
     let doubted = Recorded {
-        time: told,
+        time: reported_at,
         event: Event::RefDoubted,
     };
     at_once(sim.store().append(&sim.task(id), vec![doubted])).unwrap();
@@ -252,7 +252,7 @@ fn reported_tag_deletion_is_checked_until_landing_timeout() {
     let task = sim.task(id);
     assert_eq!((task.state, task.doubted), (State::Waiting, None));
     assert!(
-        task.updated.duration_since(told).as_secs() >= 300,
+        task.updated.duration_since(reported_at).as_secs() >= 300,
         "it was believed too early"
     );
     sim.approve(id).unwrap();

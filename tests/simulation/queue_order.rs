@@ -179,14 +179,14 @@ fn queued_task_whose_tag_is_deleted_or_moved_does_not_begin() {
 fn queued_task_with_a_doubted_tag_blocks_none_behind_it() {
     let (mut sim, [_, queued, behind]) = two_wait();
     // The git server refuses the deletion.
-    let told = sim.clock.now();
+    let reported_at = sim.clock.now();
     sim.hook("qa-2", &object_of('0'));
     sim.rest();
     let (queued, behind) = (sim.task(queued), sim.task(behind));
     for task in [&queued, &behind] {
         assert_eq!(task.state, State::Succeeded);
     }
-    assert!(queued.updated.duration_since(told) >= SECOND * 300);
+    assert!(queued.updated.duration_since(reported_at) >= SECOND * 300);
     assert!(behind.updated < queued.updated);
     assert!(sim.serves('2'));
 }

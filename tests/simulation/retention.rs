@@ -31,9 +31,9 @@ pub(crate) fn prepare(
     }
     disk.partial = None;
     disk.partial_linked = false;
-    let stands = disk.releases.contains_key(&release.id);
+    let exists = disk.releases.contains_key(&release.id);
     let staged = disk.is_whole(release);
-    if stands && !staged {
+    if exists && !staged {
         if disk.live.as_ref() == Some(&release.id) {
             return Err(HostError::Refused("it is live, and differs".to_owned()));
         }

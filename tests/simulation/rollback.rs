@@ -353,8 +353,8 @@ fn rollback_replaces_a_link_that_a_release_refuses() {
         if let Some((_, StepResult::Staged { drift, notes, .. })) = &step.end {
             let broken = drift.as_ref().and_then(|drift| drift.broken);
             assert_eq!(broken, Some(BrokenCurrent::Text));
-            let told = notes.iter().any(|note| note.contains("nothing leads back"));
-            assert!(told, "{notes:?}");
+            let noted = notes.iter().any(|note| note.contains("nothing leads back"));
+            assert!(noted, "{notes:?}");
             met += 1;
         }
     }

@@ -56,10 +56,13 @@ impl Sim {
     /// The ref changes on the git server.
     pub(crate) fn move_ref(&self, tag: &str, object: &str) {
         let reference = format!("refs/tags/{tag}");
-        let told = self.records.accepted().len();
+        let accepted = self.records.accepted().len();
         let mut refs = self.refs.lock().unwrap();
-        if refs.get(&reference).is_none_or(|stands| stands != object) {
-            self.moved.lock().unwrap().insert(reference.clone(), told);
+        if refs.get(&reference).is_none_or(|current| current != object) {
+            self.moved
+                .lock()
+                .unwrap()
+                .insert(reference.clone(), accepted);
         }
         if object.bytes().all(|byte| byte == b'0') {
             refs.remove(&reference);

@@ -33,7 +33,7 @@ fn is_place(text: &str) -> bool {
 }
 
 /// Whether some file below `place` (`tests/web`, `tests/simulation/invariants.rs`) has the function.
-fn stands(all: &[Source], place: &str, name: &str) -> bool {
+fn is_present(all: &[Source], place: &str, name: &str) -> bool {
     let (file, directory) = (format!("{place}.rs"), format!("{place}/"));
     all.iter()
         .filter(|source| {
@@ -62,7 +62,7 @@ fn missing(all: &[Source], span: &str, after: &str) -> Option<String> {
         let there = match name.strip_suffix(".rs") {
             Some(_) => all.iter().any(|one| one.path == format!("{place}/{name}")),
             None if !is_name(name) => return None,
-            None => stands(all, &place, name),
+            None => is_present(all, &place, name),
         };
         return (!there).then(|| format!("{place} has no {name}"));
     }
@@ -75,7 +75,7 @@ fn missing(all: &[Source], span: &str, after: &str) -> Option<String> {
     if let Some((place, _)) = told
         && place.starts_with("tests/")
     {
-        return (!stands(all, place, span)).then(|| format!("{place} has no {span}"));
+        return (!is_present(all, place, span)).then(|| format!("{place} has no {span}"));
     }
     // No configuration key and no field is that long.
     let long = span.matches('_').count() >= 4;

@@ -280,9 +280,9 @@ fn mutations_apply_name_their_tests_and_are_documented() {
         let hunks = patch.split("\n@@ ").skip(1);
         for (number, hunk) in hunks.enumerate() {
             let lines = hunk.lines().skip(1);
-            let stands = lines.filter_map(|line| line.strip_prefix([' ', '-']));
-            let stands = stands.fold(String::new(), |text, line| text + line + "\n");
-            if !code.contains(&stands) {
+            let existing = lines.filter_map(|line| line.strip_prefix([' ', '-']));
+            let existing = existing.fold(String::new(), |text, line| text + line + "\n");
+            if !code.contains(&existing) {
                 complaints.insert(format!(
                     "{name} changes what is not there: hunk {}",
                     number + 1

@@ -48,7 +48,7 @@ async fn every_action_or_refusal_leaves_a_matching_audit_entry() {
     assert_eq!(status, StatusCode::FORBIDDEN);
     let (_, audit) = root.get("audit").await;
     let entries = audit["entries"].as_array().unwrap();
-    let told: Vec<String> = entries
+    let audited: Vec<String> = entries
         .iter()
         .rev()
         .map(|entry| {
@@ -58,7 +58,7 @@ async fn every_action_or_refusal_leaves_a_matching_audit_entry() {
         })
         .collect();
     assert_eq!(
-        told,
+        audited,
         [
             "vera approve  refused".to_owned(),
             "root approve  done".to_owned(),
@@ -107,19 +107,19 @@ async fn a_replay_leaves_an_entry_as_its_refusal_does() {
     assert_eq!(status, StatusCode::OK);
     assert_eq!(entry["replays"][0]["became"][0]["outcome"], "proposed");
     let (_, audit) = root.get("audit").await;
-    let told: Vec<_> = audit["entries"].as_array().unwrap().iter().collect();
-    assert_eq!(told.len(), 2, "{audit:#}");
+    let audited: Vec<_> = audit["entries"].as_array().unwrap().iter().collect();
+    assert_eq!(audited.len(), 2, "{audit:#}");
     assert_eq!(
-        (&told[0]["by"], &told[0]["result"]),
+        (&audited[0]["by"], &audited[0]["result"]),
         (&json!("root"), &json!("done"))
     );
-    assert_eq!(told[0]["what"], "replay push");
-    assert_eq!(told[1]["by"], "vera");
+    assert_eq!(audited[0]["what"], "replay push");
+    assert_eq!(audited[1]["by"], "vera");
     server.end().await;
 }
 
 /// Who, what, on whom, and the result, oldest first.
-async fn told(root: &Program) -> Vec<String> {
+async fn audited(root: &Program) -> Vec<String> {
     let (_, audit) = root.get("audit?limit=200").await;
     let entries = audit["entries"].as_array().unwrap().iter().rev();
     let words = entries.map(|entry| {
@@ -217,7 +217,7 @@ async fn every_login_attempt_is_audited_on_every_endpoint() {
     wanted.push(format!(
         "(unknown)|log in for CODO's API|as alice|refused: {shut}"
     ));
-    assert_eq!(told(&root).await, wanted);
+    assert_eq!(audited(&root).await, wanted);
     let (_, audit) = root.get("audit").await;
     let entries = audit["entries"].as_array().unwrap();
     assert!(entries.iter().all(|entry| entry["from"] == "127.0.0.1"));
@@ -256,7 +256,7 @@ async fn refused_tokens_passwords_and_factors_are_audited() {
     let id = made["id"].as_str().unwrap();
     let (status, _) = vera.delete(&format!("users/vera/tokens/{id}")).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    let told = told(&root).await;
+    let audited = audited(&root).await;
     let begins = [
         "vera|make token|root: mine (read, submit, approve, admin)|refused: vera has the role viewer",
         "vera|make token|vera: wide (approve)|refused: this token of vera has the scopes read, admin",
@@ -265,10 +265,10 @@ async fn refused_tokens_passwords_and_factors_are_audited() {
         "vera|make token|vera: own (read, submit, approve, admin)|done",
         &format!("vera|revoke token|vera: {id}|done"),
     ];
-    assert_eq!(told.len(), begins.len(), "{told:#?}");
-    for (told, begins) in told.iter().zip(begins) {
-        assert!(told.starts_with(begins), "{told}");
+    assert_eq!(audited.len(), begins.len(), "{audited:#?}");
+    for (audited, begins) in audited.iter().zip(begins) {
+        assert!(audited.starts_with(begins), "{audited}");
     }
-    assert!(!told.concat().contains(made["token"].as_str().unwrap()));
+    assert!(!audited.concat().contains(made["token"].as_str().unwrap()));
     server.end().await;
 }

@@ -79,12 +79,12 @@ fn shown(commits: &[Vec<Key>]) -> String {
 }
 
 /// Every commit has its entry, and there is at least one.
-fn told(what: &str, commits: &[Vec<Key>]) {
-    let untold = |commit: &&Vec<Key>| !holds(commit, "audit/entry/");
+fn assert_audited(what: &str, commits: &[Vec<Key>]) {
+    let unaudited = |commit: &&Vec<Key>| !holds(commit, "audit/entry/");
     let named = |key: &Key| UNTOLD.iter().any(|name| key.starts_with(name.as_bytes()));
     let bare = commits
         .iter()
-        .filter(untold)
+        .filter(unaudited)
         .find(|commit| !commit.iter().all(named));
     assert!(
         bare.is_none(),
@@ -126,7 +126,7 @@ async fn every_change_is_in_the_audit_in_the_same_commit() {
         let status = asked.by_token(&server, &token).await;
         let done = status.is_success() || status.is_redirection();
         assert!(done, "{}: {status}", route.route);
-        told(route.route, &kv.taken());
+        assert_audited(route.route, &kv.taken());
         let action = latest(&kv).await;
         assert_eq!(
             (&*action.by, &*action.result),
@@ -174,7 +174,7 @@ async fn logins_and_tasks_of_codo_are_in_the_audit() {
         codo.post(&key, task).send().await.unwrap().status(),
         StatusCode::OK
     );
-    told("CODO's submission", &kv.taken());
+    assert_audited("CODO's submission", &kv.taken());
     let login = json!({ "username": "alice", "password": "correct horse" });
     let codo = client().post(format!("{}/api/accounts/login/", server.url));
     let fields = [("name", "alice"), ("password", "correct horse")];

@@ -94,23 +94,23 @@ async fn hidden_task_looks_like_a_missing_one() {
         ("resume", json!({})),
     ];
     for id in [task.id, 999] {
-        let told = |answer: Value| error(&answer).replace(&id.to_string(), "N");
+        let refusal = |answer: Value| error(&answer).replace(&id.to_string(), "N");
         let unknown = "there is no task N; see `tagship tasks`, or the list of tasks";
         for path in [format!("tasks/{id}"), format!("tasks/{id}/log")] {
             let (status, answer) = quinn.get(&path).await;
             assert_eq!(status, StatusCode::NOT_FOUND, "{path}");
-            assert_eq!(told(answer), unknown, "{path}");
+            assert_eq!(refusal(answer), unknown, "{path}");
         }
         for (what, body) in &bodies {
             let (status, answer) = quinn
                 .post(&format!("tasks/{id}/{what}"), body.clone())
                 .await;
             assert_eq!(status, StatusCode::NOT_FOUND, "{what}");
-            assert_eq!(told(answer), unknown, "{what}");
+            assert_eq!(refusal(answer), unknown, "{what}");
         }
         let (status, answer) = quinn.post("rollback", json!({ "task": id })).await;
         assert_eq!(
-            (status, told(answer).as_str()),
+            (status, refusal(answer).as_str()),
             (StatusCode::NOT_FOUND, unknown)
         );
     }

@@ -76,7 +76,7 @@ fn publish_problem(
 ) -> Option<String> {
     let Some(sync) = sync else {
         return Some(
-            "nothing is brought to the hosts by now: put a stage with `use = \"sync\"` before it"
+            "no earlier stage syncs files to the hosts: put a stage with `use = \"sync\"` before it"
                 .to_owned(),
         );
     };

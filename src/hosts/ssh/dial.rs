@@ -92,7 +92,7 @@ impl Reachability {
 }
 
 /// A busy server accepts again soon; it is reported from this number of attempts on.
-const ATTEMPTS_UNTOLD: u32 = 4;
+const ATTEMPTS_UNREPORTED: u32 = 4;
 
 /// The open connection to a jump host, if there is one: all hosts behind it share it.
 type JumpSlot = Arc<Mutex<Option<Weak<dyn JumpHost>>>>;
@@ -265,7 +265,7 @@ async fn dial_with_retries(
             }
             Err(DialFailure::Final(error)) => return Err(*error),
             Err(DialFailure::TurnedAway(reason)) => {
-                if attempts >= ATTEMPTS_UNTOLD {
+                if attempts >= ATTEMPTS_UNREPORTED {
                     presence.report(Some(Unreachable {
                         reason: format!("{target} refuses every connection ({reason})"),
                         until: told_until,

@@ -79,8 +79,8 @@ impl Passwords {
         self.with_slot(move || match hash {
             Some(hash) => verify_now(password.expose_secret().as_bytes(), &hash),
             None => {
-                if let Ok(nobody) = &*DECOY_HASH {
-                    verify_now(password.expose_secret().as_bytes(), nobody);
+                if let Ok(decoy) = &*DECOY_HASH {
+                    verify_now(password.expose_secret().as_bytes(), decoy);
                 }
                 PasswordMatch::Wrong
             }

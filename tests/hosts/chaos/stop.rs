@@ -114,8 +114,8 @@ fn stops(stage: &Stage, kind: &str) {
     assert_eq!(step(&task)["state"], "stopped", "{kind}: {task:#}");
     let logged = stage.api.log(id);
     assert!(harmless(logged.as_bytes()), "{kind}: the API's log");
-    let told = stage.command(&["log", &id.to_string()]);
-    assert!(harmless(&told), "{kind}: the command line's log");
+    let shown_log = stage.command(&["log", &id.to_string()]);
+    assert!(harmless(&shown_log), "{kind}: the command line's log");
     if kind == "prints-escapes" {
         assert!(
             logged.contains("begin ") && logged.contains("\\x1b[2J"),

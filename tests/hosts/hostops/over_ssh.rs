@@ -500,9 +500,9 @@ async fn a_release_survives_a_cut_at_any_byte() {
         let was = publish(&hosts, "web0", &place, &r2, "2").await;
         assert_eq!(was, Ok(Some("r1".into())), "{step}");
         over.store(true, Ordering::SeqCst);
-        let stands = |name: &str| digest_of(&site.path(&host).join("releases").join(name));
+        let digest = |name: &str| digest_of(&site.path(&host).join("releases").join(name));
         assert_eq!(
-            (stands("r1"), stands("r2")),
+            (digest("r1"), digest("r2")),
             (r1.digest.clone(), r2.digest.clone())
         );
     }

@@ -84,9 +84,9 @@ proptest! {
             ("TAG".to_owned(), tag.clone()),
             ("HOST".to_owned(), host.clone()),
         ]);
-        let told = "printf '%s\\0' \"$TAG\" \"$HOST\" \"$@\"";
+        let script = "printf '%s\\0' \"$TAG\" \"$HOST\" \"$@\"";
         let arguments = ["{TAG}", "--tag={TAG}", "{HOST}{TAG}", "-{HOST}"].map(|word| fill(word, &values));
-        let mut argv: Vec<String> = ["sh", "-c", told, "name"].map(str::to_owned).into();
+        let mut argv: Vec<String> = ["sh", "-c", script, "name"].map(str::to_owned).into();
         argv.extend(arguments.clone());
         let heard = host_directory.run(&say_all("1-a", RunCommand::Argv(argv), values.clone()));
         prop_assert_eq!(&heard.end, &ended(0));
@@ -94,7 +94,7 @@ proptest! {
         expected.extend(arguments);
         prop_assert_eq!(heard.output, words(&expected));
 
-        let heard = host_directory.run(&say_all("1-b", RunCommand::Shell(told.to_owned()), values));
+        let heard = host_directory.run(&say_all("1-b", RunCommand::Shell(script.to_owned()), values));
         prop_assert_eq!(&heard.end, &ended(0));
         prop_assert_eq!(heard.output, words(&[tag, host]));
     }

@@ -114,9 +114,9 @@ fn rollback_that_cannot_be_compared_says_why() {
             let Ok(Reply::Published { uncompared, .. }) = reply else {
                 panic!("{shell:?}: {reply:?}");
             };
-            let told = uncompared.as_deref();
-            assert_eq!(told.is_some(), why.is_some(), "{told:?}");
-            assert!(told.unwrap_or_default().contains(why.unwrap_or_default()));
+            let reason = uncompared.as_deref();
+            assert_eq!(reason.is_some(), why.is_some(), "{reason:?}");
+            assert!(reason.unwrap_or_default().contains(why.unwrap_or_default()));
             assert_eq!(host.live().as_deref(), Some("r1"), "{shell:?}");
         }
     }

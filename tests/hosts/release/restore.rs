@@ -17,9 +17,9 @@ use crate::stage::{HOSTS, Stage, Start as _, usual};
 /// `tagship COMMAND …`, which must succeed; what it prints.
 #[track_caller]
 fn run(stage: &Stage, arguments: &[&str]) -> String {
-    let (good, told) = try_run(stage, arguments);
-    assert!(good, "tagship {arguments:?}: {told}");
-    told
+    let (good, text) = try_run(stage, arguments);
+    assert!(good, "tagship {arguments:?}: {text}");
+    text
 }
 
 fn try_run(stage: &Stage, arguments: &[&str]) -> (bool, String) {
@@ -29,9 +29,9 @@ fn try_run(stage: &Stage, arguments: &[&str]) -> (bool, String) {
         .arg(stage.path("config.toml"))
         .output()
         .unwrap();
-    let told = [output.stdout, output.stderr].concat();
-    let told = String::from_utf8_lossy(&told).into_owned();
-    (output.status.success(), told)
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    (output.status.success(), text)
 }
 
 /// The highest fence that a host shows.
@@ -62,8 +62,8 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
     stage.api.until_state(waiting, "waiting");
     let alice = stage.person("alice", "approver");
     let backup = stage.path("backup").display().to_string();
-    let told = run(&stage, &["backup", &backup]);
-    assert!(told.contains(" logs\n"), "{told}");
+    let text = run(&stage, &["backup", &backup]);
+    assert!(text.contains(" logs\n"), "{text}");
     let mode = fs::metadata(&backup).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
 
@@ -83,14 +83,14 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
     let lost = lost["id"].as_u64().unwrap();
     let fences: Vec<u64> = HOSTS.iter().map(|host| fence(&stage, host)).collect();
 
-    let (good, told) = try_run(&stage, &["restore", &backup, "--replace"]);
-    assert!(!good && told.contains("stop it first"), "{told}");
+    let (good, text) = try_run(&stage, &["restore", &backup, "--replace"]);
+    assert!(!good && text.contains("stop it first"), "{text}");
     stage.stop_agent();
     loss(&stage);
-    let told = run(&stage, &[&["restore", &backup], arguments].concat());
+    let text = run(&stage, &[&["restore", &backup], arguments].concat());
     assert!(
-        told.contains(&format!("by themselves: {waiting}\n")),
-        "{told}"
+        text.contains(&format!("by themselves: {waiting}\n")),
+        "{text}"
     );
     stage.start_agent();
 
@@ -116,12 +116,12 @@ fn restored_days_later(loss: impl FnOnce(&Stage), arguments: &[&str]) {
         assert!(fence(&stage, host) > before, "{host}");
     }
     // The audit lacks the lost days, too; its entries are valid.
-    let told = run(&stage, &["audit", "verify"]);
-    assert!(told.contains(" entries are valid"), "{told}");
-    let told = run(&stage, &["audit"]);
+    let text = run(&stage, &["audit", "verify"]);
+    assert!(text.contains(" entries are valid"), "{text}");
+    let text = run(&stage, &["audit"]);
     assert!(
-        told.contains("take backup") && told.contains("a backup of "),
-        "{told}"
+        text.contains("take backup") && text.contains("a backup of "),
+        "{text}"
     );
     // A user who has checked it may reopen it: its ref is checked and it is approved again.
     stage
@@ -159,8 +159,8 @@ fn a_backup_needs_no_agent_and_fits_into_a_pipe() {
     let piped_to = stage.path("piped");
     fs::write(&piped_to, piped.stdout).unwrap();
     let to = piped_to.display().to_string();
-    let told = run(&stage, &["restore", &to, "--replace"]);
-    assert!(told.contains("the previous store is in"), "{told}");
+    let text = run(&stage, &["restore", &to, "--replace"]);
+    assert!(text.contains("the previous store is in"), "{text}");
     // A backup without logs leaves the existing ones.
     assert!(stage.path("data/logs/1").is_dir());
     stage.start_agent();
@@ -238,8 +238,8 @@ fn backups_during_releases_contain_every_finished_task() {
             .arg(&other)
             .output()
             .unwrap();
-        let told = String::from_utf8_lossy(&restored.stderr).into_owned();
-        assert!(restored.status.success(), "{told}");
+        let text = String::from_utf8_lossy(&restored.stderr).into_owned();
+        assert!(restored.status.success(), "{text}");
         runtime.block_on(async {
             let store = opened(&stage.path(&place)).await;
             for (id, state) in at_rest {

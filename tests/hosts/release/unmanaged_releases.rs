@@ -95,18 +95,21 @@ fn command_rollback_restores_each_hosts_foreign_release() {
         "qa",
         "--wait",
     ];
-    let told = String::from_utf8(stage.command(&back)).unwrap();
-    assert!(told.contains("task 2 rolls back shop qa to "), "{told}");
+    let printed = String::from_utf8(stage.command(&back)).unwrap();
     assert!(
-        told.contains("20260101120000 (not made by tagship) on web1"),
-        "{told}"
+        printed.contains("task 2 rolls back shop qa to "),
+        "{printed}"
     );
-    assert!(told.contains(", from qa-1\n"), "{told}");
+    assert!(
+        printed.contains("20260101120000 (not made by tagship) on web1"),
+        "{printed}"
+    );
+    assert!(printed.contains(", from qa-1\n"), "{printed}");
     let from = format!(
         "rolls back to 20260102120000, from {}",
         first["release"].as_str().unwrap()
     );
-    assert!(told.contains(&format!("on web2: {from}\n")), "{told}");
+    assert!(printed.contains(&format!("on web2: {from}\n")), "{printed}");
     assert_others_live(&stage);
     for (path, tree) in &before {
         let differences = Tree::read(path).differences(tree);
@@ -198,9 +201,9 @@ fn api_and_page_rollback_names_releases_and_switches_all() {
     assert!(notes(&task).contains(unknown), "{}", notes(&task));
     let failed = stage.api.at_rest(id);
     assert_eq!(failed["state"], "failed", "{failed:#}");
-    let told = String::from_utf8(stage.command(&["show", &id.to_string()])).unwrap();
+    let printed = String::from_utf8(stage.command(&["show", &id.to_string()])).unwrap();
     let heading = format!("task {id}: rollback to 20260101120000 in shop qa\n");
-    assert!(told.contains(&heading), "{told}");
+    assert!(printed.contains(&heading), "{printed}");
     let detail = failed["detail"].as_str().unwrap();
     assert!(
         detail.contains("20260101120000 is no longer there"),

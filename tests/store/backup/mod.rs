@@ -109,12 +109,12 @@ async fn restored(
 
 /// By client: how many of its tasks were acknowledged as durable.
 #[derive(Clone)]
-struct Told {
+struct Acknowledged {
     ids: Arc<Mutex<BTreeMap<usize, Vec<u64>>>>,
     count: watch::Sender<usize>,
 }
 
-impl Told {
+impl Acknowledged {
     fn nothing() -> Self {
         Self {
             ids: Arc::default(),
@@ -139,7 +139,13 @@ impl Told {
 }
 
 /// Each client proposes tasks, one after another, and withdraws every second one.
-async fn client(store: Store, logs: LogBook, client: usize, told: Told, end: Arc<AtomicBool>) {
+async fn client(
+    store: Store,
+    logs: LogBook,
+    client: usize,
+    confirmed: Acknowledged,
+    end: Arc<AtomicBool>,
+) {
     for number in 0.. {
         if end.load(Ordering::SeqCst) {
             return;
@@ -155,7 +161,7 @@ async fn client(store: Store, logs: LogBook, client: usize, told: Told, end: Arc
             });
             store.append(&task, vec![event]).await.unwrap();
         }
-        told.add(client, id);
+        confirmed.add(client, id);
     }
 }
 
@@ -173,10 +179,15 @@ async fn tasks(store: &Store) -> BTreeMap<u64, Task> {
 }
 
 /// Everything acknowledged before the backup began exists; of later tasks the first ones.
-async fn check(dir: &Path, done: &RestoreReport, told: &BTreeMap<usize, Vec<u64>>, former: &Store) {
+async fn check(
+    dir: &Path,
+    done: &RestoreReport,
+    confirmed: &BTreeMap<usize, Vec<u64>>,
+    former: &Store,
+) {
     let store = open(dir).await;
     let tasks = tasks(&store).await;
-    for ids in told.values() {
+    for ids in confirmed.values() {
         for id in ids {
             assert!(tasks.contains_key(id), "task {id} was acknowledged before");
         }
@@ -214,7 +225,7 @@ async fn backup_under_load_has_all_commits_acknowledged_before() {
     let dir = directory();
     let store = open(dir.path()).await;
     let logs = LogBook::new(dir.path().join("logs"));
-    let told = Told::nothing();
+    let confirmed = Acknowledged::nothing();
     let end = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
@@ -222,7 +233,7 @@ async fn backup_under_load_has_all_commits_acknowledged_before() {
                 store.clone(),
                 logs.clone(),
                 number,
-                told.clone(),
+                confirmed.clone(),
                 end.clone(),
             );
             tokio::spawn(work)
@@ -230,8 +241,8 @@ async fn backup_under_load_has_all_commits_acknowledged_before() {
         .collect();
     let mut backups = Vec::new();
     for number in 0..BACKUPS {
-        told.more().await;
-        let before = told.now();
+        confirmed.more().await;
+        let before = confirmed.now();
         let file = dir.path().join(format!("backup-{number}"));
         back_up(&store, dir.path(), &file).await.unwrap();
         backups.push((file, before));
@@ -378,8 +389,8 @@ async fn restored_paused_task_is_resumed_only_by_a_person() {
                 host: None,
             },
         ] {
-            let goes_on = store.append(&task, vec![at(event)]).await;
-            assert!(goes_on.is_err(), "{id}");
+            let appended = store.append(&task, vec![at(event)]).await;
+            assert!(appended.is_err(), "{id}");
         }
         let asked = at(Event::RetryRequested {
             by: "bob".to_owned(),

@@ -354,9 +354,9 @@ async fn watch_that_fell_behind_reports_lag(kv: Arc<dyn Kv>) {
     assert_eq!(slow.next().await, Err(WatchEnd::Lagged));
     // What a caller does then: read, and watch after the read revision.
     let page = kv.range(Range::prefix("")).await.unwrap();
-    let mut anew = kv.watch(b"", page.revision);
+    let mut resumed = kv.watch(b"", page.revision);
     kv.commit(put("b", "1")).await.unwrap();
-    assert_eq!(anew.next().await, Ok(update(18, &[("b", Some("1"))])));
+    assert_eq!(resumed.next().await, Ok(update(18, &[("b", Some("1"))])));
 }
 
 async fn watch_from_a_future_revision_reports_lag(kv: Arc<dyn Kv>) {
@@ -489,12 +489,12 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The commit of a step of a history: its condition mostly holds, sometimes not.
-fn to_commit(writes: &[(u8, u16, Option<usize>)], stands: &[(Vec<u8>, KeyVersion)]) -> Commit {
+fn to_commit(writes: &[(u8, u16, Option<usize>)], existing: &[(Vec<u8>, KeyVersion)]) -> Commit {
     writes
         .iter()
         .fold(Commit::new(), |commit, (number, dice, bytes)| {
             let key = key(*number);
-            let found = stands.iter().find(|(stands, _)| *stands == key);
+            let found = existing.iter().find(|(existing, _)| *existing == key);
             let require = match (dice % 50, found) {
                 (0, _) => Some(Require::Absent),
                 (1, _) => Some(Require::Version(KeyVersion(u64::from(*dice % 7)))),
@@ -522,8 +522,8 @@ async fn agree(steps: Vec<Step>) {
         match step {
             Step::Commit(writes) => {
                 let rows = all_rows(&twin, b"").await.unwrap();
-                let stands: Vec<_> = rows.into_iter().map(|row| (row.key, row.version)).collect();
-                let commit = to_commit(&writes, &stands);
+                let existing: Vec<_> = rows.into_iter().map(|row| (row.key, row.version)).collect();
+                let commit = to_commit(&writes, &existing);
                 assert_eq!(
                     twin.commit(commit.clone()).await,
                     engine.commit(commit).await

@@ -45,11 +45,11 @@ impl Test {
     pub(crate) fn file(self, name: &str, text: &str) -> Self {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, self.told(text)).unwrap();
+        std::fs::write(path, self.expand(text)).unwrap();
         self
     }
 
-    fn told(&self, text: &str) -> String {
+    fn expand(&self, text: &str) -> String {
         unindent(text).replace("{dir}", &self.directory().display().to_string())
     }
 
@@ -106,8 +106,8 @@ impl Test {
     #[track_caller]
     pub(crate) fn compare(&self, said: &Said) {
         let expected = Said {
-            stdout: self.told(&self.stdout),
-            stderr: self.told(&self.stderr),
+            stdout: self.expand(&self.stdout),
+            stderr: self.expand(&self.stderr),
             status: Some(self.status),
         };
         let what = format!("tagship {:?}", self.arguments);

@@ -78,8 +78,8 @@ async fn secret_from_stdin_or_file_is_not_shown() {
     let file = directory.path().join("password");
     std::fs::write(&file, "hunter3").unwrap();
     let given = format!("PASSWORD={}", file.display());
-    let told = said(lab.local(&with(&["--secret", &given])));
-    assert!(told.stdout.contains("task 2 is submitted"), "{told}");
+    let run = said(lab.local(&with(&["--secret", &given])));
+    assert!(run.stdout.contains("task 2 is submitted"), "{run}");
     let task = lab.server.store.task(2).await.unwrap();
     assert_eq!(task.submission.secrets["PASSWORD"].expose(), "hunter3");
 }
@@ -91,10 +91,10 @@ async fn earlier_task_is_repeated_with_overrides() {
         lab.local(&with(&["--secret", "PASSWORD", "--title", "weekly"]))
             .stdin("hunter2\n"),
     );
-    let told = said(lab.local(&["submit", "--repeat", "1", "--hosts", "2=web-2"]));
+    let run = said(lab.local(&["submit", "--repeat", "1", "--hosts", "2=web-2"]));
     assert!(
-        told.stderr.contains("PASSWORD; give them with --secret"),
-        "{told}"
+        run.stderr.contains("PASSWORD; give them with --secret"),
+        "{run}"
     );
     let task = lab.server.store.task(2).await.unwrap().submission;
     assert_eq!(task.title, "weekly");
@@ -130,23 +130,23 @@ async fn invalid_submission_is_reported_and_makes_no_task() {
         "--hosts",
         "1=web-9",
     ];
-    let told = said(lab.local(&arguments));
-    assert_eq!(told.status, Some(1));
+    let run = said(lab.local(&arguments));
+    assert_eq!(run.status, Some(1));
     for part in [
         "nothing was submitted",
         "params.SERVICE",
         "hosts.1",
         "hosts.2",
     ] {
-        assert!(told.stderr.contains(part), "no {part}: {told}");
+        assert!(run.stderr.contains(part), "no {part}: {run}");
     }
-    let told = said(
+    let run = said(
         lab.remote("bob", Role::Submitter, &with(&["--ready"]))
             .await,
     );
-    assert!(told.stderr.contains("requires the role approver"), "{told}");
-    let told = said(lab.local(&["submit", "restart", "--hosts", "web-1"]));
-    assert!(told.stderr.contains("write 1=web1,web2"), "{told}");
+    assert!(run.stderr.contains("requires the role approver"), "{run}");
+    let run = said(lab.local(&["submit", "restart", "--hosts", "web-1"]));
+    assert!(run.stderr.contains("write 1=web1,web2"), "{run}");
     assert!(lab.server.store.task(1).await.is_err());
 }
 
@@ -186,22 +186,22 @@ async fn bad_input_is_refused_with_a_message() {
         ),
     ];
     for (arguments, words) in cases {
-        let told = said(lab.local(arguments));
+        let run = said(lab.local(arguments));
         let shown: String = arguments.join(" ").chars().take(200).collect();
-        assert_ne!(told.status, Some(0), "{shown}: {told}");
-        assert!(told.stderr.contains(words), "{shown}: {told}");
+        assert_ne!(run.status, Some(0), "{shown}: {run}");
+        assert!(run.stderr.contains(words), "{shown}: {run}");
         assert!(
-            !told.stderr.contains(['\u{1b}', '\u{7}', '\u{8}']),
+            !run.stderr.contains(['\u{1b}', '\u{7}', '\u{8}']),
             "{shown}"
         );
     }
     let huge = format!("{{\"template\": \"{}\"}}", "x".repeat(10 * 1024 * 1024));
-    let told = said(
+    let run = said(
         lab.local(&["submit", "--json", "huge.json"])
             .file("huge.json", &huge),
     );
-    assert_ne!(told.status, Some(0), "{told}");
-    assert!(told.stderr.contains("longer than 65536 bytes"), "{told}");
+    assert_ne!(run.status, Some(0), "{run}");
+    assert!(run.stderr.contains("longer than 65536 bytes"), "{run}");
     for (order, words) in [
         ("[]", "must be an object"),
         (r#"{"template": ["x"]}"#, "template: must be text"),
@@ -211,9 +211,9 @@ async fn bad_input_is_refused_with_a_message() {
             "hosts: must be an object",
         ),
     ] {
-        let told = said(lab.local(&["submit", "--json", "-"]).stdin(order));
-        assert_eq!(told.status, Some(1), "{order}: {told}");
-        assert!(told.stderr.contains(words), "{order}: {told}");
+        let run = said(lab.local(&["submit", "--json", "-"]).stdin(order));
+        assert_eq!(run.status, Some(1), "{order}: {run}");
+        assert!(run.stderr.contains(words), "{order}: {run}");
     }
     assert!(
         lab.server.store.task(1).await.is_err(),

@@ -115,8 +115,12 @@ fn template_check_reports_missing_configuration() {
         .arguments(["templates", "validate", "--json"]);
     let said = test.said();
     assert_eq!(said.status, Some(1), "{said}");
-    let told: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
-    assert_eq!(told["good"], serde_json::json!(["git-release"]), "{told}");
-    let problem = told["problems"][0].as_str().unwrap();
+    let listing: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(
+        listing["good"],
+        serde_json::json!(["git-release"]),
+        "{listing}"
+    );
+    let problem = listing["problems"][0].as_str().unwrap();
     assert!(problem.contains("operator"), "{problem}");
 }
