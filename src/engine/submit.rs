@@ -140,21 +140,24 @@ pub async fn submit(
     now: Timestamp,
     also: ExtraWrites<'_>,
 ) -> Result<Submitted, SubmitError> {
-    let keyed = order.idempotency_key.as_ref().map(|key| IdempotencyKey {
+    let idempotency = order.idempotency_key.as_ref().map(|key| IdempotencyKey {
         submitter: user.name.to_owned(),
         key: key.clone(),
         digest: order.digest(),
     });
     // A repeated order gets the same answer, whatever the configuration is now.
-    if let Some(keyed) = &keyed
-        && let Some(earlier) = store.keyed(keyed, now).await?
+    if let Some(idempotency) = &idempotency
+        && let Some(earlier) = store.task_of_key(idempotency, now).await?
     {
-        return earlier_submission(keyed, earlier);
+        return earlier_submission(idempotency, earlier);
     }
     let resolved = resolve(order, sources)?;
     let actor = (user.actor_at)(&resolved.target());
     let submission = admit(&resolved, &actor, user.via)?;
-    match store.submit(submission, keyed.as_ref(), now, also).await? {
+    match store
+        .submit(submission, idempotency.as_ref(), now, also)
+        .await?
+    {
         Proposal::New(id) => Ok(Submitted::New(id)),
         Proposal::Joined(id) | Proposal::TakenInBefore(id) => Ok(Submitted::Before(id)),
         Proposal::OtherContent(id) => Err(SubmitError::OtherContent {
@@ -165,15 +168,15 @@ pub async fn submit(
 }
 
 fn earlier_submission(
-    keyed: &IdempotencyKey,
+    idempotency: &IdempotencyKey,
     earlier: (u64, String),
 ) -> Result<Submitted, SubmitError> {
     let (id, digest) = earlier;
-    if digest == keyed.digest {
+    if digest == idempotency.digest {
         return Ok(Submitted::Before(id));
     }
     Err(SubmitError::OtherContent {
-        key: keyed.key.clone(),
+        key: idempotency.key.clone(),
         id,
     })
 }

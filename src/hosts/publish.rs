@@ -11,7 +11,7 @@ use crate::domain::host::{
     ReleaseId, Reply, is_own,
 };
 use crate::hosts::ssh::script::{
-    AnswerLines, InvalidValue, OpSequence, Script, absolute, file_name, linked, nonsense,
+    AnswerLines, InvalidValue, OpSequence, Script, absolute, file_name, invalid_answer, linked,
 };
 use crate::hosts::sync::{WALK, as_it_is, host_state_text, read_host_state_line};
 
@@ -71,7 +71,7 @@ pub fn publish(
 pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
     let release = |word, text: &str| match linked(text) {
         Ok(text) => Ok(ReleaseId(text.to_owned())),
-        Err(_) => Err(nonsense(word, text)),
+        Err(_) => Err(invalid_answer(word, text)),
     };
     if let Ok(live) = lines.only("occupied") {
         let live = release("occupied", live)?;
@@ -81,8 +81,8 @@ pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
     let was = match lines.next() {
         Some(("was", "-")) => None,
         Some(("was", text)) => Some(release("was", text)?),
-        Some((word, value)) => return Err(nonsense(word, value)),
-        None => return Err(nonsense("was", "nothing")),
+        Some((word, value)) => return Err(invalid_answer(word, value)),
+        None => return Err(invalid_answer("was", "nothing")),
     };
     let mut state = HostState::default();
     let mut differs: Option<LocalChanges> = None;
@@ -91,7 +91,7 @@ pub fn read_published(lines: &AnswerLines) -> Result<Reply, HostError> {
         match (word, &mut differs) {
             ("uncompared", _) => uncompared = Some(shown(value)),
             ("differ", None) => {
-                let files = value.parse().map_err(|_| nonsense(word, value))?;
+                let files = value.parse().map_err(|_| invalid_answer(word, value))?;
                 let names = Vec::new();
                 differs = Some(LocalChanges { files, names });
             }
@@ -155,7 +155,7 @@ pub fn read_pruned(lines: &AnswerLines, deploy_to: &str) -> Result<Reply, HostEr
     for (word, value) in lines.iter() {
         match (word, left.last_mut()) {
             ("deleted", _) => {
-                let name = file_name("release", value).map_err(|_| nonsense(word, value))?;
+                let name = file_name("release", value).map_err(|_| invalid_answer(word, value))?;
                 deleted.push(ReleaseId(name.to_owned()));
             }
             ("left", _) if is_own(value, deploy_to) => left.push(Leftover {
@@ -165,7 +165,7 @@ pub fn read_pruned(lines: &AnswerLines, deploy_to: &str) -> Result<Reply, HostEr
             ("because", Some(last)) if last.reason.is_empty() => {
                 last.reason = value.chars().filter(|c| !c.is_control()).collect();
             }
-            _ => return Err(nonsense(word, value)),
+            _ => return Err(invalid_answer(word, value)),
         }
     }
     Ok(Reply::Pruned {

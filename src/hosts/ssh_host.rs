@@ -221,7 +221,7 @@ impl SshHosts {
 }
 
 fn unexpected(what: &str) -> HostError {
-    crate::hosts::ssh::script::nonsense("expected another answer than", what)
+    crate::hosts::ssh::script::invalid_answer("expected another answer than", what)
 }
 
 #[cfg(test)]

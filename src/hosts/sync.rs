@@ -17,7 +17,8 @@ use crate::domain::host::{
 };
 use crate::git::checkout::{HOST_LISTING, shared_directories, shared_files};
 use crate::hosts::ssh::script::{
-    AnswerLines, FENCE, InvalidValue, OpSequence, Script, encode_paths, file_name, linked, nonsense,
+    AnswerLines, FENCE, InvalidValue, OpSequence, Script, encode_paths, file_name, invalid_answer,
+    linked,
 };
 
 /// Functions that read the live and complete releases, and compute a tree's digest.
@@ -193,15 +194,15 @@ pub(crate) fn read_host_state_line(
     let name = |text: &str| {
         file_name("release", text)
             .map(|name| ReleaseId(name.to_owned()))
-            .map_err(|_| nonsense(word, value))
+            .map_err(|_| invalid_answer(word, value))
     };
     let lead = |text: &str| {
         linked(text)
             .map(|name| ReleaseId(name.to_owned()))
-            .map_err(|_| nonsense(word, value))
+            .map_err(|_| invalid_answer(word, value))
     };
     match word {
-        "fence" => state.fence = value.parse().map_err(|_| nonsense(word, value))?,
+        "fence" => state.fence = value.parse().map_err(|_| invalid_answer(word, value))?,
         "live" if state.live.is_none() => state.live = Some(lead(value)?),
         "broken" => {
             state.broken = Some(match value {
@@ -209,7 +210,7 @@ pub(crate) fn read_host_state_line(
                 "file" => BrokenCurrent::File,
                 "dangling" => BrokenCurrent::Dangling,
                 "text" => BrokenCurrent::Text,
-                _ => return Err(nonsense(word, value)),
+                _ => return Err(invalid_answer(word, value)),
             });
         }
         // An invalid time counts as none.
@@ -218,16 +219,18 @@ pub(crate) fn read_host_state_line(
             state.changed = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
         }
         "release" => {
-            let (id, sum) = value.split_once(' ').ok_or_else(|| nonsense(word, value))?;
+            let (id, sum) = value
+                .split_once(' ')
+                .ok_or_else(|| invalid_answer(word, value))?;
             let sum = TreeDigest(sum.to_owned());
-            digest(&sum).map_err(|_| nonsense(word, value))?;
+            digest(&sum).map_err(|_| invalid_answer(word, value))?;
             state.releases.push(Release {
                 id: name(id)?,
                 digest: sum,
             });
         }
         "other" => state.others.push(name(value)?),
-        _ => return Err(nonsense(word, value)),
+        _ => return Err(invalid_answer(word, value)),
     }
     Ok(())
 }

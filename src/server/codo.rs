@@ -124,12 +124,12 @@ async fn unused_key(site: &Arc<Site>, call: &Call, who: &Who) -> Result<ValidKey
             "csrf_key has expired, belongs to another user, or is invalid: GET another one",
         )
     })?;
-    let keyed = IdempotencyKey {
+    let idempotency = IdempotencyKey {
         submitter: name.clone(),
         key: valid.idempotency_key(),
         digest: String::new(),
     };
-    let kept = site.web.store.keyed(&keyed, now).await;
+    let kept = site.web.store.task_of_key(&idempotency, now).await;
     match kept.map_err(Fault::from)? {
         None => Ok(valid),
         Some((id, _)) => Err(used_for(id)),

@@ -46,7 +46,7 @@ impl LoginEndpoint {
             LoginError::Denied => "the name or the password is wrong, or the user is disabled",
             LoginError::WrongCode => "the code is wrong",
             LoginError::UsedCode => "the code was used before",
-            LoginError::TooMany(until) if site.shut.is_news(*until, site.web.clock.now()) => {
+            LoginError::TooMany(until) if site.lockouts.is_news(*until, site.web.clock.now()) => {
                 let why = format!("refused: too many failed logins, until {until}");
                 return self.note(site, name, from, why).await;
             }

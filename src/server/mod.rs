@@ -103,7 +103,7 @@ struct Site {
     /// Becomes true at shutdown.
     stop: watch::Receiver<bool>,
     ledger: Ledger,
-    shut: login_audit::lockouts::LockoutEnds,
+    lockouts: login_audit::lockouts::LockoutEnds,
     streams: Arc<stream_slots::Streams>,
     /// Number of requests, by the hundreds digit of the status.
     answered: [AtomicU64; 6],

@@ -46,7 +46,7 @@ impl Web {
         let site = Arc::new(Site {
             started: self.clock.now(),
             ledger: Ledger::new(self.store.kv()),
-            shut: super::login_audit::lockouts::LockoutEnds::default(),
+            lockouts: super::login_audit::lockouts::LockoutEnds::default(),
             web: self,
             stop,
             streams: Arc::new(Streams::new(limits.streams, limits.streams_each)),

@@ -182,8 +182,8 @@ pub(super) fn blob_whole_key(digest: &str) -> Key {
 }
 
 /// Hashed, since names and keys can have any form.
-pub(super) fn keyed_key(keyed: &IdempotencyKey) -> Key {
-    let text = format!("{}\0{}", keyed.submitter, keyed.key);
+pub(super) fn idempotency_row(idempotency: &IdempotencyKey) -> Key {
+    let text = format!("{}\0{}", idempotency.submitter, idempotency.key);
     format!("keyed/{:x}", Sha256::digest(text)).into_bytes()
 }
 

@@ -208,7 +208,7 @@ impl Store {
     pub async fn submit(
         &self,
         submission: Submission,
-        keyed: Option<&IdempotencyKey>,
+        idempotency: Option<&IdempotencyKey>,
         now: Timestamp,
         also: ExtraWrites<'_>,
     ) -> Result<Proposal, StoreError> {
@@ -216,10 +216,10 @@ impl Store {
             let id = self.next_id.fetch_add(1, Ordering::SeqCst);
             let also = also(id);
             let mut more = also.clone();
-            if let Some(keyed) = keyed {
-                let (kept, require) = self.kept(keyed, now).await?;
+            if let Some(idempotency) = idempotency {
+                let (kept, require) = self.kept(idempotency, now).await?;
                 if let Some(kept) = kept {
-                    return Ok(if kept.digest == keyed.digest {
+                    return Ok(if kept.digest == idempotency.digest {
                         Proposal::TakenInBefore(kept.task)
                     } else {
                         Proposal::OtherContent(kept.task)
@@ -227,10 +227,10 @@ impl Store {
                 }
                 let kept = ProposedKey {
                     task: id,
-                    digest: keyed.digest.clone(),
+                    digest: idempotency.digest.clone(),
                     at: now,
                 };
-                let key = index::keyed_key(keyed);
+                let key = index::idempotency_row(idempotency);
                 more = more
                     .require(key.clone(), require)
                     .put(key, index::json(&kept));
@@ -253,22 +253,22 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Kv`].
-    pub async fn keyed(
+    pub async fn task_of_key(
         &self,
-        keyed: &IdempotencyKey,
+        idempotency: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<Option<(u64, String)>, StoreError> {
-        let (kept, _) = self.kept(keyed, now).await?;
+        let (kept, _) = self.kept(idempotency, now).await?;
         Ok(kept.map(|kept| (kept.task, kept.digest)))
     }
 
     /// Returns the unexpired value of the key, and the condition for replacing it.
     async fn kept(
         &self,
-        keyed: &IdempotencyKey,
+        idempotency: &IdempotencyKey,
         now: Timestamp,
     ) -> Result<(Option<ProposedKey>, Require), StoreError> {
-        let Some(entry) = self.kv.get(&index::keyed_key(keyed)).await? else {
+        let Some(entry) = self.kv.get(&index::idempotency_row(idempotency)).await? else {
             return Ok((None, Require::Absent));
         };
         let kept = serde_json::from_slice(&entry.value).ok();

@@ -175,14 +175,18 @@ impl Sim {
             }),
             ..by_hand()
         };
-        let keyed = IdempotencyKey {
+        let idempotency = IdempotencyKey {
             submitter: "alice".to_owned(),
             key: key.to_owned(),
             digest: format!("{host} {schedule:?}"),
         };
         loop {
             let (store, now) = (self.store(), self.clock.now());
-            match at_once(store.submit(submission.clone(), Some(&keyed), now, &|_| Commit::new())) {
+            match at_once(
+                store.submit(submission.clone(), Some(&idempotency), now, &|_| {
+                    Commit::new()
+                }),
+            ) {
                 Err(StoreError::Unknown { .. } | StoreError::Kv(_)) => {}
                 answer => {
                     let answer = answer.unwrap();

@@ -13,8 +13,8 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::script::{
-    AnswerItem, FENCE, InvalidValue, OpSequence, Script, absolute, at_most, file_name, nonsense,
-    quote,
+    AnswerItem, FENCE, InvalidValue, OpSequence, Script, absolute, at_most, file_name,
+    invalid_answer, quote,
 };
 use crate::domain::host::{
     DeployTarget, HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd,
@@ -203,7 +203,7 @@ impl Attempt {
                 self.reach = self.reach.max(end);
                 Ok(self.reach)
             }
-            None => Err(nonsense("data", &format!("{offset} {length}"))),
+            None => Err(invalid_answer("data", &format!("{offset} {length}"))),
         }
     }
 
@@ -243,7 +243,7 @@ impl Attempt {
                 return Ok(());
             }
             ("ended", code) => {
-                let code = code.parse().map_err(|_| nonsense(word, value))?;
+                let code = code.parse().map_err(|_| invalid_answer(word, value))?;
                 let values = std::mem::take(&mut self.values);
                 AttemptEnd::Run(match self.unreadable.take() {
                     Some(why) if code == 0 => RunEnd::BadOutput { why },
@@ -257,11 +257,11 @@ impl Attempt {
             ("not-begun", "absent") => AttemptEnd::Run(RunEnd::NotBegun),
             ("not-begun", "not-begun") => AttemptEnd::Barred,
             ("killed", "") => AttemptEnd::Killed,
-            _ => return Err(nonsense(word, value)),
+            _ => return Err(invalid_answer(word, value)),
         };
         match self.end.replace(end) {
             None => Ok(()),
-            Some(_) => Err(nonsense(word, value)),
+            Some(_) => Err(invalid_answer(word, value)),
         }
     }
 

@@ -433,7 +433,7 @@ impl AnswerLines {
             "refused" => Err(HostError::Refused(explain(&value))),
             "fenced" => match count(&value) {
                 Some(held) => Err(host::fenced(ours, held)),
-                None => Err(nonsense(&word, &value)),
+                None => Err(invalid_answer(&word, &value)),
             },
             _ => {
                 self.bytes += word.len() + value.len() + LINE_COST;
@@ -455,8 +455,8 @@ impl AnswerLines {
     pub fn add_item(&mut self, item: AnswerItem, ours: u64) -> Result<(), HostError> {
         match item {
             AnswerItem::Line { word, value } => self.add(word, value, ours),
-            AnswerItem::Data { .. } => Err(nonsense("data", "")),
-            AnswerItem::Values(_) => Err(nonsense("values", "")),
+            AnswerItem::Data { .. } => Err(invalid_answer("data", "")),
+            AnswerItem::Values(_) => Err(invalid_answer("values", "")),
         }
     }
 
@@ -472,8 +472,8 @@ impl AnswerLines {
     pub fn only(&self, word: &str) -> Result<&str, HostError> {
         match self.lines.as_slice() {
             [(only, value)] if only == word => Ok(value),
-            [] => Err(nonsense(word, "is missing")),
-            [(first, value), ..] => Err(nonsense(first, value)),
+            [] => Err(invalid_answer(word, "is missing")),
+            [(first, value), ..] => Err(invalid_answer(first, value)),
         }
     }
 }
@@ -489,7 +489,7 @@ pub fn overtaken(item: &AnswerItem) -> Option<u64> {
 
 /// Returns the error for a line that the current script never sends.
 #[must_use]
-pub fn nonsense(word: &str, value: &str) -> HostError {
+pub fn invalid_answer(word: &str, value: &str) -> HostError {
     let line = format!("{word} {value}");
     let shown: String = line.trim_end().chars().take(LINE_CHARS_SHOWN).collect();
     HostError::Refused(no_answer(format!("line `{}`", shown.escape_debug())).to_string())

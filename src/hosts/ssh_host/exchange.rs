@@ -133,8 +133,8 @@ async fn ask_within(
                 let before = printed.len().saturating_sub(PRINTED_BYTES_MAX);
                 printed.drain(..before);
             }
-            if let Err(nonsense) = answer.feed(bytes, &mut listen) {
-                failure.get_or_insert(HostError::Refused(nonsense.to_string()).into());
+            if let Err(invalid_answer) = answer.feed(bytes, &mut listen) {
+                failure.get_or_insert(HostError::Refused(invalid_answer.to_string()).into());
                 nonsense_came.notify_one();
             }
             if answer.has_begun() {

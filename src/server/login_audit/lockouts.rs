@@ -27,12 +27,12 @@ mod tests {
 
     #[test]
     fn temporary_refusal_is_audited_once() {
-        let shut = LockoutEnds::default();
+        let lockouts = LockoutEnds::default();
         let at = |second| Timestamp::constant(second, 0);
-        assert!(shut.is_news(at(900), at(0)));
-        assert!(!shut.is_news(at(900), at(1)));
-        assert!(shut.is_news(at(905), at(1)), "somebody else's");
-        assert!(!shut.is_news(at(905), at(904)));
-        assert_eq!(shut.0.lock().map(|known| known.len()).unwrap_or(0), 1);
+        assert!(lockouts.is_news(at(900), at(0)));
+        assert!(!lockouts.is_news(at(900), at(1)));
+        assert!(lockouts.is_news(at(905), at(1)), "somebody else's");
+        assert!(!lockouts.is_news(at(905), at(904)));
+        assert_eq!(lockouts.0.lock().map(|known| known.len()).unwrap_or(0), 1);
     }
 }

@@ -85,55 +85,55 @@ mod tests {
 
     use super::*;
 
-    fn harmless(pieces: &[&[u8]]) -> String {
-        let mut harmless = TerminalSanitizer::default();
-        let mut text: String = pieces.iter().map(|piece| harmless.push(piece)).collect();
-        text.push_str(&harmless.end());
+    fn sanitized(pieces: &[&[u8]]) -> String {
+        let mut sanitizer = TerminalSanitizer::default();
+        let mut text: String = pieces.iter().map(|piece| sanitizer.push(piece)).collect();
+        text.push_str(&sanitizer.end());
         text
     }
 
     #[test]
     fn terminal_control_sequences_are_escaped() {
         assert_eq!(
-            harmless(&[b"\x1b]0;title\x07 \x1b[31mred"]),
+            sanitized(&[b"\x1b]0;title\x07 \x1b[31mred"]),
             "\\x1b]0;title\\x07 \\x1b[31mred"
         );
         assert_eq!(
-            harmless(&["\u{9b}2J \u{202e}gnp.exe".as_bytes()]),
+            sanitized(&["\u{9b}2J \u{202e}gnp.exe".as_bytes()]),
             "\\u{9b}2J \\u{202e}gnp.exe"
         );
-        assert_eq!(harmless(&[b"a\tb\nc\x7f"]), "a\tb\nc\\x7f");
+        assert_eq!(sanitized(&[b"a\tb\nc\x7f"]), "a\tb\nc\\x7f");
     }
 
     #[test]
     fn crlf_becomes_a_newline_and_lone_cr_is_escaped() {
-        assert_eq!(harmless(&[b"one\r\ntwo\r", b"\nthree"]), "one\ntwo\nthree");
-        assert_eq!(harmless(&[b"10%\r20%\r"]), "10%\\x0d20%\\x0d");
+        assert_eq!(sanitized(&[b"one\r\ntwo\r", b"\nthree"]), "one\ntwo\nthree");
+        assert_eq!(sanitized(&[b"10%\r20%\r"]), "10%\\x0d20%\\x0d");
     }
 
     #[test]
     fn split_character_is_reassembled() {
-        assert_eq!(harmless(&[b"caf\xc3", b"\xa9"]), "caf\u{e9}");
-        assert_eq!(harmless(&[b"\xf0\x9f", b"\x9a", b"\x80"]), "\u{1f680}");
+        assert_eq!(sanitized(&[b"caf\xc3", b"\xa9"]), "caf\u{e9}");
+        assert_eq!(sanitized(&[b"\xf0\x9f", b"\x9a", b"\x80"]), "\u{1f680}");
     }
 
     #[test]
     fn invalid_utf8_is_replaced() {
-        assert_eq!(harmless(&[b"a\xffb"]), "a\u{fffd}b");
-        assert_eq!(harmless(&[b"a\xc3"]), "a\u{fffd}");
-        assert_eq!(harmless(&[b"\xc3", b"("]), "\u{fffd}(");
+        assert_eq!(sanitized(&[b"a\xffb"]), "a\u{fffd}b");
+        assert_eq!(sanitized(&[b"a\xc3"]), "a\u{fffd}");
+        assert_eq!(sanitized(&[b"\xc3", b"("]), "\u{fffd}(");
     }
 
     proptest! {
         #[test]
         fn sanitizing_is_independent_of_chunk_boundaries(bytes: Vec<u8>, at in 0..64usize) {
             let at = at.min(bytes.len());
-            prop_assert_eq!(harmless(&[&bytes]), harmless(&[&bytes[..at], &bytes[at..]]));
+            prop_assert_eq!(sanitized(&[&bytes]), sanitized(&[&bytes[..at], &bytes[at..]]));
         }
 
         #[test]
         fn no_control_character_remains(bytes: Vec<u8>) {
-            let text = harmless(&[&bytes]);
+            let text = sanitized(&[&bytes]);
             prop_assert!(text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t'));
         }
     }

@@ -208,8 +208,8 @@ fn is_own_in(targets: &BTreeMap<String, DeployPathNeeds>, path: &str) -> bool {
 fn login_user<'a>(answers: &[(&'a str, &'a str)]) -> &'a str {
     let user = answers.iter().find(|(key, _)| *key == "user");
     let plain = |user: &&str| {
-        let harmless = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-        !user.starts_with('-') && user.chars().all(harmless)
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        !user.starts_with('-') && user.chars().all(is_plain)
     };
     user.map(|(_, user)| *user).filter(plain).unwrap_or("?")
 }

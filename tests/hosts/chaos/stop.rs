@@ -89,7 +89,7 @@ fn sizes(directory: &Path, name: &str) -> Vec<u64> {
     sizes
 }
 
-fn harmless(text: &[u8]) -> bool {
+fn is_sanitized(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text) else {
         return false;
     };
@@ -113,9 +113,9 @@ fn stops(stage: &Stage, kind: &str) {
     assert_eq!(left_behind(root), [""; 0], "{kind}");
     assert_eq!(step(&task)["state"], "stopped", "{kind}: {task:#}");
     let logged = stage.api.log(id);
-    assert!(harmless(logged.as_bytes()), "{kind}: the API's log");
+    assert!(is_sanitized(logged.as_bytes()), "{kind}: the API's log");
     let shown_log = stage.command(&["log", &id.to_string()]);
-    assert!(harmless(&shown_log), "{kind}: the command line's log");
+    assert!(is_sanitized(&shown_log), "{kind}: the command line's log");
     if kind == "prints-escapes" {
         assert!(
             logged.contains("begin ") && logged.contains("\\x1b[2J"),
