@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use super::reach::{dialer, source, target};
+use super::resolve::{dialer, source, target};
 use crate::base::crash;
 use crate::config::{Config, TemplateCache, Templates};
 use crate::domain::host::{Hosts, ReleaseId};

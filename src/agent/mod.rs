@@ -8,7 +8,7 @@ mod adapters;
 mod directory;
 mod group;
 mod pushes;
-pub mod reach;
+pub mod resolve;
 mod upkeep;
 
 use std::io::ErrorKind;
@@ -193,7 +193,7 @@ impl Agent {
             config: config.clone(),
             git: Arc::new(crate::git::landing::SystemGit),
             scans,
-            watched: WatchedRepository::all(&config, |project| reach::source(&config, project)),
+            watched: WatchedRepository::all(&config, |project| resolve::source(&config, project)),
         };
         reconciler.hold_all();
         let mut ended = shutdown.clone();

@@ -7,8 +7,8 @@
 
 mod advice;
 mod ask;
-mod earlier;
 mod error;
+mod release_history;
 mod rollback;
 mod verb;
 
@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::advice::{AllowedRequest, decide, granted};
 pub use self::ask::ask;
-pub use self::earlier::RollbackGoal;
 pub use self::error::RequestError;
 use self::error::required_reason;
+pub use self::release_history::RollbackGoal;
 pub use self::rollback::{
     PresentHosts, RollbackRequest, RollbackTarget, TagsNeed, has_rollback, others,
     possible_rollbacks, roll_back, target,

@@ -12,9 +12,9 @@
 //! link to tagship's program.
 
 mod archive;
-mod elsewhere;
 mod error;
 mod file;
+mod hooks_path;
 mod layout;
 mod object_format;
 mod trial;
@@ -68,7 +68,7 @@ impl InstallRequest {
         let settings = self.settings()?.to_text().map_err(InstallError::Settings)?;
         let identity = TrialIdentity::find(&repo, self.git_user.as_deref())?;
         object_format::refuse(&repo, self.kind, &identity)?;
-        elsewhere::refuse(&repo, self.kind, &identity)?;
+        hooks_path::refuse(&repo, self.kind, &identity)?;
 
         file::make_directories(&repo, &layout.directory, &identity)?;
         let new = file::temporary(&layout.program);

@@ -1,4 +1,4 @@
-//! Values too large for one key (plans, descriptions), split into pieces and idempotency by their digest.
+//! Values too large for one key (plans, descriptions), split into pieces and keyed by their digest.
 
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::earlier::{RollbackGoal, before_live, found, nothing_live, of_name, switching};
+use super::release_history::{RollbackGoal, before_live, found, nothing_live, of_name, switching};
 use super::{OVERRIDE, RequestError, Rollbacks, required_reason};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{Actor, Approval, ApprovalWeight, EMERGENCY, Terms};

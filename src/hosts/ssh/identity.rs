@@ -2,7 +2,7 @@
 //! decrypted once. Keys are used for signing only; they are never written, logged or shown. Called
 //! by `dial`.
 
-mod form;
+mod key_text;
 
 use std::collections::HashMap;
 use std::fs::Metadata;
@@ -141,14 +141,14 @@ fn metadata(path: &Path) -> Result<Metadata, IdentityError> {
 
 fn read(identity: &SshIdentity) -> Result<KeyPair, IdentityError> {
     let path = &identity.file;
-    let text = SecretString::from(form::normalize(read_private(path)?.expose_secret()));
-    if let Some(cipher) = form::unknown_cipher(text.expose_secret()) {
+    let text = SecretString::from(key_text::normalize(read_private(path)?.expose_secret()));
+    if let Some(cipher) = key_text::unknown_cipher(text.expose_secret()) {
         return Err(IdentityError::Cipher {
             path: path.clone(),
             cipher,
         });
     }
-    if let Some((what, remedy)) = form::unusable_reason(text.expose_secret()) {
+    if let Some((what, remedy)) = key_text::unusable_reason(text.expose_secret()) {
         return Err(IdentityError::Kind {
             path: path.clone(),
             what,

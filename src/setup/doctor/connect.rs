@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use super::probe;
-use crate::agent::reach;
+use crate::agent::resolve;
 use crate::config::Config;
 use crate::domain::host::HostState;
 use crate::domain::plan::PlannedHost;
@@ -26,7 +26,7 @@ pub(super) async fn open(
     host: &PlannedHost,
 ) -> Result<Connection, RemoteError> {
     let passphrase_file = config.ssh.passphrase_file.as_deref();
-    let target = reach::target(host, &config.known_hosts(), passphrase_file);
+    let target = resolve::target(host, &config.known_hosts(), passphrase_file);
     Connection::open(&target, dialer).await
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 pub use crate::hosts::ssh::Pinned;
 
-use crate::agent::reach;
+use crate::agent::resolve;
 use crate::config::Config;
 use crate::hosts::ssh::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
 use crate::hosts::ssh::{self, PinError, RemoteError, SshTarget};
@@ -49,8 +49,8 @@ pub async fn offer(config: &Config, host: &str) -> Result<HostKeyOffer, EnrollEr
     let planned = config.planned_host(host);
     let planned = planned.ok_or_else(|| EnrollError::NoHost(host.to_owned()))?;
     let passphrase_file = config.ssh.passphrase_file.as_deref();
-    let target = reach::target(&planned, &config.known_hosts(), passphrase_file);
-    let key = ssh::offered_key(&reach::dialer(config), &target).await?;
+    let target = resolve::target(&planned, &config.known_hosts(), passphrase_file);
+    let key = ssh::offered_key(&resolve::dialer(config), &target).await?;
     Ok(HostKeyOffer { target, key })
 }
 

@@ -9,7 +9,7 @@ use super::connect::{PARALLEL, ProbeError, answer, inspect, open};
 use super::rsync_probe::{self, Send};
 use super::shared::DeployPathNeeds;
 use super::{CheckFinding, CheckScope, CheckStatus, Subject, probe};
-use crate::agent::reach;
+use crate::agent::resolve;
 use crate::base::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::domain::host::{Drift, HostState, utc};
@@ -17,7 +17,7 @@ use crate::hosts::ssh::{Connection, Dialer};
 
 /// Returns the findings on the hosts in scope, in order of their names.
 pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFinding> {
-    let dialer = reach::dialer(config);
+    let dialer = resolve::dialer(config);
     let looks = scope
         .targets(config)
         .into_iter()

@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt};
 
 use super::connect::{PARALLEL, ProbeError, run_script};
 use super::{CheckFinding, CheckScope, Subject, probe};
-use crate::agent::reach;
+use crate::agent::resolve;
 use crate::config::{Config, Templates};
 use crate::domain::plan::{AGENT, PlannedUser};
 use crate::domain::template::{StageHosts, Template};
@@ -28,7 +28,7 @@ pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFi
             CheckFinding::not_checked(&Subject::Agent, why)
         })
         .collect();
-    let dialer = reach::dialer(config);
+    let dialer = resolve::dialer(config);
     let logins = uses
         .iter()
         .filter_map(|(name, hosts)| Some((name, users.get(*name)?, hosts)));

@@ -6,7 +6,7 @@ use futures::stream::{self, StreamExt};
 
 use super::scratch::scratch;
 use super::{CheckFinding, CheckScope, Subject};
-use crate::agent::reach;
+use crate::agent::resolve;
 use crate::config::{Config, Project};
 use crate::git::landing::{self, LandingError};
 use crate::hosts::ssh::make_key;
@@ -42,7 +42,7 @@ async fn repository(config: &Config, project: &Project) -> CheckFinding {
             );
         }
     };
-    let mut source = reach::source(config, project);
+    let mut source = resolve::source(config, project);
     // The agent's own mirror belongs to the agent's user, who may be another one.
     source.mirror = scratch.0.join("mirror.git");
     let url = &source.git_url;

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::elsewhere::git_there;
+use super::hooks_path::git_there;
 use super::trial::TrialIdentity;
 use super::{GitServerKind, InstallError};
 

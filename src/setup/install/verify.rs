@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::layout::{HookLayout, HookState};
 use super::trial::TrialIdentity;
-use super::{InstallError, InstallRequest, elsewhere, object_format, repository_dir};
+use super::{InstallError, InstallRequest, hooks_path, object_format, repository_dir};
 use crate::base::user::user_or_number;
 use tagship_hook::settings::Settings;
 
@@ -49,7 +49,7 @@ pub fn verify(install: &InstallRequest) -> Vec<HookFinding> {
     let identity = TrialIdentity::find(&repo, install.git_user.as_deref());
     let looked_at = layout.refuse_gitolite().and_then(|()| match &identity {
         Ok(identity) => object_format::refuse(&repo, install.kind, identity)
-            .and_then(|()| elsewhere::refuse(&repo, install.kind, identity)),
+            .and_then(|()| hooks_path::refuse(&repo, install.kind, identity)),
         Err(_) => Ok(()),
     });
     if let Err(error) = looked_at {
@@ -117,7 +117,7 @@ fn program_findings(
 pub fn unchecked(install: &InstallRequest) -> Option<String> {
     let repo = repository_dir(&install.repo).ok()?;
     let identity = TrialIdentity::find(&repo, install.git_user.as_deref()).ok()?;
-    elsewhere::unchecked(&repo, install.kind, &identity)
+    hooks_path::unchecked(&repo, install.kind, &identity)
 }
 
 /// Returns the hook in a hooks directory outside of the repository.
