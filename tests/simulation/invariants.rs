@@ -293,7 +293,7 @@ fn taken_for_missing(sim: &Sim, record: &Record, task: &Task, trace: &impl Fn() 
     let stood = moved.is_some_and(|moved| moved <= number.unwrap() + 1);
     assert!(
         !(present && stood),
-        "task {} expired, and its ref stands: {reason}\n{}",
+        "task {} expired, and its ref exists: {reason}\n{}",
         task.id,
         trace()
     );

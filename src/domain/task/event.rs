@@ -377,7 +377,7 @@ impl Event {
             Self::Proposed(_) => "proposed",
             Self::Joined { .. } => "joined",
             Self::RefDoubted => "ref doubted",
-            Self::RefConfirmed => "ref stands",
+            Self::RefConfirmed => "ref confirmed",
             Self::RefUnseen { .. } => "ref not seen",
             Self::NotLanded { .. } => "not landed yet",
             Self::Landed(_) => "landed",

@@ -320,7 +320,7 @@ fn invalid_event_error_names_task_state_and_event() {
     };
     assert_eq!(
         Task::fold(7, [&reordered]).unwrap_err().to_string(),
-        "task 7 is not there: it cannot be ref stands"
+        "task 7 is not there: it cannot be ref confirmed"
     );
     assert!(Task::fold(7, []).is_err());
 }

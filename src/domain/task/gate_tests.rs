@@ -269,7 +269,7 @@ fn a_timed_stage_waits_before_its_first_step() {
     }
     assert!(
         walk.succeeded(Direction::Forward, 1, 1, 0),
-        "what stands before it is done"
+        "what comes before it is done"
     );
     assert!(walk.steps().keys().all(|at| at.stage < SWITCH));
     walk.apply(Event::Due);

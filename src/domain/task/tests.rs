@@ -198,7 +198,7 @@ pub(super) fn events() -> Vec<(&'static str, Event)> {
         ),
         ("joined", Event::Joined { submitter: text() }),
         ("ref doubted", Event::RefDoubted),
-        ("ref stands", Event::RefConfirmed),
+        ("ref confirmed", Event::RefConfirmed),
         ("ref not seen", Event::RefUnseen { reason: text() }),
         ("not landed yet", Event::NotLanded { reason: text() }),
         ("landed", Event::Landed(Box::new(landed()))),
