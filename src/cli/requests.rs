@@ -374,8 +374,7 @@ fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     if !text.is_empty() {
         return format!("{text}task {id} is {state}\n");
     }
-    let words = done.split(' ').next().unwrap_or(done);
-    if state.starts_with(words) {
+    if task.state == done {
         return format!("task {id} is {state}\n");
     }
     format!("task {id} is {done}; it is {state}\n")
