@@ -2,7 +2,7 @@
 //! command line reads and writes them.
 //!
 //! Pure: types, and the sentences that page and command line build from them. The server computes
-//! them from tasks and the store. Text from a repository or from hosts is passed on unchanged;
+//! them from tasks and the store; `cli` shows them. Text from a repository or from hosts is passed on unchanged;
 //! callers that display it must escape it.
 
 mod comparison;
@@ -50,6 +50,9 @@ use crate::store::{Disabled, Head};
 
 /// How the line begins that says what is missing in the output of a step.
 pub const CUT_BEGINS: &str = "[... ";
+
+/// What separates host and step from the text in a line of a task's output.
+pub const LOG_SEPARATOR: &str = "| ";
 
 /// The body of every error response.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -15,7 +15,7 @@ use super::error::{ClientError, CommandError};
 use super::progress::{self, LineBuffer};
 use super::screen::{self, Canvas};
 use super::table::{fit, printable};
-use crate::api::{self, CUT_BEGINS, TaskView};
+use crate::api::{self, CUT_BEGINS, LOG_SEPARATOR, TaskView};
 
 /// How many reconnects are attempted, once a second, before the connection counts as lost.
 const RECONNECTS_MAX: u32 = 60;
@@ -390,7 +390,7 @@ impl PrintedLines {
     fn news(&mut self, lines: &str) -> String {
         let mut news = String::new();
         for line in lines.split_inclusive('\n') {
-            let (step, text) = line.split_once("| ").unwrap_or(("", line));
+            let (step, text) = line.split_once(LOG_SEPARATOR).unwrap_or(("", line));
             let (step, digest) = (digest(step), digest(text));
             if text.starts_with(CUT_BEGINS) {
                 // It is unknown how often what follows was printed: rather twice than not at all.

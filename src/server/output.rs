@@ -22,7 +22,7 @@ use super::answer::HttpResult;
 use super::authentication::who_reads;
 use super::call::Call;
 use super::changes::StoreChanges;
-use crate::api::{CUT_BEGINS, LogQuery};
+use crate::api::{CUT_BEGINS, LOG_SEPARATOR, LogQuery};
 use crate::domain::host::OUTPUT_KEPT_BYTES;
 use crate::store::log::{LogBook, LogEntry, LogPart};
 use sanitizer::TerminalSanitizer;
@@ -336,7 +336,7 @@ fn push_line(text: &mut String, entry: Option<&LogEntry>, line: &str) {
         if entry.attempt > 1 {
             text.push_str(&format!(" #{}", entry.attempt));
         }
-        text.push_str("| ");
+        text.push_str(LOG_SEPARATOR);
     }
     text.push_str(line);
 }
