@@ -42,7 +42,7 @@ pub(super) enum DirectoryError {
     )]
     ReadOnly { dir: PathBuf, source: io::Error },
     #[error(
-        "the disk of data_dir {} is full: {source}; make room (logs of old tasks are in {}), then \
+        "the disk of data_dir {} is full: {source}; make room (logs of earlier tasks are in {}), then \
          start tagship; pushes wait in the spool meanwhile",
         .dir.display(), .dir.join("logs").display()
     )]

@@ -169,7 +169,7 @@ impl<'s> Advised<'s> {
             }
             "resume" => TaskRequest::Resume { host },
             "rollback" | "log" | "show" | "tasks" | "user" => return None,
-            _ => panic!("nobody knows `tagship {command}`"),
+            _ => panic!("there is no `tagship {command}`"),
         })
     }
 

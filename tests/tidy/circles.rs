@@ -212,7 +212,7 @@ fn files_of_a_module_form_no_circle() {
 }
 
 #[test]
-fn circles_are_found_through_exports_but_not_where_a_file_only_exports() {
+fn circles_are_found_through_exports_but_not_in_them() {
     let file = |path: &str, text: &str| Source::new(path, text.to_owned());
     let parent = file(
         "src/a.rs",

@@ -42,6 +42,9 @@ const BANNED: [&str; 30] = [
     "ring [0-9]",
 ];
 
+/// Of the name of a test, in characters.
+const NAME_LENGTH_MAX: usize = 60;
+
 /// Everything that people read, apart from Rust code.
 const PAGES: [&str; 7] = [
     "docs",
@@ -118,6 +121,27 @@ fn comments_and_pages_use_standard_terms() {
     report(&complaints);
 }
 
+/// Texts without a blank are names: users have them already.
+#[test]
+fn messages_use_standard_terms() {
+    let literal = Regex::new(r#"(?s)"((?:[^"\\]|\\.)*)""#).unwrap();
+    let mut complaints = BTreeSet::new();
+    for source in sources(&["src", "hooks/src"]) {
+        let code = &source.text[..source.text.len() - source.tests.len()];
+        let lines = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"));
+        let code = lines.collect::<Vec<_>>().join("\n");
+        for found in literal.captures_iter(&code) {
+            let message = &found[1];
+            if message.contains(' ') {
+                complaints.extend(banned(&format!("{}, {message:?}", source.path), message));
+            }
+        }
+    }
+    report(&complaints);
+}
+
 #[test]
 fn test_names_use_standard_terms_and_are_short() {
     let test =
@@ -131,9 +155,9 @@ fn test_names_use_standard_terms_and_are_short() {
                 &format!("{}, {name}", source.path),
                 &name.replace('_', " "),
             ));
-            if name.len() > 70 {
+            if name.len() > NAME_LENGTH_MAX {
                 complaints.insert(format!(
-                    "{}: `{name}` is longer than 70 characters",
+                    "{}: `{name}` is longer than {NAME_LENGTH_MAX} characters",
                     source.path
                 ));
             }

@@ -76,7 +76,7 @@ pub(super) fn transport(url: &str) -> Result<GitTransport, &'static str> {
 }
 
 const FORMS: &str =
-    "is none of ssh://HOST/PATH, USER@HOST:PATH, https://HOST/PATH, file:///PATH, /PATH";
+    "has none of the forms ssh://HOST/PATH, USER@HOST:PATH, https://HOST/PATH, file:///PATH, /PATH";
 
 /// Recognises `user@host:path`, in scp syntax.
 fn scp_like(url: &str) -> Result<GitTransport, &'static str> {

@@ -44,7 +44,7 @@ fn free_space(data_dir: &Path) -> CheckFinding {
 /// Converts an amount of free space into a finding.
 fn free_space_finding(shown: &str, free_mib: u64, inodes: Option<u64>) -> CheckFinding {
     let fail = |what: String| {
-        let remedy = "make room on that file system; logs of old tasks are in its logs/";
+        let remedy = "make room on that file system; logs of earlier tasks are in its logs/";
         CheckFinding::fail(&Subject::Agent, what, remedy)
     };
     match inodes {
