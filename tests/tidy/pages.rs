@@ -11,6 +11,8 @@ use crate::{docs, report, sources};
 const SNAPSHOT: &str =
     "src/domain/task/snapshots/tagship__domain__task__tests__every_state_and_event.snap";
 
+const SENTENCE_WORDS_MAX: usize = 25;
+
 /// The pages with their text.
 pub(crate) fn pages() -> Vec<(PathBuf, String)> {
     let listed = ["docs", "docs/decisions"].map(|place| std::fs::read_dir(place).unwrap());
@@ -50,6 +52,64 @@ fn files_that_pages_name_exist() {
     }
     report(&complaints);
     assert!(found > 100, "pages name files in another way: {found}");
+}
+
+#[test]
+fn every_page_opens_with_a_task_and_its_example() {
+    let pages = pages().into_iter();
+    let pages = pages.filter(|(page, _)| page.parent() == Some(Path::new("docs")));
+    let lacks = pages.filter(|(_, text)| {
+        let first = text.split("\n## ").nth(1).unwrap_or_default();
+        !first.contains("\n```")
+    });
+    report(
+        &lacks
+            .map(|(page, _)| format!("{}: its first section has no example", page.display()))
+            .collect(),
+    );
+}
+
+/// Sentences of a page that are too long. What is between backticks counts as one word.
+fn long_sentences(text: &str) -> Vec<String> {
+    let example = Regex::new(r"(?s)```.*?```").unwrap();
+    let code = Regex::new(r"`[^`]*`").unwrap();
+    let part = Regex::new(r"(?m)^\s*(?:[-*]|\d+\.) |^#.*$|\|").unwrap();
+    let paragraph = Regex::new(r"\n\s*\n").unwrap();
+    let end = Regex::new(r#"[.!?]["')*\]]*\s"#).unwrap();
+    let text = example.replace_all(text, "\n\n");
+    let text = code.replace_all(&text, "CODE");
+    let text = part.replace_all(&text, "\n\n");
+    let mut long = Vec::new();
+    for paragraph in paragraph.split(&text) {
+        for sentence in end.split(paragraph) {
+            let words: Vec<&str> = sentence.split_whitespace().collect();
+            if words.len() > SENTENCE_WORDS_MAX {
+                long.push(words.join(" "));
+            }
+        }
+    }
+    long
+}
+
+#[test]
+fn sentences_of_pages_are_short() {
+    let readme = std::fs::read_to_string("README.md").unwrap();
+    let changes = std::fs::read_to_string("CHANGELOG.md").unwrap();
+    let unreleased = changes.split("\n## ").nth(1).unwrap_or_default().to_owned();
+    let mut all = pages();
+    all.retain(|(page, _)| page != Path::new("Makefile"));
+    all.push((PathBuf::from("README.md"), readme));
+    all.push((PathBuf::from("CHANGELOG.md"), unreleased));
+    let mut complaints = BTreeSet::new();
+    for (page, text) in all {
+        for sentence in long_sentences(&text) {
+            complaints.insert(format!("{}: {sentence}", page.display()));
+        }
+    }
+    report(&complaints);
+    let words = ["word"; SENTENCE_WORDS_MAX].join(" ");
+    let text = format!("- {words}. {words}\n\n{words}\n- {words} `a b`\n");
+    assert_eq!(long_sentences(&text), [format!("{words} CODE")]);
 }
 
 #[test]
