@@ -203,6 +203,27 @@ fn each_verb_is_described_with_its_fields() {
     }
 }
 
+/// Forms and pages are written by hand.
+#[test]
+fn each_verb_has_a_form_and_is_documented() {
+    let forms = include_str!("../../templates/web/part/requests.html");
+    let requests = include_str!("../../docs/web.md");
+    let commands = include_str!("../../docs/command-line.md");
+    for row in &VERBS {
+        let name = row.name;
+        let named = |page: &str, forms: [String; 2]| forms.iter().any(|form| page.contains(form));
+        assert!(forms.contains(&format!("/{name}\"")), "no form: {name}");
+        assert!(
+            named(requests, [format!("/{name}`"), format!("`{name}`")]),
+            "docs/web.md: {name}"
+        );
+        assert!(
+            named(commands, [format!("tagship {name} "), format!("--{name} ")]),
+            "docs/command-line.md: {name}"
+        );
+    }
+}
+
 #[test]
 fn routes_and_api_description_match() {
     let mut routed = routed();

@@ -295,7 +295,7 @@ impl Lab {
             ("POST", "hosts/{name}/enable") => asked("hosts/web-3/enable", json!({})),
             ("POST", "backup") => asked(path, json!({})),
             ("GET", path) if !path.contains('{') => asked(path, none),
-            _ => panic!("nobody tries {operation}: say here how it succeeds"),
+            _ => panic!("no request for {operation}: add one that succeeds"),
         }
     }
 

@@ -1,7 +1,7 @@
-//! The verbs: what a person can request of a task, one row each. Routes of the API, forms of the
-//! pages, audit entries, refusals and the command line follow from this table; tests hold the
-//! OpenAPI description and the documentation against it. A rollback is no verb of a task: it makes
-//! a task of its own ([`super::roll_back`]).
+//! The verbs: what a person can request of a task, one row each. Routes of API and pages, the fields
+//! that they read, audit entries, refusals and answers follow from this table. Tests compare it with
+//! the OpenAPI description, the forms of the page and the documentation. A rollback is no verb of a
+//! task: it makes a task of its own ([`super::roll_back`]).
 
 use serde_json::{Map, Value};
 
