@@ -2,7 +2,8 @@
 //!
 //! Opens the store, publishes the hook's rules, then runs intake, executor and web side by side. If
 //! one of them fails, the agent exits with its error, and its supervisor restarts it: durable work
-//! is resumed. Called by `tagship serve` and `tagship demo`.
+//! is resumed. It decides nothing about a task, and performs no step itself. Called by `tagship serve`
+//! and `tagship demo`.
 
 mod adapters;
 mod directory;

@@ -2,8 +2,8 @@
 //!
 //! Loading reads one file (or the built-in text), refuses unknown keys, collects all problems, and
 //! returns plain structs. It starts nothing, makes no connections and reads no secrets: files named
-//! by keys are opened where they are used. `main` and `cli` load; all others get a [`Config`].
-//! Templates are read here too ([`Templates`]), since `template` opens no files.
+//! by keys are opened where they are used. `cli` loads; all others get a [`Config`]. Templates are
+//! read here too ([`Templates`]), since `domain::template` opens no files.
 
 mod check;
 mod environment;
