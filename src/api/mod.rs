@@ -2,8 +2,8 @@
 //! command line reads and writes them.
 //!
 //! Pure: types, and the sentences that page and command line build from them. The server computes
-//! them from tasks and the store; `cli` shows them. Text from a repository or from hosts is passed on unchanged;
-//! callers that display it must escape it.
+//! them from tasks and the store, and `cli` shows them. Text from a repository or from hosts is
+//! passed on unchanged; callers that display it must escape it.
 
 mod comparison;
 mod find;
