@@ -1,7 +1,7 @@
 //! Authentication: accounts, tokens, second factors, delegations and sessions.
 //!
 //! Identifies a user and their maximum role. It decides neither whether a request is allowed
-//! (`engine::request` does) nor whether an approval counts (`domain::approval` does), and is
+//! (`engine::request` does) nor whether an approval counts (`domain::approval` does). It is
 //! independent of HTTP and the command line. `server` calls it for each request, `cli` to add the
 //! first account.
 
