@@ -2,8 +2,8 @@
 //!
 //! Opens the store, publishes the hook's rules, then runs intake, executor and web side by side. If
 //! one of them fails, the agent exits with its error, and its supervisor restarts it: durable work
-//! is resumed. It decides nothing about a task, and performs no step itself. Called by `tagship serve`
-//! and `tagship demo`.
+//! is resumed. It decides nothing about a task, and performs no step itself. `tagship serve` and
+//! `tagship demo` run it; `setup` uses its checks of users and groups.
 
 mod adapters;
 mod directory;

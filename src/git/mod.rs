@@ -3,7 +3,7 @@
 //! Only this module runs git or reads its objects. It never runs code from a repository, prompts
 //! for a password or writes outside the mirror and the agent's data directory. `engine` calls it
 //! through the traits [`landing::Git`] and [`checkout::Checkout`]; `hosts` reads a checkout's
-//! manifest.
+//! manifest; `setup` checks repositories.
 
 // Turns an exact commit into a tree and a manifest.
 pub mod checkout;

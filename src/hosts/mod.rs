@@ -3,7 +3,7 @@
 //! Performs what [`domain::host`](crate::domain::host) describes. It never decides what happens to
 //! a task, never accepts an unknown host key, and passes values to a shell only as quoted
 //! assignments. `engine` calls it through the trait `domain::host::Hosts` (`agent` supplies it);
-//! `setup` uses a connection to check a host.
+//! `setup` uses a connection to check a host; `main` starts the transport of rsync.
 
 // Performs operations on a host over its connection.
 pub mod ssh_host;
