@@ -3,7 +3,7 @@
 //! Opens the store, publishes the hook's rules, then runs intake, executor and web side by side. If
 //! one of them fails, the agent exits with its error, and its supervisor restarts it: durable work
 //! is resumed. It decides nothing about a task, and performs no step itself. `tagship serve` and
-//! `tagship demo` run it; `setup` uses its checks of users and groups.
+//! `tagship demo` run it; `setup` reaches hosts and checks users as it does.
 
 mod adapters;
 mod directory;
