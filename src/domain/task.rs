@@ -320,6 +320,8 @@ impl Task {
                 self.doubted = Some(self.created);
                 State::Scheduled { at: time }
             }
+            // No template makes its plan.
+            (Some(_), None, _) if self.is_rollback() => State::Scheduled { at: time },
             _ => {
                 self.doubted = None;
                 self.landed = None;

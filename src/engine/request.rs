@@ -353,8 +353,8 @@ fn retry(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Result<Even
             // Such a task runs without any approval but the submitter's: treat it as a new
             // submission.
             let submission = &task.submission;
-            let manual = matches!(submission.origin, Origin::Submitted(_));
-            if manual && submission.schedule == Schedule::Ready {
+            let by_hand = task.is_rollback() || matches!(submission.origin, Origin::Submitted(_));
+            if by_hand && submission.schedule == Schedule::Ready {
                 actor.may(Ability::Run, "run a task without approval")?;
             }
             Event::Reopened { by }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use tagship::base::clock::Clock as _;
+use tagship::domain::approval::{Actor, ApprovalWeight};
 use tagship::domain::host::{BrokenCurrent, ReleaseId, RunEnd};
-use tagship::domain::task::{Direction, State, StepResult, Task};
-use tagship::engine::request::RollbackTarget;
+use tagship::domain::task::{Direction, Event, Recorded, State, StepResult, Task};
+use tagship::engine::request::{RollbackTarget, TagsNeed, TaskRequest};
 use tagship::store::LiveRelease;
 
 use crate::crash::released;
@@ -18,6 +19,7 @@ use crate::faults::{Fault, crashes_and_repetitions};
 use crate::host::{Disk, Program};
 use crate::immediate::at_once;
 use crate::invariants::promises_hold;
+use crate::user_actions::actor;
 
 pub(crate) const TEMPLATE: &str = r#"
 name = "test"
@@ -438,5 +440,63 @@ fn drift_check_finds_a_current_that_is_no_release_link() {
             let whole = format!("{words}, tagship switched it to {one}");
             assert_eq!(drift.to_string(), whole, "{host}");
         }
+    }
+}
+
+/// Two releases, and a rollback by a user whose approval does not count. The first tag is deleted.
+fn rollback_to_a_deleted_tag(tags: TagsNeed) -> (Sim, u64) {
+    let mut sim = released(Sim::new(TEMPLATE));
+    sim.release(2);
+    assert!(sim.serves('2'));
+    let local = Actor {
+        counts: ApprovalWeight::NotLocally,
+        ..actor("dana")
+    };
+    let back = sim.roll_back_as(&local, &RollbackTarget::ToTask(1), tags);
+    sim.hook("release-1", &object_of('0'));
+    sim.move_ref("release-1", &object_of('0'));
+    (sim, back.unwrap())
+}
+
+#[test]
+fn waiting_rollback_needs_no_tag() {
+    let (mut sim, back) = rollback_to_a_deleted_tag(TagsNeed::Approval);
+    sim.look();
+    assert_eq!(sim.task(back).state, State::Waiting);
+    // Earlier versions put its tag in doubt.
+    let doubted = Recorded {
+        time: sim.clock.now(),
+        event: Event::RefDoubted,
+    };
+    at_once(sim.store().append(&sim.task(back), vec![doubted])).unwrap();
+    sim.rest();
+    let task = sim.task(back);
+    assert_eq!((task.state, task.doubted), (State::Waiting, None));
+    sim.approve(back).unwrap();
+    sim.rest();
+    assert_eq!(sim.task(back).state, State::Succeeded);
+    assert!(sim.serves('1'));
+}
+
+#[test]
+fn retried_rollback_needs_no_tag_and_keeps_its_plan() {
+    for tags in [TagsNeed::Approval, TagsNeed::Nothing] {
+        let (mut sim, back) = rollback_to_a_deleted_tag(tags);
+        let plan = sim.task(back).landed.unwrap().terms.plan;
+        let reason = "not now".to_owned();
+        sim.ask(back, "root", &TaskRequest::Withdraw { reason })
+            .unwrap();
+        sim.look();
+        assert!(matches!(sim.task(back).state, State::Withdrawn { .. }));
+        sim.ask(back, "root", &TaskRequest::Retry).unwrap();
+        sim.rest();
+        if tags == TagsNeed::Approval {
+            sim.approve(back).unwrap();
+            sim.rest();
+        }
+        let task = sim.task(back);
+        assert_eq!(task.state, State::Succeeded);
+        assert_eq!(task.landed.unwrap().terms.plan, plan);
+        assert!(sim.serves('1'));
     }
 }

@@ -261,6 +261,15 @@ impl Sim {
     }
 
     pub(crate) fn roll_back(&self, back: &RollbackTarget) -> Result<u64, RequestError> {
+        self.roll_back_as(&actor("bob"), back, TagsNeed::Approval)
+    }
+
+    pub(crate) fn roll_back_as(
+        &self,
+        actor: &Actor,
+        back: &RollbackTarget,
+        tags: TagsNeed,
+    ) -> Result<u64, RequestError> {
         let now = self.clock.now();
         let disabled = at_once(self.store().disabled_hosts())?;
         let enabled = self.enabled(&disabled);
@@ -271,14 +280,14 @@ impl Sim {
                 seen: None,
                 override_freeze: None,
                 emergency: None,
-                tags: TagsNeed::Approval,
+                tags,
                 calendar: &self.calendar,
                 hosts: PresentHosts {
                     enabled: &enabled,
                     disabled: &disabled,
                 },
             },
-            &actor("bob"),
+            actor,
             now,
             &|_| Commit::new(),
         ))?;

@@ -108,6 +108,30 @@ fn queued_rollback_needs_no_tag() {
 }
 
 #[test]
+fn retried_rollback_keeps_its_plan_and_needs_no_tag() {
+    let back = Submission {
+        origin: Origin::Rollback {
+            to: Some(1),
+            release: release(),
+        },
+        ..submission(Schedule::Ready)
+    };
+    let mut task = fold([
+        proposed(back),
+        Event::Landed(Box::new(landed())),
+        Event::Withdrawn {
+            by: "bob".to_owned(),
+            reason: String::new(),
+        },
+    ]);
+    let by = "bob".to_owned();
+    let event = Event::Reopened { by };
+    task.advance(&Recorded { time: at(2), event }).unwrap();
+    assert_eq!(task.state, State::Scheduled { at: at(2) });
+    assert!(task.landed.is_some() && !task.depends_on_ref());
+}
+
+#[test]
 fn retry_is_futile_only_while_the_tag_can_never_land() {
     let expired = |is_final| {
         let reason = "it points to a tree".to_owned();

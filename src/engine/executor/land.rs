@@ -89,13 +89,15 @@ impl Executor {
         let Some(active) = self.tasks.get_mut(&id) else {
             return;
         };
-        if !active.task.submission.has_reference() {
-            if active.task.state == State::Proposed {
-                self.plan_without_ref(id);
-            } else {
-                // Retried; there is no ref to look up.
-                active.outbox.push(Event::RefConfirmed);
-            }
+        let task = &active.task;
+        if task.state != State::Proposed && (task.is_rollback() || !task.submission.has_reference())
+        {
+            // Retried; there is no ref to look up, or it does not matter.
+            active.outbox.push(Event::RefConfirmed);
+            return;
+        }
+        if !task.submission.has_reference() {
+            self.plan_without_ref(id);
             return;
         }
         if !is_reference(&active.task.submission.reference) {
