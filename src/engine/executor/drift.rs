@@ -2,6 +2,7 @@
 //! on a host. Stores the result for `tagship live`, pages and rollbacks. Called by the agent. Skips
 //! unreachable hosts: a release reports those.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures::future::{Either, select};
@@ -10,7 +11,8 @@ use futures::stream::{self, StreamExt as _};
 use super::World;
 use super::step::Silent;
 use crate::domain::host::{Op, Reply};
-use crate::store::StoreError;
+use crate::domain::plan::Plan;
+use crate::store::{LiveRelease, StoreError};
 
 /// How many hosts of one environment are read concurrently.
 const PARALLEL: usize = 8;
@@ -48,24 +50,37 @@ async fn check_environment(
     project: &str,
     environment: &str,
 ) -> Result<(), StoreError> {
-    let live = world.store.live(project, environment).await?;
+    let mut unread = world.store.live(project, environment).await?;
+    let tasks: BTreeSet<u64> = unread.values().map(|live| live.switched_by).collect();
     let out = world.store.disabled_hosts().await?;
-    // Use the hosts' addresses from the latest task that switched them.
-    let Some(latest) = live.values().map(|live| live.switched_by).max() else {
-        return Ok(());
-    };
-    let task = world.store.task(latest).await?;
-    let Some(plan) = world.store.plan_of(&task).await? else {
-        return Ok(());
-    };
+    unread.retain(|host, _| !out.contains(host));
+    // The latest task need not have all hosts. Of those with a host, the latest has its address.
+    for id in tasks.into_iter().rev() {
+        let task = world.store.task(id).await?;
+        let Some(plan) = world.store.plan_of(&task).await? else {
+            continue;
+        };
+        let (known, others): (BTreeMap<_, _>, BTreeMap<_, _>) = unread
+            .into_iter()
+            .partition(|(host, _)| plan.host(host).is_some());
+        unread = others;
+        check_hosts(world, &plan, &known).await?;
+    }
+    Ok(())
+}
+
+/// Reads these hosts of a plan.
+async fn check_hosts(
+    world: &World,
+    plan: &Plan,
+    live: &BTreeMap<String, LiveRelease>,
+) -> Result<(), StoreError> {
     let Some(placement) = &plan.placement else {
         return Ok(());
     };
-    let hosts = world.hosts(&plan);
-    let there = live
-        .iter()
-        .filter(|(host, _)| plan.host(host).is_some() && !out.contains(host));
-    let looks = there.map(|(host, known)| {
+    let (project, environment) = (plan.project.as_str(), plan.environment.as_str());
+    let hosts = world.hosts(plan);
+    let looks = live.iter().map(|(host, known)| {
         let hosts = hosts.clone();
         let deploy_to = placement.path_on(host);
         async move {
