@@ -317,13 +317,17 @@ pub async fn possible_rollbacks(store: &Store, task: &Task) -> Result<Rollbacks,
     })
 }
 
-/// Whether there is a release to roll back to.
+/// Whether there is a release to roll back to, and a host to switch that is not disabled.
 ///
 /// # Errors
 /// The store cannot be read.
 pub async fn has_rollback(store: &Store, back: &RollbackTarget) -> Result<bool, StoreError> {
     match resolve(store, back).await {
-        Ok(_) => Ok(true),
+        Ok(back) => {
+            let disabled = store.disabled_hosts().await?;
+            let mut hosts = switching(&back.plan).iter();
+            Ok(hosts.any(|host| !disabled.contains(host)))
+        }
         Err(RequestError::Store(error)) => Err(error),
         Err(_) => Ok(false),
     }
