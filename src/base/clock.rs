@@ -4,12 +4,14 @@
 //! not use a clock, but `tokio::time::timeout`.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
+
+use super::mutex::lock;
 
 /// Longest single sleep of [`SystemClock`]: the maximum delay before it notices that the wall clock
 /// was set or the machine was suspended.
@@ -230,11 +232,6 @@ async fn wait(woken: oneshot::Receiver<()>) {
         // The clock was dropped: its time never comes.
         std::future::pending::<()>().await;
     }
-}
-
-/// Ignores poisoning: the state is consistent between any two statements.
-fn lock(state: &Mutex<ManualClockState>) -> MutexGuard<'_, ManualClockState> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

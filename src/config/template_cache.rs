@@ -1,11 +1,12 @@
 //! Keeps the templates in memory, since every request needs them.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tokio::runtime::Handle;
 
 use super::library::Templates;
+use crate::base::mutex::lock;
 
 /// The templates of a directory, read again when a file has changed.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl TemplateCache {
     }
 
     fn look(&self) -> Arc<Templates> {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut read = lock(&self.read);
         let current = read.take().filter(|templates| templates.is_current());
         let current = current.unwrap_or_else(|| Arc::new(Templates::load(&self.directory)));
         Arc::clone(read.insert(current))

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+
+use crate::base::mutex::lock;
 
 /// Returns the lock of a directory within this process. It is fair and may be held across awaits.
 pub(super) fn of_directory(directory: &Path) -> Arc<tokio::sync::Mutex<()>> {
     type Locks = HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>;
     static LOCKS: LazyLock<Mutex<Locks>> = LazyLock::new(Mutex::default);
-    let mut locks = LOCKS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut locks = lock(&LOCKS);
     Arc::clone(locks.entry(directory.to_owned()).or_default())
 }
 

@@ -10,7 +10,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,7 @@ use self::password::{Hash, PasswordMatch, Passwords};
 pub use self::qr::Qr;
 pub use self::token::{AuthenticatedToken, NewToken, Token, TokenTerms};
 use crate::base::clock::Clock;
+use crate::base::mutex::lock;
 use crate::base::secret::{self, NoRandomness, SecretString};
 pub use crate::domain::permission::Role;
 use crate::domain::permission::{self, NAME_CHARACTERS_MAX};
@@ -345,7 +346,7 @@ impl Accounts {
     }
 
     fn limiter(&self) -> MutexGuard<'_, Limiter> {
-        self.limiter.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.limiter)
     }
 
     async fn record(&self, name: &str) -> Result<(AccountRecord, KeyVersion), AccountError> {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
@@ -12,6 +12,7 @@ use hyper::{HeaderMap, Method};
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
+use crate::base::mutex::lock;
 use crate::base::secret::SecretString;
 
 /// The methods that the server supports.
@@ -143,8 +144,8 @@ impl Call {
         most: usize,
         within: Duration,
     ) -> Result<Vec<u8>, Fault> {
-        let body = self.body.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut body) = body.take() else {
+        let body = lock(&self.body).take();
+        let Some(mut body) = body else {
             return Ok(Vec::new());
         };
         let read = async move {

@@ -2,9 +2,10 @@
 //! account.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::fault::Fault;
+use crate::base::mutex::lock;
 
 /// Open streams, by account.
 pub(super) struct Streams {
@@ -31,16 +32,12 @@ impl Streams {
 
     /// Returns how many are open.
     pub(super) fn count(&self) -> usize {
-        self.open().values().sum()
-    }
-
-    fn open(&self) -> MutexGuard<'_, BTreeMap<String, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.open).values().sum()
     }
 
     /// Takes a slot for an account.
     pub(super) fn take(self: &Arc<Self>, account: &str) -> Result<StreamSlot, Fault> {
-        let mut open = self.open();
+        let mut open = lock(&self.open);
         let own = open.get(account).copied().unwrap_or_default();
         if own >= self.each {
             return Err(Fault::Busy(format!(
@@ -62,7 +59,7 @@ impl Streams {
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        let mut open = self.streams.open();
+        let mut open = lock(&self.streams.open);
         if let Some(own) = open.get_mut(&self.account) {
             *own -= 1;
             if *own == 0 {

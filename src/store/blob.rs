@@ -1,12 +1,13 @@
 //! Values too large for one key (plans, descriptions), split into pieces and keyed by their digest.
 
-use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 use sha2::{Digest as _, Sha256};
 
 use super::error::BLOB_BYTES_MAX;
 use super::kv::{Commit, Require};
-use super::{KnownPlans, Store, StoreError, index, kv};
+use super::{Store, StoreError, index, kv};
+use crate::base::mutex::lock;
 use crate::domain::plan::{Plan, PlanDigest};
 use crate::domain::task::Task;
 
@@ -100,22 +101,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoBlob`].
     pub async fn plan(&self, digest: &PlanDigest) -> Result<Arc<Plan>, StoreError> {
-        if let Some(plan) = self.known_plans().get(digest).and_then(Weak::upgrade) {
+        if let Some(plan) = lock(&self.plans).get(digest).and_then(Weak::upgrade) {
             return Ok(plan);
         }
         let bytes = self.blob(&digest.0).await?;
         let plan: Arc<Plan> = serde_json::from_slice(&bytes)
             .map(Arc::new)
             .map_err(|error| StoreError::NoBlob(format!("readable plan {digest} ({error})")))?;
-        let mut known = self.known_plans();
+        let mut known = lock(&self.plans);
         known.retain(|_, plan| plan.strong_count() > 0);
         known.insert(digest.clone(), Arc::downgrade(&plan));
         Ok(plan)
-    }
-
-    /// Nothing panics while the lock is held.
-    fn known_plans(&self) -> MutexGuard<'_, KnownPlans> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Returns the plan of a task, once it has landed.

@@ -11,12 +11,13 @@ use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::base::crash;
+use crate::base::mutex::lock;
 use crate::domain::host::Output;
 
 pub use attempt::Read;
@@ -252,7 +253,7 @@ fn add_line(file: &Path, text: &str) -> io::Result<()> {
 impl Output for StepOutput {
     fn write_at(&self, offset: u64, bytes: &[u8]) {
         if !bytes.is_empty() {
-            let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut output = lock(&self.output);
             crash::before("log.write");
             let written = output.write_at(offset, bytes);
             crash::after("log.write");
@@ -262,7 +263,7 @@ impl Output for StepOutput {
     }
 
     fn line(&self, text: &str) {
-        let notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let notes = lock(&self.notes);
         log_failure(&notes, add_line(&notes, text));
         drop(notes);
         self.changes.send_modify(|change| *change += 1);

@@ -4,7 +4,7 @@
 //! thread or disk, and is not for production.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -14,6 +14,7 @@ use super::kv::{
     ChangeLog, Commit, CommitError, Key, KeyChange, KeyVersion, KeyWrite, Kv, KvError, Range,
     Revision, Row, RowPage, ScanOrder, Snapshot, StoredValue, Update, Watch,
 };
+use crate::base::mutex::lock;
 
 /// The label passed to [`MemoryKv::on_commit`] for a commit.
 pub const COMMIT_LABEL: &str = "store.commit";
@@ -256,11 +257,6 @@ fn to_row((key, entry): (&Key, &StoredValue)) -> Row {
         value: entry.value.clone(),
         version: entry.version,
     }
-}
-
-/// Nothing panics while the lock is held, but a test that fails elsewhere must stay visible.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
 
 use futures::future::BoxFuture;
@@ -48,6 +48,7 @@ use super::kv::{
     RowPage, ScanOrder, Snapshot, StoredValue, Update, Watch,
 };
 use crate::base::crash;
+use crate::base::mutex::lock;
 
 mod layout;
 mod opening;
@@ -519,9 +520,4 @@ fn unreadable(error: sled::Error) -> KvError {
 
 fn no_row(key: &[u8]) -> KvError {
     KvError::Damaged(format!("the value under {} is no row", key.escape_ascii()))
-}
-
-/// Data behind these locks is consistent between any two statements.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,8 +3,9 @@
 //! Every asterisk replaces one byte, so offsets do not change. Output arrives in chunks that may
 //! split a secret: the end of a chunk that could begin one is held back until that is decided.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use crate::base::mutex::lock;
 use crate::domain::host::Output;
 use crate::domain::plan::Plan;
 use crate::domain::task::{Task, TaskWork};
@@ -150,7 +151,7 @@ impl Masked {
 
 impl Output for Masked {
     fn write_at(&self, offset: u64, bytes: &[u8]) {
-        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pending = lock(&self.pending);
         let cut = pending.end() != offset;
         if cut {
             // The bytes held back could begin a secret whose end is missing.
@@ -174,11 +175,7 @@ impl Output for Masked {
 
 impl Drop for Masked {
     fn drop(&mut self) {
-        let mut pending = std::mem::take(
-            self.pending
-                .get_mut()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let mut pending = std::mem::take(&mut *lock(&self.pending));
         let all = pending.bytes.len();
         self.write(&mut pending, all);
     }

@@ -2,11 +2,13 @@
 //! that has ended, every earlier record has been taken in.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::Notify;
+
+use crate::base::mutex::lock;
 
 /// Records of one pusher that name no push belong to one push if the time between them is at most
 /// this, in milliseconds.
@@ -52,7 +54,7 @@ impl Scans {
 
     /// Returns the push of a record that names none: that of the pusher's last record, if recent.
     pub(super) fn burst(&self, pusher: &str, record: &str, written_ms: i64) -> String {
-        let mut bursts = self.bursts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut bursts = lock(&self.bursts);
         bursts.retain(|_, burst| written_ms.saturating_sub(burst.last_ms) <= BURST_MS);
         let burst = bursts.entry(pusher.to_owned()).or_insert_with(|| Burst {
             name: format!("near {record}"),
@@ -64,7 +66,7 @@ impl Scans {
 
     /// Notes that a record of this push was taken in.
     pub(super) fn note_record(&self, push: &str, now: Timestamp) {
-        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut records = lock(&self.records);
         if records.len() >= PUSHES_MAX
             && let Some(oldest) = records.iter().min_by_key(|(_, at)| **at)
         {
@@ -76,30 +78,26 @@ impl Scans {
 
     /// Returns when a record of this push was last taken in, if that is remembered.
     pub fn last_record(&self, push: &str) -> Option<Timestamp> {
-        let records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        let records = lock(&self.records);
         records.get(push).copied()
     }
 
     /// Holds pushes whose names begin with this prefix: more of their tags are to come.
     pub fn hold(&self, pushes: &str) {
-        self.held().insert(pushes.to_owned());
+        lock(&self.held).insert(pushes.to_owned());
     }
 
     /// Releases held pushes: no more of their tags are to come.
     pub fn release(&self, pushes: &str) {
-        self.held().remove(pushes);
+        lock(&self.held).remove(pushes);
         self.changed.notify_waiters();
     }
 
     /// Waits until a push is not held, and what was pending in the spool has been taken in.
     pub async fn whole(&self, push: &str) {
-        let held = || self.held().iter().any(|pushes| push.starts_with(pushes));
+        let held = || lock(&self.held).iter().any(|name| push.starts_with(name));
         self.until(|| !held()).await;
         self.another().await;
-    }
-
-    fn held(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn until(&self, holds: impl Fn() -> bool) {

@@ -2,7 +2,7 @@
 //! other.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -18,6 +18,7 @@ use super::interpreter::{Interpreter, ScriptEnd};
 use super::jump::JumpHost;
 use super::known_hosts::HostKey;
 use super::link::{ChannelOpenError, Destination, Link, LinkEnd};
+use crate::base::mutex::lock;
 
 /// The longest command in bytes: the host's kernel takes no single argument over 128 KiB.
 const COMMAND_MAX: usize = 120_000;
@@ -53,7 +54,7 @@ struct Inner {
 
 impl Inner {
     fn shells(&self) -> MutexGuard<'_, Vec<Interpreter>> {
-        self.shells.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.shells)
     }
 
     /// Returns an idle shell; drops those that can no longer be used.

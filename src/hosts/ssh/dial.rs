@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -27,6 +27,7 @@ use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
 use super::link::{Link, LinkState, Metered, Route, Router};
 use super::pin::PinCache;
 use crate::base::clock::{Clock as _, SystemClock};
+use crate::base::mutex::lock;
 
 /// Limits and timeouts for connecting to hosts.
 #[derive(Clone, Debug)]
@@ -157,14 +158,11 @@ impl Dialer {
     /// another one.
     pub(super) fn note_rekeying(&self, target: &SshTarget) {
         let host = HostName::new(&target.address, target.port);
-        self.rekeying
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(host);
+        lock(&self.rekeying).insert(host);
     }
 
     fn ciphers(&self, host: &HostName) -> Ciphers {
-        let rekeying = self.rekeying.lock().unwrap_or_else(PoisonError::into_inner);
+        let rekeying = lock(&self.rekeying);
         if rekeying.contains(host) {
             Ciphers::Renewable
         } else {

@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use secrecy::{ExposeSecret, SecretString};
 use thrussh_keys::key::KeyPair;
 
 use super::SshIdentity;
+use crate::base::mutex::lock;
 
 /// Why a private key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +99,7 @@ impl Keyring {
     pub(super) async fn key(&self, identity: &SshIdentity) -> Result<Arc<KeyPair>, IdentityError> {
         let stamp = Stamp::of(&metadata(&identity.file)?);
         {
-            let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            let keys = lock(&self.keys);
             if let Some((known, key)) = keys.get(identity)
                 && *known == stamp
             {
@@ -116,7 +117,7 @@ impl Keyring {
                     reason: "it is damaged".into(),
                 })
             })?;
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = lock(&self.keys);
         // Another caller may have read it meanwhile: one file is one key.
         if let Some((known, key)) = keys.get(identity)
             && *known == stamp

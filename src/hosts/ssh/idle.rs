@@ -5,7 +5,7 @@
 //! opened instead. Used by `connection`.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, join_all};
@@ -22,6 +22,7 @@ use super::interpreter::{Interpreter, ScriptEnd};
 use super::known_hosts::{HostKeyTrust, HostName};
 use super::link::{Link, Route};
 use super::pin::PinCache;
+use crate::base::mutex::lock;
 
 /// How long after its login a connection may be reused: sshd checks the user (key, groups, limits)
 /// only at the login.
@@ -100,10 +101,6 @@ impl IdleConnections {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, KeptConnections> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Keeps a connection that is no longer used, with its idle shells. Any other channel that was
     /// in use has retired the link, and then it is not kept.
     pub(super) fn keep(self: &Arc<Self>, target: &SshTarget, mut shells: Vec<Interpreter>) {
@@ -155,7 +152,7 @@ impl IdleConnections {
     }
 
     fn take(&self, target: &SshTarget) -> Option<IdleConnection> {
-        let mut kept = self.lock();
+        let mut kept = lock(&self.kept);
         let of_target = |idle: &IdleConnection| idle.target == *target;
         let at = kept.connections.iter().rposition(of_target)?;
         Some(kept.connections.remove(at))
@@ -166,7 +163,7 @@ impl IdleConnections {
     /// host, which comes here too.
     fn put(&self, idle: IdleConnection) -> (Vec<IdleConnection>, bool) {
         let most = self.limits.connections;
-        let mut kept = self.lock();
+        let mut kept = lock(&self.kept);
         kept.connections.push(idle);
         let surplus = kept.connections.len().saturating_sub(most);
         let gone = kept.connections.drain(..surplus).collect();
@@ -178,7 +175,7 @@ impl IdleConnections {
     fn sweep(&self) -> (Vec<IdleConnection>, Option<Duration>) {
         let limits = self.limits;
         let quiet = self.keepalive.interval;
-        let mut kept = self.lock();
+        let mut kept = lock(&self.kept);
         let gone = kept
             .connections
             .extract_if(.., |idle| {

@@ -9,9 +9,11 @@
 //! used.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use tokio::sync::Notify;
+
+use crate::base::mutex::lock;
 
 /// The largest packet to send, whatever the window.
 pub(super) const PACKET: u32 = 32 * 1024;
@@ -115,12 +117,8 @@ impl Default for Inbox {
 }
 
 impl Inbox {
-    fn state(&self) -> MutexGuard<'_, InboxState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn set_bound(&self, bound: InboxBound) {
-        self.state().bound = bound;
+        lock(&self.state).bound = bound;
     }
 
     /// Takes data in; waits for room under [`InboxBound::Hold`]. Called by the link's task only.
@@ -132,7 +130,7 @@ impl Inbox {
     }
 
     fn try_deliver(&self, stream: Stream, data: &[u8]) -> bool {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if state.phase != ChannelPhase::Open {
             return true;
         }
@@ -161,7 +159,7 @@ impl Inbox {
     }
 
     fn note(&self, event: ChannelEvent) {
-        let mut state = self.state();
+        let mut state = lock(&self.state);
         if state.phase == ChannelPhase::Open {
             state.events.push_back(event);
         }
@@ -170,12 +168,12 @@ impl Inbox {
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.state().phase == ChannelPhase::Open
+        lock(&self.state).phase == ChannelPhase::Open
     }
 
     /// Whether the channel is open and everything received was read.
     pub(super) fn is_quiet(&self) -> bool {
-        let state = self.state();
+        let state = lock(&self.state);
         state.phase == ChannelPhase::Open && state.events.is_empty()
     }
 
@@ -189,7 +187,7 @@ impl Inbox {
 
     fn end(&self, phase: ChannelPhase) {
         {
-            let mut state = self.state();
+            let mut state = lock(&self.state);
             if state.phase == ChannelPhase::Open {
                 state.phase = phase;
             }
@@ -202,7 +200,7 @@ impl Inbox {
     /// Drops the reader: frees waiting data and unblocks the link's task.
     pub(super) fn abandon(&self) {
         {
-            let mut state = self.state();
+            let mut state = lock(&self.state);
             state.phase = ChannelPhase::Abandoned;
             state.events.clear();
             state.bytes = 0;
@@ -217,7 +215,7 @@ impl Inbox {
         tokio::task::coop::consume_budget().await;
         loop {
             {
-                let mut state = self.state();
+                let mut state = lock(&self.state);
                 if let Some(event) = state.events.pop_front() {
                     if let ChannelEvent::Output(_, data) = &event {
                         state.bytes -= data.len();
@@ -280,14 +278,10 @@ pub(super) enum Parked {
 impl SendWindow {
     const LEVEL: i64 = 1 << 30;
 
-    fn state(&self) -> MutexGuard<'_, WindowAccount> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The peer has adjusted the window to `left`. Returns the amount to pass on to the `Channel`.
     /// Called by the link's task only, before the message is sent.
     pub(super) fn adjusted(&self, left: u32, parked: Parked) -> u32 {
-        let mut account = self.state();
+        let mut account = lock(&self.state);
         let (amount, message) = match parked {
             Parked::Some => (left, Message::Truth),
             Parked::Nothing => {
@@ -309,7 +303,7 @@ impl SendWindow {
 
     /// Notes that the `Channel` took a message that carried `amount`.
     pub(super) fn taken(&self, amount: u32) {
-        let mut account = self.state();
+        let mut account = lock(&self.state);
         if let Some(Message::Truth) = account.messages.pop_front() {
             account.credit = Some(usable(amount));
         }
@@ -318,12 +312,12 @@ impl SendWindow {
     /// Returns how much may be sent now; `None` until the peer has adjusted the window once: until
     /// then the `Channel`'s own count is right.
     pub(super) fn credit(&self) -> Option<u32> {
-        self.state().credit
+        lock(&self.state).credit
     }
 
     /// `bytes` were handed to the library.
     pub(super) fn sent(&self, bytes: u32) {
-        let mut account = self.state();
+        let mut account = lock(&self.state);
         account.level -= i64::from(bytes);
         account.credit = account.credit.map(|credit| credit.saturating_sub(bytes));
     }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 use super::inbox::{Exit, Inbox, Parked, Stream};
 use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
+use crate::base::mutex::lock;
 
 /// The shared state of a link.
 pub(super) struct LinkState {
@@ -28,10 +29,6 @@ pub(super) struct LinkState {
     reason: Mutex<Option<LinkEnd>>,
     ended: AtomicBool,
     pub(super) pulse: Arc<Liveness>,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LinkState {

@@ -6,7 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use rustix::fs::FlockOperation;
 
@@ -14,6 +14,7 @@ use super::SshTarget;
 use super::error::RemoteError;
 use super::identity::Stamp;
 use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
+use crate::base::mutex::lock;
 
 /// Why a host key was not added.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +63,7 @@ impl PinCache {
         // Before reading: a write meanwhile changes the stamp for the next time.
         let stamp = Stamp::of(&tokio::fs::metadata(path).await?);
         {
-            let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+            let files = lock(&self.files);
             if let Some((known, pins)) = files.get(path)
                 && *known == stamp
             {
@@ -71,10 +72,7 @@ impl PinCache {
         }
         let bytes = tokio::fs::read(path).await?;
         let pins = Arc::new(KnownHosts::parse(&String::from_utf8_lossy(&bytes)));
-        self.files
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(path.to_owned(), (stamp, Arc::clone(&pins)));
+        lock(&self.files).insert(path.to_owned(), (stamp, Arc::clone(&pins)));
         Ok(pins)
     }
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
@@ -28,6 +28,7 @@ use super::inbox::{ChannelEvent, InboxBound};
 use super::inbox::{Exit, Stream};
 use super::preamble::{EndlessPreamble, Preamble};
 use super::wire;
+use crate::base::mutex::lock;
 
 /// The limit of data waiting for rsync to read it.
 const WAITING: usize = 64 << 20;
@@ -475,7 +476,7 @@ impl<'a> Tally<'a> {
     }
 
     fn with<T>(&self, change: impl FnOnce(&mut TransferCounts<'a>) -> T) -> T {
-        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut lock(&self.state))
     }
 
     fn sent(&self, bytes: u64) {

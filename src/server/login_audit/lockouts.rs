@@ -1,9 +1,11 @@
 //! Which temporary lockouts are already in the audit.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use jiff::Timestamp;
+
+use crate::base::mutex::lock;
 
 /// The most lockouts remembered at once; more leave no entry.
 const SHUT_MAX: usize = 1000;
@@ -15,7 +17,7 @@ pub(in crate::server) struct LockoutEnds(Mutex<BTreeSet<Timestamp>>);
 impl LockoutEnds {
     /// Whether the lockout that ends then is not in the audit yet.
     pub(super) fn is_news(&self, until: Timestamp, now: Timestamp) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0);
         *known = known.split_off(&now);
         known.len() < SHUT_MAX && known.insert(until)
     }

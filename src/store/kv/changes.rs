@@ -4,10 +4,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+
+use crate::base::mutex::lock;
 
 /// How far a watcher may fall behind, in commits.
 const UPDATES_MAX: usize = 4096;
@@ -200,9 +202,4 @@ impl Ring {
         }
         Ok(self.updates.get(index).cloned())
     }
-}
-
-/// A panic between any two statements leaves the ring consistent.
-fn lock(ring: &Mutex<Ring>) -> MutexGuard<'_, Ring> {
-    ring.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
+use super::StoreShared;
 use super::layout::{Census, row_bounds};
 use super::progress::SnapshotProgress;
-use super::{StoreShared, lock};
+use crate::base::mutex::lock;
 use crate::store::kv::{Key, KvError, Row, Snapshot, StoredValue};
 
 /// Rows read between two groups of commits.

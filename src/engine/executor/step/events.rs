@@ -2,11 +2,12 @@
 //! Called by what performs operations on hosts; decides nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
 
+use crate::base::mutex::lock;
 use crate::domain::host::Output;
 use crate::domain::task::{Event, StepRef};
 
@@ -41,7 +42,7 @@ impl LastLine {
 
     /// Returns `: LINE`, or nothing if nothing was printed.
     pub(super) fn text(&self) -> String {
-        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = lock(&self.end);
         let text = String::from_utf8_lossy(&end);
         let lines = text.split(['\n', '\r']).map(str::trim);
         let Some(line) = lines.rev().find(|line| !line.is_empty()) else {
@@ -58,7 +59,7 @@ impl LastLine {
 
 impl Output for LastLine {
     fn write_at(&self, offset: u64, bytes: &[u8]) {
-        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut end = lock(&self.end);
         end.extend_from_slice(bytes);
         let before = end.len().saturating_sub(END_BYTES);
         end.drain(..before);
