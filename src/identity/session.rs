@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::clock::Clock;
 use crate::base::secret::{self, ExposeSecret, NoRandomness, SecretString};
 use crate::identity::account::{Account, AccountError, Accounts, Status};
-use crate::store::kv::{Commit, CommitError, Kv, KvError, Range, Require, Row, StoredValue};
+use crate::store::kv::{self, Commit, CommitError, Kv, KvError, Range, Require, Row, StoredValue};
 
 const SESSIONS: &str = "session/";
 
@@ -407,10 +407,9 @@ impl Sessions {
     /// [`SessionError`]; the rest is deleted by a later call.
     pub async fn purge(&self) -> Result<usize, SessionError> {
         let now = self.clock.now();
-        let mut range = Range::prefix(SESSIONS).limit(PURGE_ROWS);
+        let mut pages = kv::pages(&*self.kv, Range::prefix(SESSIONS).limit(PURGE_ROWS));
         let mut purged = 0;
-        loop {
-            let page = self.kv.range(range.clone()).await?;
+        while let Some(page) = pages.next().await? {
             let mut ended = Vec::new();
             for row in &page.rows {
                 if self.has_ended(row, now).await? {
@@ -429,11 +428,8 @@ impl Sessions {
                 Err(CommitError::Conflict { .. }) => {}
                 Err(error) => return Err(SessionError::Unconfirmed(error)),
             }
-            match page.rows.last() {
-                Some(last) if page.more => range = range.after(last.key.clone()),
-                Some(_) | None => return Ok(purged),
-            }
         }
+        Ok(purged)
     }
 
     async fn has_ended(&self, row: &Row, now: Timestamp) -> Result<bool, SessionError> {

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use crate::base::secret::sha256_hex;
 use crate::base::user::user_or_number;
 use crate::store::index::json;
-use crate::store::kv::{Commit, CommitError, Kv, KvError, Range, Require};
+use crate::store::kv::{self, Commit, CommitError, Kv, KvError, Range, Require};
 
 const ENTRIES: &str = "audit/entry/";
 /// The number of entries, and the digest of the last one.
@@ -253,9 +253,8 @@ impl Ledger {
             digest: String::new(),
             fault: None,
         };
-        let mut range = Range::prefix(ENTRIES);
-        loop {
-            let page = self.kv.range(range.clone()).await?;
+        let mut pages = kv::pages(&*self.kv, Range::prefix(ENTRIES));
+        while let Some(page) = pages.next().await? {
             for row in &page.rows {
                 let number = verdict.entries + 1;
                 let entry = serde_json::from_slice::<AuditEntry>(&row.value).ok();
@@ -270,10 +269,6 @@ impl Ledger {
                     verdict.fault = Some(format!("entry {number} is not the one that was written"));
                     return Ok(verdict);
                 }
-            }
-            match page.rows.last() {
-                Some(last) if page.more => range = range.after(last.key.clone()),
-                _ => break,
             }
         }
         if verdict.entries < tip.number {

@@ -428,14 +428,47 @@ pub trait Kv: Send + Sync {
 /// # Errors
 /// Those of [`Kv::range`].
 pub async fn all_rows(kv: &dyn Kv, prefix: &[u8]) -> Result<Vec<Row>, KvError> {
-    let mut rows = Vec::new();
-    let mut range = Range::prefix(prefix);
-    loop {
-        let page = kv.range(range.clone()).await?;
-        rows.extend(page.rows);
-        match rows.last() {
-            Some(last) if page.more => range = range.after(last.key.clone()),
-            Some(_) | None => return Ok(rows),
+    pages(kv, Range::prefix(prefix)).rows().await
+}
+
+/// Reads a range page by page, to its end: the range's limit is that of one page.
+pub fn pages(kv: &dyn Kv, range: Range) -> RangePages<'_> {
+    RangePages {
+        kv,
+        rest: Some(range),
+    }
+}
+
+/// The pages of a range: see [`pages`].
+pub struct RangePages<'a> {
+    kv: &'a dyn Kv,
+    rest: Option<Range>,
+}
+
+impl RangePages<'_> {
+    /// Reads the next page.
+    ///
+    /// # Errors
+    /// Those of [`Kv::range`].
+    pub async fn next(&mut self) -> Result<Option<RowPage>, KvError> {
+        let Some(range) = self.rest.take() else {
+            return Ok(None);
+        };
+        let page = self.kv.range(range.clone()).await?;
+        let last = page.rows.last().filter(|_| page.more);
+        self.rest = last.map(|last| range.after(last.key.clone()));
+        Ok(Some(page))
+    }
+
+    /// Reads the rows of all pages that were not read yet.
+    ///
+    /// # Errors
+    /// Those of [`Kv::range`].
+    pub async fn rows(mut self) -> Result<Vec<Row>, KvError> {
+        let mut rows = Vec::new();
+        while let Some(page) = self.next().await? {
+            rows.extend(page.rows);
         }
+        Ok(rows)
     }
 }

@@ -38,7 +38,7 @@ pub use hooks::{
     HOOK_SCAN_MAX, HookEntry, HookEntryPage, HookFilter, HookNote, HookOutcome, OUTCOME_NAMES,
     ProjectOutcome, Replay, SeenPush,
 };
-use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Watch};
+use kv::{Commit, CommitError, Kv, KvError, Range, Require, Revision, Row, Watch};
 pub use live::{BegunWork, Disabled, LiveRelease, RELEASES_MAX};
 pub use proposal::{ExtraWrites, Proposal};
 pub use restored::RestoreOrigin;
@@ -226,16 +226,7 @@ impl Store {
         if rows.is_empty() {
             return Err(StoreError::NoTask(id));
         }
-        rows.iter()
-            .zip(0..)
-            .map(|(row, number)| {
-                serde_json::from_slice(&row.value).map_err(|error| StoreError::Damaged {
-                    id,
-                    number,
-                    message: error.to_string(),
-                })
-            })
-            .collect()
+        read_events(id, 0, &rows)
     }
 
     /// Returns the events of a task from number `from` on.
@@ -246,26 +237,9 @@ impl Store {
         if from == 0 {
             return self.events(id).await;
         }
-        let mut range =
-            Range::prefix(index::events_prefix(id)).after(index::event_key(id, from - 1));
-        let mut events = Vec::new();
-        loop {
-            let page = self.kv.range(range.clone()).await?;
-            for row in &page.rows {
-                let number = from + events.len() as u64;
-                events.push(serde_json::from_slice(&row.value).map_err(|error| {
-                    StoreError::Damaged {
-                        id,
-                        number,
-                        message: error.to_string(),
-                    }
-                })?);
-            }
-            match page.rows.last() {
-                Some(last) if page.more => range = range.after(last.key.clone()),
-                _ => return Ok(events),
-            }
-        }
+        let range = Range::prefix(index::events_prefix(id)).after(index::event_key(id, from - 1));
+        let rows = kv::pages(&*self.kv, range).rows().await?;
+        read_events(id, from, &rows)
     }
 
     /// Returns the head of one task.
@@ -292,16 +266,12 @@ impl Store {
     pub async fn active(&self) -> Result<(Vec<u64>, Revision), StoreError> {
         let mut revision = None;
         let mut ids = Vec::new();
-        let mut range = Range::prefix(index::ACTIVE);
-        loop {
-            let page = self.kv.range(range.clone()).await?;
+        let mut pages = kv::pages(&*self.kv, Range::prefix(index::ACTIVE));
+        while let Some(page) = pages.next().await? {
             revision.get_or_insert(page.revision);
             ids.extend(page.rows.iter().filter_map(|row| index::id_of(&row.key)));
-            match page.rows.last() {
-                Some(last) if page.more => range = range.after(last.key.clone()),
-                _ => return Ok((ids, revision.unwrap_or_default())),
-            }
         }
+        Ok((ids, revision.unwrap_or_default()))
     }
 
     /// Watches changes of heads: one for each commit that changes a task.
@@ -388,6 +358,18 @@ impl Store {
             }
         }
     }
+}
+
+/// Reads the events of a task; the first row is that of event number `first`.
+fn read_events(id: u64, first: u64, rows: &[Row]) -> Result<Vec<Recorded>, StoreError> {
+    let events = rows.iter().zip(first..).map(|(row, number)| {
+        serde_json::from_slice(&row.value).map_err(|error| StoreError::Damaged {
+            id,
+            number,
+            message: error.to_string(),
+        })
+    });
+    events.collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! The writes are idempotent, so an interrupted run simply starts over; the completion mark is
 //! written last. Called by [`Store::open`], once per store.
 
-use super::kv::{Commit, Range};
+use super::kv::{self, Commit, Range};
 use super::search_rows;
 use super::{Head, Store, StoreError, index};
 use crate::domain::task::{Description, Task};
@@ -28,11 +28,10 @@ impl Store {
         if found == search_rows::LAYOUT {
             return Ok(());
         }
-        let mut range = Range::prefix(index::HEADS);
+        let mut pages = kv::pages(&*self.kv, Range::prefix(index::HEADS));
         let mut commit = Commit::new();
         let mut tasks = 0_u64;
-        loop {
-            let page = self.kv.range(range.clone()).await?;
+        while let Some(page) = pages.next().await? {
             for row in &page.rows {
                 let Some(id) = index::id_of(&row.key) else {
                     continue;
@@ -42,10 +41,6 @@ impl Store {
                 if commit.operations() > OPERATIONS {
                     self.write(std::mem::take(&mut commit)).await?;
                 }
-            }
-            match page.rows.last() {
-                Some(last) if page.more => range = range.after(last.key.clone()),
-                _ => break,
             }
         }
         self.write(commit.put(search_rows::LAYOUT_KEY, search_rows::LAYOUT.to_string()))
