@@ -3,7 +3,7 @@
 //! Each module uses only modules above it. `docs/ARCHITECTURE.md` follows one tag through all of
 //! them; `tests/tidy` enforces the dependencies.
 
-// Clock, crash points for tests, and secret values: used by every module.
+// Clock, crash points for tests, durable files, mutexes, and secret values: used by every module.
 pub mod base;
 
 // Templates, plans, approvals and the task life cycle: rules without input or output (pure).

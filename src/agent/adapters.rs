@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 
 use super::resolve::{dialer, source, target};
 use crate::base::crash;
+use crate::base::durable::{directory_of, put_in_place};
 use crate::config::{Config, TemplateCache, Templates};
 use crate::domain::host::{Hosts, ReleaseId};
 use crate::domain::plan::{AGENT, LocalUser, Plan, PlannedHost};
@@ -168,16 +169,13 @@ impl ManifestStore for DiskManifests {
     }
 }
 
-/// Writes a temporary file, syncs and renames it, and syncs the directory.
+/// Writes a temporary file and puts it in place.
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    fs::create_dir_all(directory)?;
+    fs::create_dir_all(directory_of(path))?;
     let temporary = path.with_extension("tmp");
     let mut file = File::create(&temporary)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(directory)?.sync_all()
+    put_in_place(&file, &temporary, path)
 }
 
 /// [`Fleet`] over SSH.

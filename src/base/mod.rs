@@ -1,5 +1,5 @@
-//! Shared basics: the clock, crash points for tests, mutexes, values that must not be printed, and
-//! the names of users.
+//! Shared basics: the clock, crash points for tests, durable files, mutexes, values that must not
+//! be printed, and the names of users.
 //!
 //! Nothing here knows tasks, hosts or repositories. Every module may use this one; it uses none.
 //! Code does not belong here just because it fits nowhere else.
@@ -8,6 +8,8 @@
 pub mod clock;
 // Points at which a test kills the agent.
 pub mod crash;
+// Files put in place so that they survive a power failure.
+pub mod durable;
 // Mutexes that stay usable after a panic.
 pub mod mutex;
 // Values that must not be printed.

@@ -18,6 +18,7 @@ use super::times::Zone;
 use crate::agent;
 use crate::api::TakeBackup;
 use crate::base::clock::{Clock as _, SystemClock};
+use crate::base::durable::{directory_of, put_in_place};
 use crate::config::Engine;
 use crate::store::backup::file::{BackupCounts, BackupReader, BackupVerifier};
 use crate::store::backup::restore::{self, ExistingStore, RestoreRequest};
@@ -132,29 +133,19 @@ async fn save(
     while let Some(chunk) = chunks.try_next().await? {
         unfinished.file.write_all(&chunk).map_err(failed)?;
     }
-    unfinished.file.sync_all().map_err(failed)?;
     let written = File::open(&unfinished.path).map_err(failed)?;
     let counts = BackupReader::new(io::BufReader::new(written)).and_then(BackupReader::verify);
     let counts = counts.map_err(|error| CommandError::Backup(error.to_string()))?;
-    std::fs::rename(&unfinished.path, path).map_err(failed)?;
+    put_in_place(&unfinished.file, &unfinished.path, path).map_err(failed)?;
     unfinished.in_place = true;
-    let synced = File::open(directory(path)).and_then(|directory| directory.sync_all());
-    synced.map_err(failed)?;
     Ok(counts)
-}
-
-fn directory(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
 }
 
 /// Creates the temporary file. It holds password hashes: no one else may read it at any time.
 fn beside(path: &Path) -> Result<PartialFile, CommandError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = format!(".{name}.{}.unfinished", std::process::id());
-    let unfinished = directory(path).join(unfinished);
+    let unfinished = directory_of(path).join(unfinished);
     let mut options = OpenOptions::new();
     options.write(true).create_new(true).mode(0o600);
     match options.open(&unfinished) {

@@ -14,6 +14,7 @@ use super::SshTarget;
 use super::error::RemoteError;
 use super::identity::Stamp;
 use super::known_hosts::{HostKey, HostKeyTrust, HostName, KnownHosts};
+use crate::base::durable::{directory_of, put_in_place};
 use crate::base::mutex::lock;
 
 /// Why a host key was not added.
@@ -96,10 +97,7 @@ pub fn append(path: &Path, host: &HostName, key: &HostKey) -> Result<Pinned, Pin
         move |source| PinError::Write { path, source }
     };
     // The file itself is replaced, so the lock is held on its directory.
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     let lock = File::open(directory).map_err(at(directory))?;
     rustix::fs::flock(&lock, FlockOperation::LockExclusive)
         .map_err(std::io::Error::from)
@@ -134,7 +132,6 @@ pub fn append(path: &Path, host: &HostName, key: &HostKey) -> Result<Pinned, Pin
     draft.push(".new");
     let draft = PathBuf::from(draft);
     replace(path, &draft, &text).map_err(at(&draft))?;
-    lock.sync_all().map_err(at(directory))?;
     Ok(Pinned::Added)
 }
 
@@ -157,8 +154,7 @@ fn replace(path: &Path, draft: &Path, text: &[u8]) -> std::io::Result<()> {
         .open(draft)?;
     file.set_permissions(std::fs::Permissions::from_mode(0o600))?;
     file.write_all(text)?;
-    file.sync_all()?;
-    std::fs::rename(draft, path)
+    put_in_place(&file, draft, path)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::InstallError;
 use super::trial::TrialIdentity;
+use crate::base::durable::directory_of;
 
 /// Returns a temporary name beside `path` that no server runs: Gitaly skips names that end in `~`,
 /// a shell's `*` those that start with a dot.
@@ -87,14 +88,6 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<(), InstallError> {
         .map_err(InstallError::io("put in place", to))
 }
 
-/// Returns the directory of a file, which has no name if the file is in the working directory.
-fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
-    }
-}
-
 /// Deletes a file; false if there was none.
 pub(super) fn remove(path: &Path) -> Result<bool, InstallError> {
     match fs::remove_file(path) {
@@ -108,26 +101,5 @@ pub(super) fn remove(path: &Path) -> Result<bool, InstallError> {
             Ok(false)
         }
         Err(error) => Err(InstallError::io("remove", path)(error)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn directory_of_a_bare_name_is_the_working_directory() {
-        for (file, directory) in [
-            ("update", "."),
-            ("hooks/update", "hooks"),
-            ("/srv/update", "/srv"),
-            ("/update", "/"),
-        ] {
-            assert_eq!(
-                directory_of(Path::new(file)),
-                Path::new(directory),
-                "{file}"
-            );
-        }
     }
 }

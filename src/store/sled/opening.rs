@@ -14,6 +14,7 @@ use sled::{Batch, Db};
 use super::layout::{
     Census, FORMAT, FORMAT_KEY, StoreTip, TIP_KEY, decode_row, key_of_row, pieces_from, row_bounds,
 };
+use crate::base::durable::directory_of;
 use crate::store::kv::Revision;
 
 /// How many times to try the lock of a store, within one second.
@@ -214,11 +215,7 @@ fn open_confirmed(dir: &Path, recovered: Revision) -> Result<File, StoreOpenErro
 fn sync_names(dir: &Path) -> io::Result<()> {
     File::open(dir.join("conf"))?.sync_all()?;
     File::open(dir)?.sync_all()?;
-    match dir.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => File::open(".")?.sync_all(),
-        Some(parent) => File::open(parent)?.sync_all(),
-        None => Ok(()),
-    }
+    File::open(directory_of(dir))?.sync_all()
 }
 
 #[cfg(test)]

@@ -99,8 +99,7 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
         Err("a record that cannot be read is set aside again"),
     ),
     ("hooks/src/spool/rules.rs", 1, Ok(())),
-    ("src/agent/adapters.rs", 1, Ok(())),
-    ("src/cli/backup.rs", 1, Ok(())),
+    ("src/base/durable.rs", 1, Ok(())),
     (
         "src/git/checkout/write.rs",
         1,
@@ -121,7 +120,6 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
         1,
         Err("it is written anew where it is missing"),
     ),
-    ("src/hosts/ssh/pin.rs", 1, Ok(())),
     (
         "src/setup/install/file.rs",
         1,
@@ -131,7 +129,7 @@ const RENAMES: &[(&str, usize, Result<(), &str>)] = &[
 ];
 
 /// Its caller syncs the directory, after the last of several files.
-const DIRECTORY_SYNCED_BY_CALLER: [&str; 2] = ["hooks/src/spool/rules.rs", "src/hosts/ssh/pin.rs"];
+const DIRECTORY_SYNCED_BY_CALLER: &str = "hooks/src/spool/rules.rs";
 
 /// A new rename fails here until its entry says whether its result must be durable; one that must
 /// be has a sync before it in its own function, and one of the directory after it.
@@ -160,7 +158,7 @@ fn every_rename_is_synced_or_justified() {
         );
         assert!(
             has(after, &["sync_all()", "sync_directory(", "sync("])
-                || DIRECTORY_SYNCED_BY_CALLER.contains(&file.as_str()),
+                || file.as_str() == DIRECTORY_SYNCED_BY_CALLER,
             "{file}, rename {number}: no directory is synced after it"
         );
     }
