@@ -66,15 +66,11 @@ async fn slow_plan(world: &Mirrored) -> PlanRequest {
     world.release("v1", &commit);
     world.land("v1", &commit, 1).await.unwrap();
     PlanRequest {
-        mirror: world.source.mirror.clone(),
-        commit,
-        options: PlanOptions::default(),
-        base: None,
-        now_s: NOW,
         limits: PushLimits {
             attributes_bytes: u64::MAX,
             ..PushLimits::default()
         },
+        ..world.request(&commit)
     }
 }
 

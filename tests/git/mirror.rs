@@ -98,13 +98,22 @@ impl Mirrored {
         now_s: i64,
     ) -> Result<Manifest, CheckoutError> {
         wait(checkout::plan(PlanRequest {
-            mirror: self.source.mirror.clone(),
-            commit: commit.to_owned(),
             options,
             base: base.cloned().map(Arc::new),
             now_s,
-            limits: self.source.limits,
+            ..self.request(commit)
         }))
+    }
+
+    pub(crate) fn request(&self, commit: &str) -> PlanRequest {
+        PlanRequest {
+            mirror: self.source.mirror.clone(),
+            commit: commit.to_owned(),
+            options: PlanOptions::default(),
+            base: None,
+            now_s: NOW,
+            limits: self.source.limits,
+        }
     }
 
     pub(crate) fn write(&self, manifest: &Manifest, dir: &Path) -> checkout::WrittenTree {

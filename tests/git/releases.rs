@@ -5,8 +5,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::sync::Arc;
 
 use tagship::git::checkout::{
-    self, Checkout, CheckoutError, EntryKind, Manifest, MirrorCheckout, PlanOptions, PlanRequest,
-    Submodules, WrittenTree,
+    self, Checkout, CheckoutError, EntryKind, Manifest, MirrorCheckout, PlanOptions, Submodules,
+    WrittenTree,
 };
 use tagship_tests::git::{output_of, scrub};
 
@@ -492,15 +492,7 @@ async fn checkout_trait_behaves_like_the_functions() {
     let world = Mirrored::new();
     world.put("a", "1");
     let commit = world.ship("v1", 1).await;
-    let request = PlanRequest {
-        mirror: world.source.mirror.clone(),
-        commit: commit.clone(),
-        options: PlanOptions::default(),
-        base: None,
-        now_s: NOW,
-        limits: world.source.limits,
-    };
-    let manifest = MirrorCheckout.plan(request).await.unwrap();
+    let manifest = MirrorCheckout.plan(world.request(&commit)).await.unwrap();
     assert_eq!(*manifest, world.plan(&commit).unwrap());
     let dir = world.path("tree");
     let mirror = world.source.mirror.clone();

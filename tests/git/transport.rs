@@ -8,13 +8,13 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tagship::git::checkout::{Checkout, MirrorCheckout, PlanOptions, PlanRequest};
+use tagship::git::checkout::{Checkout, MirrorCheckout};
 use tagship::git::landing::{self, GitSource, LandingError, Relation, RemoteFailure, RemoteRef};
 use tagship_tests::git::output_of;
 use tagship_tests::sshd::{Kind, Sshd, make_key};
 use tokio::io::AsyncReadExt;
 
-use crate::mirror::{Mirrored, NOW, unpack, wanted};
+use crate::mirror::{Mirrored, unpack, wanted};
 
 /// How many processes show `text` in their arguments.
 fn processes_with(text: &str) -> usize {
@@ -204,14 +204,7 @@ async fn checkout_of_a_damaged_mirror_succeeds_after_a_fetch() {
         .commit_files("first", &[("a", "1"), ("d/b", "2")]);
     world.release("v1", &commit);
     world.land("v1", &commit, 1).await.unwrap();
-    let request = || PlanRequest {
-        mirror: world.source.mirror.clone(),
-        commit: commit.clone(),
-        options: PlanOptions::default(),
-        base: None,
-        now_s: NOW,
-        limits: world.source.limits,
-    };
+    let request = || world.request(&commit);
     let manifest = MirrorCheckout.plan(request()).await.unwrap();
     let write = || async {
         let (mirror, dir) = (world.source.mirror.clone(), world.path("tree"));

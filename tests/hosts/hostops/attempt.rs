@@ -6,8 +6,8 @@
 )]
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::io::Read as _;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use tagship::domain::host::{HOME, HostError, OUTPUT_KEPT_BYTES, Run, RunCommand, RunEnd};
@@ -15,7 +15,7 @@ use tagship::hosts::ssh::runner::{self, Attempt, AttemptEnd};
 use tagship::hosts::ssh::script::{AnswerItem, AnswerReader, overtaken};
 use tagship_tests::eventually::eventually;
 
-use crate::hostops::local_host::{Host, Mounted, SHELLS};
+use crate::hostops::local_host::{Host, Mounted, SHELLS, start};
 
 /// The answer of a script about an attempt.
 #[derive(Debug)]
@@ -94,16 +94,7 @@ impl Host {
 
     /// Performs a script in the background.
     pub(crate) fn follow(&self, script: &[u8]) -> Child {
-        let mut child = Command::new(self.shell[0])
-            .args(&self.shell[1..])
-            .arg("-s")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(script).unwrap();
-        child
+        start(self.shell, script)
     }
 
     pub(crate) fn result(&self, key: &str) -> Heard {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, SystemTime};
 
 use tagship::domain::host::{
@@ -20,28 +20,23 @@ pub(crate) const SHELLS: [&[&str]; 2] = [&["sh"], &["bash", "--posix"]];
 
 /// Another user, for whom root's permissions do not count.
 pub(crate) const SERVICE: u32 = 65_534;
+
+macro_rules! as_service {
+    ($($shell:literal),*) => {
+        &[
+            "env",
+            "--chdir=/",
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            $($shell),*
+        ]
+    };
+}
+
 /// The shells as that user; only root may start them.
-pub(crate) const AS_SERVICE: [&[&str]; 2] = [
-    &[
-        "env",
-        "--chdir=/",
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        "sh",
-    ],
-    &[
-        "env",
-        "--chdir=/",
-        "setpriv",
-        "--reuid=65534",
-        "--regid=65534",
-        "--clear-groups",
-        "bash",
-        "--posix",
-    ],
-];
+pub(crate) const AS_SERVICE: [&[&str]; 2] = [as_service!("sh"), as_service!("bash", "--posix")];
 
 pub(crate) struct Host {
     directory: tempfile::TempDir,
@@ -299,6 +294,11 @@ impl Host {
 
 /// Performs a script and returns all that the shell said.
 pub(crate) fn feed(shell: &[&str], script: &[u8]) -> Output {
+    start(shell, script).wait_with_output().unwrap()
+}
+
+/// Performs a script in the background.
+pub(crate) fn start(shell: &[&str], script: &[u8]) -> Child {
     let mut child = Command::new(shell[0])
         .args(&shell[1..])
         .arg("-s")
@@ -309,7 +309,7 @@ pub(crate) fn feed(shell: &[&str], script: &[u8]) -> Output {
         .unwrap();
     // A script that was killed on purpose reads no more.
     let _ = child.stdin.take().unwrap().write_all(script);
-    child.wait_with_output().unwrap()
+    child
 }
 
 /// The lines of an answer; [`HostError::Lost`] if it is incomplete.
