@@ -30,8 +30,7 @@ pub use task::{
     StepView, TaskView,
 };
 pub use template::{
-    ParamView, TemplateLine, TemplateList, TemplateQuery, TemplateStage, TemplateVersion,
-    TemplateView,
+    TemplateLine, TemplateList, TemplateQuery, TemplateStage, TemplateVersion, TemplateView,
 };
 pub use users::{
     BegunFactor, ChangeUser, CodeBody, DelegationList, DelegationView, MadeToken,

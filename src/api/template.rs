@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::domain::template::{Gate, ParamKind, StageHosts, Step, Template};
+use crate::domain::template::{Gate, Param, StageHosts, Step, Template};
 
 /// `GET /api/v1/templates`: those that tasks can use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,20 +24,8 @@ pub struct TemplateLine {
     /// The digest of the version that new tasks use.
     pub digest: String,
     pub free_hosts: bool,
-    pub params: Vec<ParamView>,
+    pub params: Vec<Param>,
     pub stages: Vec<TemplateStage>,
-}
-
-/// A parameter that a template declares.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ParamView {
-    pub name: String,
-    pub alias: Option<String>,
-    pub kind: ParamKind,
-    pub choices: Vec<String>,
-    pub required: bool,
-    pub default: Option<String>,
-    pub pattern: Option<String>,
 }
 
 /// A stage of a template.
@@ -112,7 +100,6 @@ impl TemplateLine {
     /// Returns the line of a template that was read from this file.
     #[must_use]
     pub fn of(template: &Template, file: &str) -> Self {
-        let params = template.params.iter();
         let stages = template.stages.iter();
         Self {
             name: template.name.clone(),
@@ -120,17 +107,7 @@ impl TemplateLine {
             file: file.to_owned(),
             digest: template.digest.clone(),
             free_hosts: template.free_hosts,
-            params: params
-                .map(|param| ParamView {
-                    name: param.name.clone(),
-                    alias: param.alias.clone(),
-                    kind: param.kind,
-                    choices: param.choices.clone(),
-                    required: param.required,
-                    default: param.default.clone(),
-                    pattern: param.pattern.clone(),
-                })
-                .collect(),
+            params: template.params.clone(),
             stages: stages
                 .map(|stage| TemplateStage {
                     name: stage.name.clone(),

@@ -11,9 +11,9 @@ use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::screen;
 use super::table::{Table, printable};
-use crate::api::{ParamView, TemplateList, TemplateView};
+use crate::api::{TemplateList, TemplateView};
 use crate::config::{Config, Templates};
-use crate::domain::template::{Gate, ParamKind};
+use crate::domain::template::{Gate, Param, ParamKind};
 
 /// `tagship templates …`.
 pub(crate) async fn templates(
@@ -107,7 +107,7 @@ async fn show(ctx: &CliContext, name: &str, form: OutputForm) -> Result<(), Comm
 }
 
 /// `SIZE (size): one of small, large; default: small`.
-fn parameter(param: &ParamView) -> String {
+fn parameter(param: &Param) -> String {
     let mut text = param.name.clone();
     if let Some(alias) = &param.alias {
         let _ = write!(text, " ({alias})");
