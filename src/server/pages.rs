@@ -205,6 +205,12 @@ async fn sender(site: &Arc<Site>, call: &Call, csrf: &str) -> Result<Who, Fault>
     Ok(who)
 }
 
+/// Returns the sender of a form with only a CSRF token.
+async fn plain_sender(site: &Arc<Site>, call: &mut Call) -> Result<Who, Fault> {
+    let Plain { csrf } = call.form(site.web.limits.body).await?;
+    sender(site, call, &csrf).await
+}
+
 /// Returns a page with status 200.
 fn shown(page: &impl Template) -> HttpResult {
     answer::page(hyper::StatusCode::OK, page)

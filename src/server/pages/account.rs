@@ -10,7 +10,7 @@ use super::super::answer::{self, HttpResult};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::users::{NewCredential, see_user_or_login, show};
-use super::{Plain, sender, times};
+use super::{plain_sender, sender, times};
 use crate::api::NewDelegationBody;
 
 #[derive(Deserialize)]
@@ -85,8 +85,7 @@ pub(in crate::server) async fn end(
     name: &str,
     id: &str,
 ) -> HttpResult {
-    let Plain { csrf } = call.form(site.web.limits.body).await?;
-    let who = sender(site, call, &csrf).await?;
+    let who = plain_sender(site, call).await?;
     actions::account::end_delegation(site, &who, name, id).await?;
     answer::see(&format!("/users/{name}"))
 }

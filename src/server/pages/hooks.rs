@@ -10,7 +10,7 @@ use super::super::answer::{self, HttpResult};
 use super::super::authentication::who;
 use super::super::call::Call;
 use super::super::text::{self, Times};
-use super::{Frame, Plain, sender, shown, times};
+use super::{Frame, plain_sender, shown, times};
 use crate::api::{HookList, HookQuery};
 use crate::domain::permission::Ability;
 use crate::domain::rule::is_zero;
@@ -110,8 +110,7 @@ pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, id: &str) 
 }
 
 pub(in crate::server) async fn replay(site: &Arc<Site>, call: &mut Call, id: &str) -> HttpResult {
-    let Plain { csrf } = call.form(site.web.limits.body).await?;
-    let who = sender(site, call, &csrf).await?;
+    let who = plain_sender(site, call).await?;
     let entry = replay_as(site, &who, id).await?;
     answer::see(&format!("/hooks/{}", entry.id))
 }

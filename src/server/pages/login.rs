@@ -17,7 +17,7 @@ use super::super::authentication::{self, who};
 use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::login_audit::LoginEndpoint;
-use super::{Frame, Plain, sender, times};
+use super::{Frame, plain_sender, times};
 use crate::base::secret::ExposeSecret as _;
 use crate::identity::account::{Account, Login, LoginError};
 
@@ -227,8 +227,7 @@ pub(in crate::server) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> 
 }
 
 pub(in crate::server) async fn leave(site: &Arc<Site>, call: &mut Call) -> HttpResult {
-    let Plain { csrf } = call.form(site.web.limits.body).await?;
-    match sender(site, call, &csrf).await {
+    match plain_sender(site, call).await {
         Ok(_) | Err(Fault::NotLoggedIn) => {}
         Err(fault) => return Err(fault),
     }

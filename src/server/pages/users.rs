@@ -16,7 +16,7 @@ use super::super::answer::{self, HttpResult};
 use super::super::authentication::{Who, who_reads};
 use super::super::call::Call;
 use super::super::text::Times;
-use super::{Frame, Plain, sender, shown, times};
+use super::{Frame, plain_sender, sender, shown, times};
 use crate::api::{self, ChangeUser, DelegationView, TokenView, UserView};
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::permission::{Ability, Role, Scope};
@@ -110,8 +110,7 @@ pub(in crate::server) async fn switch(
     name: &str,
     what: &str,
 ) -> HttpResult {
-    let Plain { csrf } = call.form(site.web.limits.body).await?;
-    let who = sender(site, call, &csrf).await?;
+    let who = plain_sender(site, call).await?;
     let change = ChangeUser {
         disabled: Some(what == "disable"),
         ..ChangeUser::default()
@@ -121,8 +120,7 @@ pub(in crate::server) async fn switch(
 }
 
 pub(in crate::server) async fn remove(site: &Arc<Site>, call: &mut Call, name: &str) -> HttpResult {
-    let Plain { csrf } = call.form(site.web.limits.body).await?;
-    let who = sender(site, call, &csrf).await?;
+    let who = plain_sender(site, call).await?;
     remove_user(site, &who, name).await?;
     answer::see("/users")
 }
@@ -320,8 +318,7 @@ pub(in crate::server) async fn revoke(
     name: &str,
     id: &str,
 ) -> HttpResult {
-    let Plain { csrf } = call.form(site.web.limits.body).await?;
-    let who = sender(site, call, &csrf).await?;
+    let who = plain_sender(site, call).await?;
     revoke_token(site, &who, name, id).await?;
     answer::see(&format!("/users/{name}"))
 }
