@@ -159,8 +159,7 @@ impl Store {
         host: &str,
     ) -> Result<Option<LiveRecord>, StoreError> {
         let key = index::live_key(project, environment, host);
-        let entry = self.kv.get(&key).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+        self.value(&key).await
     }
 
     /// Returns where `current` was seen to point elsewhere than the switched release, by host;
@@ -193,8 +192,7 @@ impl Store {
             return Ok(None);
         };
         let key = index::drift_key(project, environment, host);
-        let known = self.kv.get(&key).await?;
-        let known = known.and_then(|entry| serde_json::from_slice::<Drift>(&entry.value).ok());
+        let known: Option<Drift> = self.value(&key).await?;
         let known = known.filter(|known| live.is_left_by(known));
         let (release, since) = (&live.release, live.since);
         Ok(Drift::detect(release, since, known.as_ref(), state, now))
@@ -368,8 +366,7 @@ impl Store {
         release: &ReleaseId,
     ) -> Result<Option<ReleaseRecord>, StoreError> {
         let key = index::release_key(project, environment, release);
-        let entry = self.kv.get(&key).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+        self.value(&key).await
     }
 
     /// Returns the tasks whose work has started in an environment.
@@ -381,9 +378,7 @@ impl Store {
         project: &str,
         environment: &str,
     ) -> Result<Option<BegunWork>, StoreError> {
-        let key = index::begun_key(project, environment);
-        let entry = self.kv.get(&key).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+        self.value(&index::begun_key(project, environment)).await
     }
 
     /// Returns the task whose work an attempt of this one would undo, if any.

@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 
 pub use error::{BLOB_BYTES_MAX, StoreError};
 pub use hooks::{
@@ -328,6 +329,12 @@ impl Store {
         let key = index::lift_key(project, environment, host);
         self.greater(&key, |held| Some(held.max(lift_ms))).await?;
         Ok(())
+    }
+
+    /// Returns the value of a key; `None` if there is none, or none that can be read.
+    async fn value<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        let entry = self.kv.get(key).await?;
+        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
     }
 
     /// Replaces a number that only increases.

@@ -26,8 +26,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Kv`].
     pub async fn restored(&self) -> Result<Option<RestoreOrigin>, StoreError> {
-        let entry = self.kv.get(index::RESTORED).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+        self.value(index::RESTORED).await
     }
 
     /// Marks the store as restored: ids and fences continue above those used after the backup.

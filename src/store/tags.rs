@@ -151,8 +151,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Kv`].
     pub async fn failed_scans(&self, repository: &str) -> Result<Option<FailedScans>, StoreError> {
-        let entry = self.kv.get(of(UNSEEN, repository).as_bytes()).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+        self.value(of(UNSEEN, repository).as_bytes()).await
     }
 
     /// Records why a scan failed, or clears earlier failures if it succeeded.
@@ -236,8 +235,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Kv`].
     pub async fn hook_report_at(&self, repository: &str) -> Result<Option<Timestamp>, StoreError> {
-        let entry = self.kv.get(of(HEARD, repository).as_bytes()).await?;
-        Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))
+        self.value(of(HEARD, repository).as_bytes()).await
     }
 
     /// Records tags as seen, by name and object, if there was no scan after `last`.
