@@ -232,12 +232,7 @@ fn comparisons(question: &landing::DescribeRequest) -> Vec<Comparison> {
             live: live.commit.clone(),
             hosts: vec![live.host.clone()],
             relation,
-            coming: Vec::new(),
-            going: Vec::new(),
-            files_changed: 0,
-            insertions: None,
-            deletions: None,
-            paths: Vec::new(),
+            ..Comparison::default()
         });
     }
     comparisons

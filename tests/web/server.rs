@@ -15,7 +15,7 @@ use tagship::domain::permission::Scopes;
 use tagship::domain::plan::{self, Plan};
 use tagship::domain::task::{
     AGENT_INDEX, CommitPerson, Comparison, Description, Direction, Event, Landed, Outcome,
-    Recorded, Relation, StepRef, StepResult, Submission, Submitter, Supersede, Task,
+    Recorded, StepRef, StepResult, Submission, Submitter, Supersede, Task,
 };
 use tagship::domain::template::Template;
 use tagship::identity::account::{self, Account, Accounts, NewAccount, TokenTerms};
@@ -546,13 +546,7 @@ pub fn description() -> Description {
         comparisons: vec![Comparison {
             live: None,
             hosts: vec!["web-1".to_owned(), "web-2".to_owned(), "web-3".to_owned()],
-            relation: Relation::First,
-            coming: Vec::new(),
-            going: Vec::new(),
-            files_changed: 0,
-            insertions: None,
-            deletions: None,
-            paths: Vec::new(),
+            ..Comparison::default()
         }],
     }
 }

@@ -84,7 +84,7 @@ impl CommitPerson {
 }
 
 /// How the landed commit relates to one live commit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Comparison {
     pub live: Option<String>,
     pub hosts: Vec<String>,
@@ -102,10 +102,11 @@ pub struct Comparison {
 }
 
 /// Position of a commit relative to the live one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Relation {
     /// Nothing is live.
+    #[default]
     First,
     Same,
     /// The live commit is an ancestor.

@@ -80,13 +80,7 @@ pub async fn describe(
         let mut comparison = Comparison {
             live: live.map(str::to_owned),
             hosts,
-            relation: Relation::First,
-            coming: Vec::new(),
-            going: Vec::new(),
-            files_changed: 0,
-            insertions: None,
-            deletions: None,
-            paths: Vec::new(),
+            ..Comparison::default()
         };
         if let Some(live) = live {
             let listed = comparisons.len() < LISTED_MAX;
