@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::invariant_tests::approval;
 use super::tests::{at, landed, submission};
-use super::walk_tests::{SWITCH, Walk, bad, good, plan, play, run, step};
+use super::walk_tests::{SWITCH, Walk, any_on_failure, bad, good, plan, play, run, step};
 use super::*;
 use crate::domain::plan::{Plan, PlannedHost};
 use crate::domain::template::{Gate, OnFailure};
@@ -357,26 +357,14 @@ fn no_host_passes_a_failed_single_host_step() {
         let past =
             |at: &&StepRef| at.way == Direction::Forward && at.stage == SWITCH && at.step == 2;
         assert_eq!(walk.steps().keys().find(past), None, "{on_failure:?}");
-        let waits = matches!(walk.task.state, State::Paused { .. });
-        assert_eq!(waits, on_failure == OnFailure::Pause);
-        assert!(
-            waits || walk.task.state.is_settled(),
-            "{:?}",
-            walk.task.state
-        );
+        walk.waits_or_is_settled(on_failure);
     }
 }
 
 fn any_plan() -> impl Strategy<Value = Plan> {
-    let on_failure = prop_oneof![
-        Just(OnFailure::Rollback),
-        Just(OnFailure::Pause),
-        Just(OnFailure::Stop),
-        Just(OnFailure::Continue),
-    ];
     let gate = || prop_oneof![Just(Gate::None), Just(Gate::Hand), Just(Gate::Timed)];
     let forced = prop_oneof![Just(None), (0..3_usize).prop_map(Some)];
-    (1..4_usize, on_failure, gate(), gate(), gate(), forced).prop_map(
+    (1..4_usize, any_on_failure(), gate(), gate(), gate(), forced).prop_map(
         |(hosts, on_failure, sync, first, stage, forced)| {
             let mut plan = plan(hosts, None, on_failure, stage);
             plan.stages[1].steps[0].gate = sync;

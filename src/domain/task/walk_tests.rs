@@ -107,6 +107,15 @@ impl Walk {
         }
     }
 
+    /// Whether it waits for a person, as `on_failure` says; otherwise it must have ended.
+    pub(super) fn waits_or_is_settled(&self, on_failure: OnFailure) -> bool {
+        let state = &self.task.state;
+        let waits = matches!(state, State::Paused { .. });
+        assert_eq!(waits, on_failure == OnFailure::Pause);
+        assert!(waits || state.is_settled(), "{state:?}");
+        waits
+    }
+
     pub(super) fn apply(&mut self, event: Event) {
         self.second += 1;
         let recorded = Recorded {
@@ -281,16 +290,19 @@ pub(super) fn bad(unknown: bool) -> StepResult {
     }
 }
 
-fn any_plan() -> impl Strategy<Value = Plan> {
-    let on_failure = prop_oneof![
+pub(super) fn any_on_failure() -> impl Strategy<Value = OnFailure> {
+    prop_oneof![
         Just(OnFailure::Rollback),
         Just(OnFailure::Pause),
         Just(OnFailure::Stop),
         Just(OnFailure::Continue),
-    ];
+    ]
+}
+
+fn any_plan() -> impl Strategy<Value = Plan> {
     let gate = prop_oneof![Just(Gate::None), Just(Gate::Hand)];
     let batch = prop_oneof![Just(None), (1..4_u32).prop_map(Some)];
-    (1..6_usize, batch, on_failure, gate)
+    (1..6_usize, batch, any_on_failure(), gate)
         .prop_map(|(hosts, batch, on_failure, gate)| plan(hosts, batch, on_failure, gate))
 }
 
