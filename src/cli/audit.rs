@@ -20,15 +20,12 @@ pub(crate) async fn audit(ctx: &CliContext, args: &Audit) -> Result<(), CommandE
 }
 
 async fn list(ctx: &CliContext, args: &Audit) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = ctx.agent().await?;
     let ask = ApiRequest::get(["audit"])
         .with("before", args.before)
         .with("limit", Some(args.limit));
-    let value = client.json(&ask).await?;
-    if args.form.json {
-        return screen::print_json(&value);
-    }
-    let AuditList { entries } = client.read(value)?;
+    let Some((AuditList { entries }, zone)) = ctx.answer(&ask, args.form).await? else {
+        return Ok(());
+    };
     let mut table = Table::new(["NO", "TIME", "BY", "FROM", "WHAT", "TASK", "ON", "RESULT"]);
     for entry in entries {
         let action = entry.action;

@@ -5,9 +5,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use jiff::tz::TimeZone;
+use serde::de::DeserializeOwned;
 
+use super::arguments::OutputForm;
 use super::client::{Address, ApiRequest, Client};
 use super::error::{ClientError, CommandError};
+use super::screen;
 use super::times::Zone;
 use crate::api::AboutAgent;
 use crate::base::user::user_or_number;
@@ -82,6 +85,22 @@ impl CliContext {
             client,
             zone: Zone::new(zone),
         })
+    }
+
+    /// Sends a request; returns the response, and the zone of its times. `None` if it was printed
+    /// as JSON.
+    pub(crate) async fn answer<T: DeserializeOwned>(
+        &self,
+        ask: &ApiRequest,
+        form: OutputForm,
+    ) -> Result<Option<(T, Zone)>, CommandError> {
+        let AgentConnection { client, zone } = self.agent().await?;
+        let value = client.json(ask).await?;
+        if form.json {
+            screen::print_json(&value)?;
+            return Ok(None);
+        }
+        Ok(Some((client.read(value)?, zone)))
     }
 
     /// Returns a connection to the agent of this configuration, over its socket.

@@ -110,14 +110,10 @@ fn outcome(result: &ProjectOutcome) -> String {
 }
 
 async fn show(ctx: &CliContext, id: u64, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client
-        .json(&ApiRequest::get(["hooks", &id.to_string()]))
-        .await?;
-    if form.json {
-        return screen::print_json(&value);
-    }
-    let hook: HookEntry = client.read(value)?;
+    let ask = ApiRequest::get(["hooks", &id.to_string()]);
+    let Some((hook, zone)) = ctx.answer::<HookEntry>(&ask, form).await? else {
+        return Ok(());
+    };
     let mut lines = vec![
         format!("entry {} of the hook log", hook.id),
         format!("taken in    {}", zone.show(hook.at)),

@@ -38,12 +38,10 @@ pub(crate) async fn hosts(ctx: &CliContext, args: &HostsCommand) -> Result<(), C
 }
 
 async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&ApiRequest::get(["hosts"])).await?;
-    if form.json {
-        return screen::print_json(&value);
-    }
-    let HostList { hosts } = client.read(value)?;
+    let Some((HostList { hosts }, zone)) = ctx.answer(&ApiRequest::get(["hosts"]), form).await?
+    else {
+        return Ok(());
+    };
     let mut table = Table::new(["NAME", "ADDRESS", "GROUPS", "ENABLED"]);
     for host in hosts {
         let enabled = match host.disabled {

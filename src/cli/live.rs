@@ -2,7 +2,7 @@
 
 use super::arguments::LiveArgs;
 use super::client::ApiRequest;
-use super::context::{AgentConnection, CliContext};
+use super::context::CliContext;
 use super::error::CommandError;
 use super::screen;
 use super::summary::short;
@@ -11,15 +11,12 @@ use super::times::Zone;
 use crate::api::{LiveHost, LiveList};
 
 pub(crate) async fn live(ctx: &CliContext, args: &LiveArgs) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = ctx.agent().await?;
     let ask = ApiRequest::get(["live"])
         .with("project", args.project.as_ref())
         .with("environment", args.environment.as_ref());
-    let value = client.json(&ask).await?;
-    if args.form.json {
-        return screen::print_json(&value);
-    }
-    let list: LiveList = client.read(value)?;
+    let Some((list, zone)) = ctx.answer::<LiveList>(&ask, args.form).await? else {
+        return Ok(());
+    };
     let mut table = Table::new([
         "PROJECT",
         "ENVIRONMENT",

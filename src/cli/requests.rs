@@ -138,12 +138,10 @@ fn or_dash(text: &str) -> String {
 
 /// `tagship show`.
 pub(crate) async fn show(ctx: &CliContext, args: &Show) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&ApiRequest::task(args.id)).await?;
-    if args.form.json {
-        return screen::print_json(&value);
-    }
-    let task: TaskView = client.read(value)?;
+    let ask = ApiRequest::task(args.id);
+    let Some((task, zone)) = ctx.answer::<TaskView>(&ask, args.form).await? else {
+        return Ok(());
+    };
     screen::print(&summary::summary(&task, &zone, screen::width()))
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::arguments::{OutputForm, TemplatesCommand};
 use super::client::ApiRequest;
-use super::context::{AgentConnection, CliContext};
+use super::context::CliContext;
 use super::error::CommandError;
 use super::screen;
 use super::table::{Table, printable};
@@ -28,17 +28,12 @@ pub(crate) async fn templates(
 }
 
 async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, .. } = ctx.agent().await?;
-    let value = client.json(&ApiRequest::get(["templates"])).await?;
-    if form.json {
-        return screen::print_json(&value);
-    }
-    let TemplateList {
-        templates,
-        problems,
-    } = client.read(value)?;
+    let ask = ApiRequest::get(["templates"]);
+    let Some((list, _)) = ctx.answer::<TemplateList>(&ask, form).await? else {
+        return Ok(());
+    };
     let mut table = Table::new(["NAME", "ID", "STAGES", "PARAMETERS", "FILE"]);
-    for template in templates {
+    for template in list.templates {
         let stages: Vec<String> = template
             .stages
             .into_iter()
@@ -58,19 +53,17 @@ async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
         ]);
     }
     screen::print(&table.render(screen::width()))?;
-    for problem in problems {
+    for problem in list.problems {
         screen::note(&printable(&problem));
     }
     Ok(())
 }
 
 async fn show(ctx: &CliContext, name: &str, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&ApiRequest::get(["templates", name])).await?;
-    if form.json {
-        return screen::print_json(&value);
-    }
-    let view: TemplateView = client.read(value)?;
+    let ask = ApiRequest::get(["templates", name]);
+    let Some((view, zone)) = ctx.answer::<TemplateView>(&ask, form).await? else {
+        return Ok(());
+    };
     let mut text = format!("{} ({})\n", view.line.name, printable(&view.line.file));
     for stage in &view.line.stages {
         let gate = match stage.gate {

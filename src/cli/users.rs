@@ -65,12 +65,10 @@ pub(crate) async fn user(ctx: &CliContext, args: &UserCommand) -> Result<(), Com
 }
 
 async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&ApiRequest::get(["users"])).await?;
-    if form.json {
-        return screen::print_json(&value);
-    }
-    let UserList { users } = client.read(value)?;
+    let Some((UserList { users }, zone)) = ctx.answer(&ApiRequest::get(["users"]), form).await?
+    else {
+        return Ok(());
+    };
     let mut table = Table::new(["NAME", "ROLE", "GROUPS", "CREATED", "DISPLAY"]);
     for user in users {
         let disabled = if user.disabled { " (disabled)" } else { "" };
@@ -167,12 +165,10 @@ async fn delegate(ctx: &CliContext, args: &DelegateArgs) -> Result<(), CommandEr
 
 /// `tagship user delegations`.
 async fn delegations(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client.json(&ApiRequest::get(["delegations"])).await?;
-    if form.json {
-        return screen::print_json(&value);
-    }
-    let DelegationList { delegations } = client.read(value)?;
+    let ask = ApiRequest::get(["delegations"]);
+    let Some((DelegationList { delegations }, zone)) = ctx.answer(&ask, form).await? else {
+        return Ok(());
+    };
     let mut table = Table::new(["ID", "FROM", "TO", "PROJECT", "UNTIL", "BY"]);
     for one in delegations {
         table.row([
@@ -333,14 +329,10 @@ async fn new_token(ctx: &CliContext, user: &str, body: NewTokenBody) -> Result<(
 }
 
 async fn tokens(ctx: &CliContext, user: &str, form: OutputForm) -> Result<(), CommandError> {
-    let AgentConnection { client, zone } = ctx.agent().await?;
-    let value = client
-        .json(&ApiRequest::get(["users", user, "tokens"]))
-        .await?;
-    if form.json {
-        return screen::print_json(&value);
-    }
-    let TokenList { tokens } = client.read(value)?;
+    let ask = ApiRequest::get(["users", user, "tokens"]);
+    let Some((TokenList { tokens }, zone)) = ctx.answer(&ask, form).await? else {
+        return Ok(());
+    };
     let mut table = Table::new(["ID", "FOR", "SCOPES", "CREATED", "EXPIRES"]);
     for token in tokens {
         let expires = token.expires.map(|expires| zone.show(expires));
