@@ -132,6 +132,11 @@ fn done(stage: u16, host: u16, result: StepResult) -> Vec<Event> {
     vec![Event::Began { at, attempt: 1 }, Event::Ended { at, result }]
 }
 
+fn published(host: u16) -> Vec<Event> {
+    let found = Box::default();
+    done(1, host, StepResult::Published { was: None, found })
+}
+
 #[test]
 fn repeated_record_yields_the_same_task() {
     let (_, store) = store();
@@ -293,19 +298,7 @@ fn live_and_existing_releases_follow_from_events() {
         at_once(store.newest_release("shop", "production")).unwrap(),
         Some(release(1))
     );
-    append(
-        &store,
-        1,
-        done(
-            1,
-            1,
-            StepResult::Published {
-                was: None,
-                found: Box::default(),
-            },
-        ),
-    )
-    .unwrap();
+    append(&store, 1, published(1)).unwrap();
     let live = at_once(store.live("shop", "production")).unwrap();
     assert_eq!(live.keys().collect::<Vec<_>>(), ["web2"]);
     assert_eq!(live["web2"].commit, Some("c".repeat(40)));
@@ -313,19 +306,7 @@ fn live_and_existing_releases_follow_from_events() {
         at_once(store.live_on("shop", "production", "web1")).unwrap(),
         None
     );
-    append(
-        &store,
-        1,
-        done(
-            1,
-            0,
-            StepResult::Published {
-                was: None,
-                found: Box::default(),
-            },
-        ),
-    )
-    .unwrap();
+    append(&store, 1, published(0)).unwrap();
     finish(&store, 1, Outcome::Succeeded);
     assert_eq!(releases(), [record(true)]);
 }
@@ -336,13 +317,9 @@ fn outdated_drift_check_records_no_drift() {
     let (_, store) = store();
     let place = ("shop", "production", "web2");
     let live = || at_once(store.live("shop", "production")).unwrap()["web2"].clone();
-    let published = || {
-        let found = Box::default();
-        done(1, 1, StepResult::Published { was: None, found })
-    };
     push(&store, "v1", 'a', None);
     start(&store, 1).unwrap();
-    append(&store, 1, published()).unwrap();
+    append(&store, 1, published(1)).unwrap();
     let known = live();
     let led = |to: &str| HostState {
         live: Some(ReleaseId(to.to_owned())),

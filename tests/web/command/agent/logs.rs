@@ -2,6 +2,12 @@
 
 use super::*;
 
+fn to_a_failure() -> Vec<Event> {
+    to_the_end(Outcome::Failed {
+        message: "x".to_owned(),
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
     let lab = Lab::new().await;
@@ -37,14 +43,7 @@ async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
     let mut lines = BufReader::new(child.stdout.take().unwrap());
     let mut first = String::new();
     tokio::task::block_in_place(|| lines.read_line(&mut first).unwrap());
-    lab.server
-        .append(
-            &task,
-            to_the_end(Outcome::Failed {
-                message: "x".to_owned(),
-            }),
-        )
-        .await;
+    lab.server.append(&task, to_a_failure()).await;
     let mut rest = String::new();
     tokio::task::block_in_place(|| lines.read_to_string(&mut rest).unwrap());
     assert!(
@@ -129,14 +128,7 @@ async fn on_a_terminal_the_hosts_are_drawn_below_the_log() {
         let read = tokio::task::block_in_place(|| screen.read_line(&mut text).unwrap());
         assert!(read > 0, "{text:?}");
     }
-    lab.server
-        .append(
-            &task,
-            to_the_end(Outcome::Failed {
-                message: "x".to_owned(),
-            }),
-        )
-        .await;
+    lab.server.append(&task, to_a_failure()).await;
     tokio::task::block_in_place(|| screen.read_to_string(&mut text).unwrap());
     assert!(
         text.contains("task 1 shop to production: running\r\n"),
