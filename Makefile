@@ -30,8 +30,9 @@ THREADS := $(shell echo $$((2 * $$(nproc))))
 SUITES  := $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs)) \
 	$(patsubst hooks/tests/%.rs,%,$(wildcard hooks/tests/*.rs))
 WORKSPACE = --locked --workspace
-# The unit tests are a second build of the library. They are quick without optimization, too.
-UNIT     = $(WORKSPACE) --lib --config profile.dev.package.tagship.opt-level=0
+OTHERS    = --lib $(patsubst %,--test %,$(filter-out hosts simulation,$(SUITES)))
+# A random world takes a fifth of the time.
+OPTIMIZED = --config profile.dev.opt-level=1
 
 # The hook is linked statically: one that can't load on an older system would refuse every push.
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -58,8 +59,8 @@ deps-test:
 test: deps-test
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
-	$(CARGO) test $(UNIT) --no-run
-	$(CARGO) test $(WORKSPACE) --test '*' --no-run
+	$(CARGO) test $(WORKSPACE) --test hosts $(OTHERS) --no-run
+	$(CARGO) test $(WORKSPACE) --test simulation $(OPTIMIZED) --no-run
 	$(MAKE) -j2 test-hosts test-others
 	$(MAKE) doc
 
@@ -68,8 +69,8 @@ test-hosts:
 	RUST_TEST_THREADS=$(THREADS) $(CARGO) test $(WORKSPACE) --test hosts
 
 test-others:
-	$(CARGO) test $(UNIT)
-	$(CARGO) test $(WORKSPACE) $(patsubst %,--test %,$(filter-out hosts,$(SUITES)))
+	$(CARGO) test $(WORKSPACE) $(OTHERS)
+	$(CARGO) test $(WORKSPACE) --test simulation $(OPTIMIZED)
 
 fmt:
 	$(CARGO) fmt --all
@@ -78,14 +79,14 @@ fmt:
 doc:
 	$(CARGO) doc --locked --workspace --no-deps --document-private-items
 
-# Built as for tests; docs/performance.md has figures.
+# Built as for tests, but optimized; docs/performance.md has figures.
 bench:
-	TASKS=$(TASKS) $(CARGO) test --locked --test store history::visibility::a_page_of_many -- --ignored --nocapture
-	$(CARGO) test --locked --test store hook_log::templates::a_thousand -- --ignored --nocapture
-	TASKS=$(TASKS) $(CARGO) test --locked --test store engines::large::opening_a -- --ignored --nocapture
+	TASKS=$(TASKS) $(CARGO) test --locked $(OPTIMIZED) --test store history::visibility::a_page_of_many -- --ignored --nocapture
+	$(CARGO) test --locked $(OPTIMIZED) --test store hook_log::templates::a_thousand -- --ignored --nocapture
+	TASKS=$(TASKS) $(CARGO) test --locked $(OPTIMIZED) --test store engines::large::opening_a -- --ignored --nocapture
 
 soak: deps-test
-	FROM=$(FROM) SEEDS=$(SEEDS) $(CARGO) test --locked --test simulation promises
+	FROM=$(FROM) SEEDS=$(SEEDS) $(CARGO) test $(WORKSPACE) --test simulation $(OPTIMIZED) promises
 	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) PROPTEST_CASES=2000 $(CARGO) test --locked --lib --test store
 	PROPTEST_RNG_SEED=$(PROPTEST_RNG_SEED) PROPTEST_CASES=2000 $(CARGO) test --locked --test hosts hostops::
 	KILLS=$(KILLS) $(CARGO) test --locked --test hosts -- --nocapture chaos::random_kills:: chaos::kill_points::
