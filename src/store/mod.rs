@@ -331,7 +331,7 @@ impl Store {
         Ok(())
     }
 
-    /// Returns the value of a key; `None` if there is none, or none that can be read.
+    /// Returns the value of a key; `None` if it is missing or cannot be read.
     async fn value<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
         let entry = self.kv.get(key).await?;
         Ok(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()))

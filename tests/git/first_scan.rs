@@ -84,7 +84,7 @@ impl ScanFixture {
     async fn scan(&self) -> Result<(), ScanError> {
         let intake = async {
             loop {
-                self.intake.scans.wanted().await;
+                self.intake.scans.requested().await;
                 self.intake.take_all().await.unwrap();
             }
         };
