@@ -42,39 +42,36 @@ impl TaskOffer<'_> {
         may.then(|| format!("{words} `tagship {command}`"))
     }
 
-    /// Returns `verb ID`, with what follows.
-    fn verb(&self, what: AllowedRequest, words: &str, verb: &str, rest: &str) -> Sentence {
-        self.command(what, words, &format!("{verb} {}{rest}", self.task.id))
+    fn offer(&self, what: AllowedRequest, words: &str) -> Sentence {
+        let TaskView {
+            id,
+            project,
+            environment,
+            ..
+        } = self.task;
+        self.command(what, words, &what.command(*id, project, environment))
     }
 
     fn retry(&self, words: &str) -> Sentence {
-        self.verb(AllowedRequest::Retry, words, "retry", "")
+        self.offer(AllowedRequest::Retry, words)
     }
 
     fn stop(&self) -> Sentence {
-        self.verb(AllowedRequest::Stop, "stop it with", "stop", "")
+        self.offer(AllowedRequest::Stop, "stop it with")
     }
 
     fn override_freeze(&self) -> Sentence {
-        let rest = " --override-freeze REASON";
-        self.verb(
-            AllowedRequest::OverrideFreeze,
-            "override the freeze with",
-            "resume",
-            rest,
-        )
+        self.offer(AllowedRequest::OverrideFreeze, "override the freeze with")
     }
 
     fn roll_back(&self) -> Sentence {
-        let (project, environment) = (&self.task.project, &self.task.environment);
-        let command = format!("rollback --project {project} --environment {environment}");
         let words = "roll back to the release before the live one with";
-        self.command(AllowedRequest::RollbackBefore, words, &command)
+        self.offer(AllowedRequest::RollbackBefore, words)
     }
 
     fn before_it_runs(&self) -> Vec<Sentence> {
         let task = self.task;
-        let withdraw = self.verb(AllowedRequest::Withdraw, "withdraw it with", "withdraw", "");
+        let withdraw = self.offer(AllowedRequest::Withdraw, "withdraw it with");
         match task.state.as_str() {
             "proposed" if task.reference.is_empty() => {
                 vec![sentence("the agent is planning it; no action is needed")]
@@ -83,13 +80,8 @@ impl TaskOffer<'_> {
                 "the agent waits for the ref to land; no action is needed",
             )],
             "waiting" => {
-                let approve = self.verb(AllowedRequest::Approve, "approve with", "approve", "");
-                let reject = self.verb(
-                    AllowedRequest::Reject,
-                    "reject with",
-                    "reject",
-                    " --reason …",
-                );
+                let approve = self.offer(AllowedRequest::Approve, "approve with");
+                let reject = self.offer(AllowedRequest::Reject, "reject with");
                 vec![Some(match (approve, reject) {
                     (Some(approve), Some(reject)) => format!("{approve}, or {reject}"),
                     (Some(approve), None) => approve,
@@ -125,13 +117,12 @@ impl TaskOffer<'_> {
                 self.stop(),
             ],
             "paused" => {
-                let resume = self.verb(AllowedRequest::Resume, "resume it with", "resume", "");
-                let rest = " --host NAME --reason …";
+                let resume = self.offer(AllowedRequest::Resume, "resume it with");
                 let look = format!("see `tagship log {id}`, fix the cause, then");
                 vec![
                     resume.map(|resume| resume + " (one host at a gate: --host NAME)"),
                     self.retry(&look).filter(|_| failed),
-                    self.verb(AllowedRequest::Skip, "skip a host with", "skip", rest)
+                    self.offer(AllowedRequest::Skip, "skip a host with")
                         .filter(|_| failed),
                     self.stop(),
                 ]
@@ -190,12 +181,7 @@ impl TaskOffer<'_> {
             "rollback-failed" => vec![self.fix_cause(), self.override_freeze(), self.roll_back()],
             "succeeded" => vec![
                 sentence("no action is needed"),
-                self.verb(
-                    AllowedRequest::Rollback,
-                    "roll back to it later with",
-                    "rollback",
-                    "",
-                ),
+                self.offer(AllowedRequest::Rollback, "roll back to it later with"),
             ],
             "withdrawn" | "superseded" | "expired" => {
                 let landed = self.task.commit.is_some() || self.task.reference.is_empty();

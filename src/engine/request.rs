@@ -15,7 +15,7 @@ mod verb;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use self::advice::{AllowedRequest, decide, granted};
+pub use self::advice::{decide, granted};
 pub use self::ask::ask;
 pub use self::error::RequestError;
 use self::error::required_reason;
@@ -24,7 +24,7 @@ pub use self::rollback::{
     PresentHosts, RollbackRequest, RollbackTarget, TagsNeed, has_rollback, others,
     possible_rollbacks, roll_back, target,
 };
-pub use self::verb::{VERBS, Verb, VerbSpec};
+pub use self::verb::{AllowedRequest, VERBS, Verb, VerbExample, VerbField, VerbSpec};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};
 use crate::domain::document::names_or_none;

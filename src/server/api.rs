@@ -17,10 +17,7 @@ use std::sync::atomic::Ordering;
 
 use super::answer::{self, HttpResult};
 use super::call::Call;
-use super::{Site, authentication, codo, output};
-
-/// The OpenAPI description of the API.
-const OPENAPI: &str = include_str!("openapi.json");
+use super::{Site, authentication, codo, openapi, output};
 
 /// Routes everything under `/api/`: our API in `v1`, and the endpoints for clients of CODO.
 pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> HttpResult {
@@ -29,7 +26,9 @@ pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let method = call.method.clone();
     match (method.as_str(), segments.as_slice()) {
         (_, ["api", "task", "v2", "task", "accept"]) => codo::accept(site, call).await,
-        ("GET", ["api", "v1", "openapi.json"]) => Ok(answer::of_kind("application/json", OPENAPI)),
+        ("GET", ["api", "v1", "openapi.json"]) => {
+            Ok(answer::of_kind("application/json", openapi::document()))
+        }
         ("GET", ["api", "v1", rest @ ..]) => get(site, call, rest).await,
         ("POST", ["api", "accounts", "login"]) => {
             authentication::from_our_site(site, call)?;

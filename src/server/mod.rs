@@ -19,6 +19,7 @@ mod codo;
 mod cursor;
 mod fault;
 mod login_audit;
+pub mod openapi;
 mod output;
 mod pages;
 mod route;

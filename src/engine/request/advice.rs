@@ -2,39 +2,11 @@
 //! [`granted`] first, which tries each request as `decide` would, so that no suggestion is refused.
 //! Pure; called by `request` for its refusals and by the web for its buttons.
 
-use serde::{Deserialize, Serialize};
-
-use super::{RequestContext, RequestError, TaskRequest, attempt};
+use super::{AllowedRequest, RequestContext, RequestError, TaskRequest, attempt};
 use crate::domain::approval::Actor;
 use crate::domain::permission::Ability;
 use crate::domain::plan::PlanDigest;
 use crate::domain::task::{Event, Origin, Pause, State, StepProgress, StepResult, Task};
-
-/// A request that a task allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum AllowedRequest {
-    Approve,
-    /// Give all missing approvals in an emergency.
-    Emergency,
-    Reject,
-    Withdraw,
-    Stop,
-    /// Stop one of its hosts.
-    StopHost,
-    /// Skip one of its hosts.
-    Skip,
-    Retry,
-    /// Resume at a gate. `go` is its name in JSON since the first version.
-    #[serde(rename = "go")]
-    Resume,
-    /// Run despite a freeze.
-    OverrideFreeze,
-    /// Roll back to what this task released.
-    Rollback,
-    /// Roll back to the good release before the live one.
-    RollbackBefore,
-}
 
 /// Returns the events that follow from a request, if the actor and the task's state allow it.
 ///
@@ -55,12 +27,25 @@ pub fn decide(
 /// Returns the requests that the actor may make on the task now.
 #[must_use]
 pub fn granted(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<AllowedRequest> {
-    let mut granted = of_task(task, actor, moment);
-    let hosts = moment.plan.iter().flat_map(|plan| &plan.hosts);
-    for host in hosts {
-        for (what, request) in of_host(&host.name) {
-            if !granted.contains(&what) && attempt(task, actor, &request, moment).is_ok() {
-                granted.push(what);
+    let plan = task.landed.as_ref().map_or_else(
+        || PlanDigest(String::new()),
+        |landed| landed.terms.plan.clone(),
+    );
+    let allows = |may: AllowedRequest, host: &str| {
+        let request = may.request(&plan, host);
+        request.is_some_and(|request| attempt(task, actor, &request, moment).is_ok())
+    };
+    let mut granted: Vec<AllowedRequest> = AllowedRequest::OF_TASK
+        .into_iter()
+        .filter(|may| allows(*may, ""))
+        .filter(|may| {
+            *may != AllowedRequest::Retry || !(only_waits(task) || task.is_retry_futile())
+        })
+        .collect();
+    for host in moment.plan.iter().flat_map(|plan| &plan.hosts) {
+        for may in AllowedRequest::OF_HOST {
+            if !granted.contains(&may) && allows(may, &host.name) {
+                granted.push(may);
             }
         }
     }
@@ -74,60 +59,6 @@ pub fn granted(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<A
         );
     }
     granted
-}
-
-/// Returns the requests for the whole task.
-fn of_task(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> Vec<AllowedRequest> {
-    let reason = || "because".to_owned();
-    let plan = task.landed.as_ref().map_or_else(
-        || PlanDigest(String::new()),
-        |landed| landed.terms.plan.clone(),
-    );
-    let approve = |emergency| TaskRequest::Approve {
-        plan: plan.clone(),
-        comment: String::new(),
-        not_before: None,
-        emergency,
-    };
-    let requests = [
-        (AllowedRequest::Approve, approve(None)),
-        (AllowedRequest::Emergency, approve(Some(reason()))),
-        (
-            AllowedRequest::Reject,
-            TaskRequest::Reject { reason: reason() },
-        ),
-        (
-            AllowedRequest::Withdraw,
-            TaskRequest::Withdraw { reason: reason() },
-        ),
-        (
-            AllowedRequest::OverrideFreeze,
-            TaskRequest::OverrideFreeze { reason: reason() },
-        ),
-        (AllowedRequest::Stop, TaskRequest::Stop { host: None }),
-        (AllowedRequest::Retry, TaskRequest::Retry),
-        (AllowedRequest::Resume, TaskRequest::Resume { host: None }),
-    ];
-    requests
-        .into_iter()
-        .filter(|(_, request)| attempt(task, actor, request, moment).is_ok())
-        .map(|(may, _)| may)
-        .filter(|may| {
-            *may != AllowedRequest::Retry || !(only_waits(task) || task.is_retry_futile())
-        })
-        .collect()
-}
-
-fn of_host(name: &str) -> [(AllowedRequest, TaskRequest); 2] {
-    let host = name.to_owned();
-    let stop = TaskRequest::Stop {
-        host: Some(host.clone()),
-    };
-    let reason = "because".to_owned();
-    [
-        (AllowedRequest::StopHost, stop),
-        (AllowedRequest::Skip, TaskRequest::Skip { host, reason }),
-    ]
 }
 
 /// Whether it is paused at a gate without a failure: then there is nothing to retry.
@@ -188,29 +119,20 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
     };
     let mut ways: Vec<String> = Vec::new();
     for may in granted(task, actor, moment) {
+        let (project, environment) = (&task.submission.project, &task.submission.environment);
+        let command = may.command(id, project, environment);
         let way = match may {
-            AllowedRequest::Approve => "approve it".to_owned(),
-            AllowedRequest::Reject => "reject it".to_owned(),
-            AllowedRequest::Withdraw => "withdraw it".to_owned(),
-            AllowedRequest::Stop => "stop it".to_owned(),
             AllowedRequest::Retry if ended_unstarted(&task.state) => {
-                format!("retry it (`tagship retry {id}`)")
+                format!("retry it (`tagship {command}`)")
             }
-            AllowedRequest::Retry => "retry it".to_owned(),
-            AllowedRequest::Resume => "resume it at its gate".to_owned(),
-            AllowedRequest::Rollback => format!("go back to it (`tagship rollback {id}`)"),
+            AllowedRequest::Rollback => format!("go back to it (`tagship {command}`)"),
             AllowedRequest::RollbackBefore if task.state.is_settled() => {
-                let (project, environment) =
-                    (&task.submission.project, &task.submission.environment);
-                format!(
-                    "roll back to the release before the live one (`tagship rollback --project {project} --environment {environment}`)"
-                )
+                format!("roll back to the release before the live one (`tagship {command}`)")
             }
-            AllowedRequest::Emergency
-            | AllowedRequest::StopHost
-            | AllowedRequest::Skip
-            | AllowedRequest::OverrideFreeze
-            | AllowedRequest::RollbackBefore => continue,
+            may => match may.suggestion() {
+                Some(suggestion) => suggestion.to_owned(),
+                None => continue,
+            },
         };
         ways.push(way);
     }

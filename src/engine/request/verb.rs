@@ -1,11 +1,15 @@
-//! The verbs: what a person can request of a task, one row each. Routes of API and pages, the fields
-//! that they read, audit entries, refusals and answers follow from this table. Tests compare it with
-//! the OpenAPI description, the forms of the page and the documentation. A rollback is no verb of a
-//! task: it makes a task of its own ([`super::roll_back`]).
+//! The verbs: what a person can request of a task, one row each. Routes of API and pages with their
+//! description, the fields that they read, audit entries, refusals, help and answers follow from
+//! this table, and what is offered follows from [`May`]. Tests make each row's example, and compare
+//! the table with the forms of the page and the documentation. A rollback is no verb of a task: it
+//! makes a task of its own ([`super::roll_back`]).
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::TaskRequest;
+use crate::domain::permission::Role;
+use crate::domain::plan::PlanDigest;
 
 /// What a person can request of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,9 +18,9 @@ pub enum Verb {
     Reject,
     Withdraw,
     Stop,
+    Retry,
     Skip,
     OverrideFreeze,
-    Retry,
     Resume,
 }
 
@@ -28,45 +32,227 @@ pub struct VerbSpec {
     pub name: &'static str,
     /// A former name, deprecated, which routes and forms still accept.
     pub alias: Option<&'static str>,
-    /// The fields of its body.
-    pub fields: &'static [&'static str],
+    /// In the API description and in the help.
+    pub summary: &'static str,
     /// Completes the refusal "the task cannot be …".
     pub done: &'static str,
     /// Completes "task 7 is …" once the agent has accepted it; the name of a host may follow.
     pub accepted: &'static str,
+    /// The fields of its body.
+    pub fields: &'static [VerbField],
+    pub example: VerbExample,
 }
 
-const fn row(
-    verb: Verb,
-    name: &'static str,
-    fields: &'static [&'static str],
-    done: &'static str,
-    accepted: &'static str,
-) -> VerbSpec {
-    VerbSpec {
-        verb,
+/// A field of a verb's body.
+#[derive(Debug)]
+pub struct VerbField {
+    pub name: &'static str,
+    pub is_required: bool,
+    /// Its JSON schema.
+    pub schema: &'static str,
+}
+
+/// A request that succeeds, for tests.
+#[derive(Debug)]
+pub struct VerbExample {
+    /// The lowest role that may make it on every task.
+    pub role: Role,
+    /// The task: `waiting`, `running`, `failed`, at a `gate`, or `frozen`.
+    pub task: &'static str,
+    /// `{plan}` is the digest of the task's plan.
+    pub body: &'static str,
+}
+
+const fn required(name: &'static str, schema: &'static str) -> VerbField {
+    VerbField {
         name,
-        alias: match verb {
-            Verb::Resume => Some("go"),
-            _ => None,
-        },
-        fields,
-        done,
-        accepted,
+        is_required: true,
+        schema,
     }
 }
 
+const fn optional(name: &'static str, schema: &'static str) -> VerbField {
+    VerbField {
+        name,
+        is_required: false,
+        schema,
+    }
+}
+
+const fn example(role: Role, task: &'static str, body: &'static str) -> VerbExample {
+    VerbExample { role, task, body }
+}
+
+const TEXT: &str = r#"{"type": "string"}"#;
+const NOT_EMPTY: &str = r#"{"type": "string", "minLength": 1}"#;
+const TIME: &str = r#"{"type": ["string", "null"], "format": "date-time"}"#;
+
 #[rustfmt::skip]
 pub const VERBS: [VerbSpec; 8] = [
-    row(Verb::Approve, "approve", &["plan", "comment", "not_before", "emergency"], "approved", "approved"),
-    row(Verb::Reject, "reject", &["reason"], "rejected", "rejected"),
-    row(Verb::Withdraw, "withdraw", &["reason"], "withdrawn", "withdrawn"),
-    row(Verb::Stop, "stop", &["host"], "stopped", "asked to stop"),
-    row(Verb::Skip, "skip", &["host", "reason"], "continued without a host", "asked to skip"),
-    row(Verb::OverrideFreeze, "override-freeze", &["reason"], "exempted from a freeze", "exempted from the freeze"),
-    row(Verb::Retry, "retry", &[], "retried", "asked to retry"),
-    row(Verb::Resume, "resume", &["host"], "resumed", "asked to resume"),
+    VerbSpec {
+        verb: Verb::Approve, name: "approve", alias: None, summary: "Approve a task's plan",
+        done: "approved", accepted: "approved",
+        fields: &[
+            required("plan", TEXT),
+            optional("comment", TEXT),
+            optional("not_before", TIME),
+            optional("emergency", r#"{"type": "string", "description": "Give every missing approval, with a reason; requires the role admin"}"#),
+        ],
+        example: example(Role::Approver, "waiting", r#"{"plan":"{plan}"}"#),
+    },
+    VerbSpec {
+        verb: Verb::Reject, name: "reject", alias: None, summary: "Reject a task",
+        done: "rejected", accepted: "rejected",
+        fields: &[required("reason", TEXT)],
+        example: example(Role::Approver, "waiting", r#"{"reason":"no"}"#),
+    },
+    VerbSpec {
+        verb: Verb::Withdraw, name: "withdraw", alias: None, summary: "Withdraw a task that has not started",
+        done: "withdrawn", accepted: "withdrawn",
+        fields: &[optional("reason", TEXT)],
+        example: example(Role::Approver, "waiting", r#"{"reason":"no"}"#),
+    },
+    VerbSpec {
+        verb: Verb::Stop, name: "stop", alias: None, summary: "Stop a running task, or one of its hosts",
+        done: "stopped", accepted: "asked to stop",
+        fields: &[optional("host", r#"{"type": ["string", "null"], "description": "Stop only this host"}"#)],
+        example: example(Role::Approver, "running", r#"{"host":"web-2"}"#),
+    },
+    VerbSpec {
+        verb: Verb::Retry, name: "retry", alias: None, summary: "Retry a task that failed, was stopped, or never started",
+        done: "retried", accepted: "asked to retry",
+        fields: &[],
+        example: example(Role::Approver, "failed", "{}"),
+    },
+    VerbSpec {
+        verb: Verb::Skip, name: "skip", alias: None, summary: "Skip a host",
+        done: "continued without a host", accepted: "asked to skip",
+        fields: &[required("host", TEXT), required("reason", NOT_EMPTY)],
+        example: example(Role::Approver, "running", r#"{"host":"web-3","reason":"broken"}"#),
+    },
+    VerbSpec {
+        verb: Verb::OverrideFreeze, name: "override-freeze", alias: None, summary: "Run a task during a freeze; requires the role admin",
+        done: "exempted from a freeze", accepted: "exempted from the freeze",
+        fields: &[required("reason", NOT_EMPTY)],
+        example: example(Role::Admin, "frozen", r#"{"reason":"now"}"#),
+    },
+    VerbSpec {
+        verb: Verb::Resume, name: "resume", alias: Some("go"), summary: "Resume a task that waits at a gate",
+        done: "resumed", accepted: "asked to resume",
+        fields: &[optional("host", r#"{"type": ["string", "null"], "description": "Resume only this host, if it waits at the gate of a step"}"#)],
+        example: example(Role::Approver, "gate", "{}"),
+    },
 ];
+
+impl VerbSpec {
+    #[must_use]
+    pub fn has_field(&self, name: &str) -> bool {
+        self.fields.iter().any(|field| field.name == name)
+    }
+}
+
+/// A request that a task allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AllowedRequest {
+    Approve,
+    /// Give all missing approvals in an emergency.
+    Emergency,
+    Reject,
+    Withdraw,
+    Stop,
+    /// Stop one of its hosts.
+    StopHost,
+    /// Skip one of its hosts.
+    Skip,
+    Retry,
+    /// Resume at a gate. `go` is its name in JSON since the first version.
+    #[serde(rename = "go")]
+    Resume,
+    /// Run despite a freeze.
+    OverrideFreeze,
+    /// Roll back to what this task released.
+    Rollback,
+    /// Roll back to the good release before the live one.
+    RollbackBefore,
+}
+
+impl AllowedRequest {
+    /// The requests for a whole task, in the order in which they are offered.
+    pub const OF_TASK: [Self; 8] = [
+        Self::Approve,
+        Self::Emergency,
+        Self::Reject,
+        Self::Withdraw,
+        Self::OverrideFreeze,
+        Self::Stop,
+        Self::Retry,
+        Self::Resume,
+    ];
+
+    /// The requests for one of its hosts.
+    pub const OF_HOST: [Self; 2] = [Self::StopHost, Self::Skip];
+
+    /// Returns the request, with a reason if it needs one; `None` for a rollback.
+    pub(super) fn request(self, plan: &PlanDigest, host: &str) -> Option<TaskRequest> {
+        let reason = "because".to_owned();
+        let host = host.to_owned();
+        let approve = |emergency| TaskRequest::Approve {
+            plan: plan.clone(),
+            comment: String::new(),
+            not_before: None,
+            emergency,
+        };
+        Some(match self {
+            Self::Approve => approve(None),
+            Self::Emergency => approve(Some(reason)),
+            Self::Reject => TaskRequest::Reject { reason },
+            Self::Withdraw => TaskRequest::Withdraw { reason },
+            Self::Stop => TaskRequest::Stop { host: None },
+            Self::StopHost => TaskRequest::Stop { host: Some(host) },
+            Self::Skip => TaskRequest::Skip { host, reason },
+            Self::Retry => TaskRequest::Retry,
+            Self::Resume => TaskRequest::Resume { host: None },
+            Self::OverrideFreeze => TaskRequest::OverrideFreeze { reason },
+            Self::Rollback | Self::RollbackBefore => return None,
+        })
+    }
+
+    /// Returns the command for it, which follows `tagship`.
+    #[must_use]
+    pub fn command(self, id: u64, project: &str, environment: &str) -> String {
+        let (verb, options) = match self {
+            Self::Approve => ("approve", ""),
+            Self::Emergency => ("approve", " --emergency REASON"),
+            Self::Reject => ("reject", " --reason …"),
+            Self::Withdraw => ("withdraw", ""),
+            Self::Stop => ("stop", ""),
+            Self::StopHost => ("stop", " --host NAME"),
+            Self::Skip => ("skip", " --host NAME --reason …"),
+            Self::Retry => ("retry", ""),
+            Self::Resume => ("resume", ""),
+            Self::OverrideFreeze => ("resume", " --override-freeze REASON"),
+            Self::Rollback => ("rollback", ""),
+            Self::RollbackBefore => {
+                return format!("rollback --project {project} --environment {environment}");
+            }
+        };
+        format!("{verb} {id}{options}")
+    }
+
+    /// Returns how a refusal suggests it, if it does.
+    pub(super) fn suggestion(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Approve => "approve it",
+            Self::Reject => "reject it",
+            Self::Withdraw => "withdraw it",
+            Self::Stop => "stop it",
+            Self::Retry => "retry it",
+            Self::Resume => "resume it at its gate",
+            _ => return None,
+        })
+    }
+}
 
 impl Verb {
     /// Returns the verb of a name or former name.
@@ -93,15 +279,17 @@ impl TaskRequest {
     /// # Errors
     /// Names the field that is unknown, missing or of a wrong type.
     pub fn parse(verb: Verb, mut body: Map<String, Value>) -> Result<Self, String> {
-        let VerbSpec { name, fields, .. } = verb.spec();
-        if let Some(unknown) = body.keys().find(|field| !fields.contains(&field.as_str())) {
-            let known = match fields {
+        let spec = verb.spec();
+        if let Some(unknown) = body.keys().find(|field| !spec.has_field(field)) {
+            let names: Vec<&str> = spec.fields.iter().map(|field| field.name).collect();
+            let known = match names.as_slice() {
                 [] => "no field".to_owned(),
-                fields => format!("`{}`", fields.join("`, `")),
+                names => format!("`{}`", names.join("`, `")),
             };
+            let name = spec.name;
             return Err(format!("unknown field `{unknown}`, {name} takes {known}"));
         }
-        body.insert(TAG.to_owned(), Value::from(*name));
+        body.insert(TAG.to_owned(), Value::from(spec.name));
         serde_json::from_value(Value::Object(body)).map_err(|error| error.to_string())
     }
 
@@ -170,14 +358,14 @@ mod tests {
     use super::*;
 
     fn example(verb: Verb) -> Map<String, Value> {
-        let fields = verb.spec().fields.iter();
+        let fields = verb.spec().fields.iter().map(|field| field.name);
         fields
-            .map(|field| {
-                let value = match *field {
+            .map(|name| {
+                let value = match name {
                     "not_before" => "2026-11-21T22:30:00Z",
-                    field => field,
+                    name => name,
                 };
-                ((*field).to_owned(), Value::from(value))
+                (name.to_owned(), Value::from(value))
             })
             .collect()
     }

@@ -59,7 +59,7 @@ pub(in crate::server) async fn of_task(
         ),
     ];
     for (name, text) in texts {
-        if let Some(text) = text.filter(|_| verb.spec().fields.contains(&name)) {
+        if let Some(text) = text.filter(|_| verb.spec().has_field(name)) {
             body.insert(name.to_owned(), Value::from(text));
         }
     }
