@@ -5,6 +5,7 @@ mod live;
 mod output;
 mod submit;
 mod templates;
+mod verb;
 
 use std::path::PathBuf;
 
@@ -12,14 +13,16 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use live::LiveArgs;
-pub(crate) use output::OutputForm;
+pub(crate) use output::{OutputForm, Then};
 pub(crate) use submit::Submit;
+pub(crate) use verb::{Resume, VerbCommand};
 
 pub(super) use self::templates::TemplatesCommand;
 pub(crate) use find::{Hooks, HooksList, ListedHooks, Tasks};
 
 use super::times::{Lifetime, WrittenTime};
 use crate::domain::permission::{Role, Scope};
+use crate::engine::request::Verb;
 
 /// Push a tag, ship it: a release agent that lives beside a git server.
 #[derive(Debug, Parser)]
@@ -52,21 +55,10 @@ pub enum CliCommand {
     Tasks(Box<Tasks>),
     /// Show a task: changes, progress, and what to do next
     Show(Show),
-    /// Approve a task's plan
+    #[command(about = Verb::Approve.spec().summary)]
     Approve(ApproveArgs),
-    /// Reject a task
-    Reject(Reject),
-    /// Withdraw a task that has not started
-    Withdraw(Withdraw),
-    /// Stop a running task
-    Stop(Stop),
-    /// Skip a host
-    Skip(SkipArgs),
-    /// Retry a task that failed, was stopped or never started
-    Retry(TaskArgs),
-    /// Resume a task that waits at a gate
-    #[command(alias = "go")]
-    Resume(Resume),
+    #[command(flatten)]
+    Verb(VerbCommand),
     /// Roll back to an earlier release
     Rollback(RollbackArgs),
     /// Print the output of a task's steps
@@ -157,63 +149,6 @@ pub struct Show {
     pub form: OutputForm,
 }
 
-/// What to do after the agent has accepted an action.
-#[derive(Clone, Copy, Debug, Args)]
-pub struct FollowUp {
-    /// Follow the task until it ends; exit 0 only if it succeeds
-    #[arg(long)]
-    pub wait: bool,
-    #[command(flatten)]
-    pub form: OutputForm,
-}
-
-#[derive(Debug, Args)]
-pub struct TaskArgs {
-    /// The task's number
-    pub id: u64,
-    #[command(flatten)]
-    pub then: FollowUp,
-}
-
-#[derive(Debug, Args)]
-pub struct Stop {
-    /// The task's number
-    pub id: u64,
-    /// Stop only this host; the others continue
-    #[arg(long, value_name = "NAME")]
-    pub host: Option<String>,
-    #[command(flatten)]
-    pub then: FollowUp,
-}
-
-#[derive(Debug, Args)]
-pub struct SkipArgs {
-    /// The task's number
-    pub id: u64,
-    /// The host to skip
-    #[arg(long, value_name = "NAME")]
-    pub host: String,
-    /// The reason; shown in the task's history
-    #[arg(long, value_name = "TEXT")]
-    pub reason: String,
-    #[command(flatten)]
-    pub then: FollowUp,
-}
-
-#[derive(Debug, Args)]
-pub struct Resume {
-    /// The task's number
-    pub id: u64,
-    /// Resume only this host
-    #[arg(long, value_name = "NAME")]
-    pub host: Option<String>,
-    /// Run during a freeze, with a reason; requires the role admin
-    #[arg(long, value_name = "REASON")]
-    pub override_freeze: Option<String>,
-    #[command(flatten)]
-    pub then: FollowUp,
-}
-
 #[derive(Debug, Args)]
 pub struct ApproveArgs {
     /// The task's number
@@ -237,33 +172,6 @@ pub struct ApproveArgs {
     pub emergency: Option<String>,
     #[command(flatten)]
     pub then: FollowUp,
-}
-
-#[derive(Debug, Args)]
-pub struct Reject {
-    /// The task's number
-    pub id: u64,
-    /// The reason
-    #[arg(long, value_name = "TEXT")]
-    pub reason: String,
-    #[command(flatten)]
-    pub form: OutputForm,
-}
-
-#[derive(Debug, Args)]
-pub struct Withdraw {
-    /// The task's number
-    pub id: u64,
-    /// The reason
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub reason: String,
-    #[command(flatten)]
-    pub form: OutputForm,
 }
 
 #[derive(Debug, Args)]

@@ -1,9 +1,6 @@
 //! Tasks: list, show and act on them. The agent decides; this only sends requests.
 
-use super::arguments::{
-    ApproveArgs, FollowUp, OutputForm, Reject, Resume, RollbackArgs, Show, SkipArgs, Stop,
-    TaskArgs, Tasks, Withdraw,
-};
+use super::arguments::{ApproveArgs, FollowUp, Resume, RollbackArgs, Show, Tasks, VerbCommand};
 use super::client::{ApiRequest, Client};
 use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
@@ -225,65 +222,27 @@ fn seen_plan(
     })
 }
 
-/// `tagship reject`.
-pub(crate) async fn reject(ctx: &CliContext, args: &Reject) -> Result<(), CommandError> {
-    let reason = args.reason.clone();
-    let then = at_once(args.form);
+/// The commands of the other verbs.
+pub(crate) async fn verb(ctx: &CliContext, command: &VerbCommand) -> Result<(), CommandError> {
     let agent = ctx.agent().await?;
-    request(&agent, args.id, &TaskRequest::Reject { reason }, then).await
-}
-
-/// `tagship withdraw`.
-pub(crate) async fn withdraw(ctx: &CliContext, args: &Withdraw) -> Result<(), CommandError> {
-    let reason = args.reason.clone();
-    let then = at_once(args.form);
-    let agent = ctx.agent().await?;
-    request(&agent, args.id, &TaskRequest::Withdraw { reason }, then).await
-}
-
-fn at_once(form: OutputForm) -> FollowUp {
-    FollowUp { wait: false, form }
-}
-
-/// `tagship stop`.
-pub(crate) async fn stop(ctx: &CliContext, args: &Stop) -> Result<(), CommandError> {
-    let host = args.host.clone();
-    let agent = ctx.agent().await?;
-    request(&agent, args.id, &TaskRequest::Stop { host }, args.then).await
-}
-
-/// `tagship skip`.
-pub(crate) async fn skip(ctx: &CliContext, args: &SkipArgs) -> Result<(), CommandError> {
-    let skip = TaskRequest::Skip {
-        host: args.host.clone(),
-        reason: args.reason.clone(),
+    let (id, asked, then) = command.request();
+    let VerbCommand::Resume(Resume {
+        override_freeze: Some(_),
+        host,
+        ..
+    }) = command
+    else {
+        return request(&agent, id, &asked, then).await;
     };
-    request(&ctx.agent().await?, args.id, &skip, args.then).await
-}
-
-/// `tagship retry`.
-pub(crate) async fn retry(ctx: &CliContext, args: &TaskArgs) -> Result<(), CommandError> {
-    let agent = ctx.agent().await?;
-    request(&agent, args.id, &TaskRequest::Retry, args.then).await
-}
-
-/// `tagship resume`.
-pub(crate) async fn resume(ctx: &CliContext, args: &Resume) -> Result<(), CommandError> {
-    let agent = ctx.agent().await?;
-    let host = args.host.clone();
-    let resume = TaskRequest::Resume { host };
-    let Some(reason) = args.override_freeze.clone() else {
-        return request(&agent, args.id, &resume, args.then).await;
-    };
-    let exempt = TaskRequest::OverrideFreeze { reason };
-    let task: TaskView = agent.client.ask(&to_task(args.id, &exempt)).await?;
+    let task: TaskView = agent.client.ask(&to_task(id, &asked)).await?;
     // A task that waits only for the end of the freeze continues by itself.
     let ask = if task.may.contains(&AllowedRequest::Resume) {
-        to_task(args.id, &resume)
+        let host = host.clone();
+        to_task(id, &TaskRequest::Resume { host })
     } else {
-        ApiRequest::task(args.id)
+        ApiRequest::task(id)
     };
-    act(&agent, &ask, &exempt.accepted(), args.then, Goal::Success).await
+    act(&agent, &ask, &asked.accepted(), then, Goal::Success).await
 }
 
 /// `tagship rollback`.

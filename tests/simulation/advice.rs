@@ -1,8 +1,10 @@
 //! No advice is refused. In every state of a task, each offered request, and each command that
 //! `tagship show` or a refusal names, is tried on a copy of the store.
 
+use clap::Parser as _;
 use tagship::api::{TaskView, next};
 use tagship::base::clock::Clock as _;
+use tagship::cli::{Cli, CliCommand};
 use tagship::domain::approval::Actor;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
@@ -100,77 +102,36 @@ impl<'s> Advised<'s> {
 
     /// All requests, sensible or not.
     fn requests(&self) -> Vec<TaskRequest> {
-        let mays = [
-            AllowedRequest::Approve,
-            AllowedRequest::Reject,
-            AllowedRequest::Withdraw,
-            AllowedRequest::Stop,
-            AllowedRequest::StopHost,
-            AllowedRequest::Skip,
-            AllowedRequest::Retry,
-            AllowedRequest::Resume,
-            AllowedRequest::OverrideFreeze,
-        ];
+        let mays = AllowedRequest::OF_TASK
+            .into_iter()
+            .chain(AllowedRequest::OF_HOST);
         let commands = mays.map(|may| self.command(may));
-        commands
-            .iter()
-            .filter_map(|one| self.request(one))
-            .collect()
+        commands.filter_map(|one| self.request(&one)).collect()
     }
 
     fn command(&self, may: AllowedRequest) -> String {
-        let id = self.task.id;
-        let (project, environment) = (&self.view.project, &self.view.environment);
-        match may {
-            AllowedRequest::Approve => format!("approve {id}"),
-            AllowedRequest::Emergency => format!("approve {id} --emergency REASON"),
-            AllowedRequest::Reject => format!("reject {id}"),
-            AllowedRequest::Withdraw => format!("withdraw {id}"),
-            AllowedRequest::Stop => format!("stop {id}"),
-            AllowedRequest::StopHost => format!("stop {id} --host NAME"),
-            AllowedRequest::Skip => format!("skip {id} --host NAME"),
-            AllowedRequest::Retry => format!("retry {id}"),
-            AllowedRequest::Resume => format!("resume {id}"),
-            AllowedRequest::OverrideFreeze => format!("resume {id} --override-freeze REASON"),
-            AllowedRequest::Rollback => format!("rollback {id}"),
-            AllowedRequest::RollbackBefore => {
-                format!("rollback --project {project} --environment {environment}")
-            }
-        }
+        may.command(self.task.id, &self.view.project, &self.view.environment)
     }
 
     /// The request that a command makes; `None` for one that only reads, or rolls back.
     fn request(&self, command: &str) -> Option<TaskRequest> {
-        let reason = || "because".to_owned();
-        let words: Vec<&str> = command.split(' ').collect();
-        let of_host = words.iter().position(|word| *word == "--host");
-        let host = of_host.map(|place| words[place + 1].to_owned());
-        Some(match words[0] {
-            "approve" => TaskRequest::Approve {
+        let words = ["tagship"].into_iter().chain(command.split(' '));
+        let cli = Cli::try_parse_from(words);
+        let cli = cli.unwrap_or_else(|error| panic!("`tagship {command}`: {error}"));
+        match cli.command {
+            CliCommand::Approve(args) => Some(TaskRequest::Approve {
                 plan: self
                     .view
                     .plan
                     .clone()
                     .unwrap_or_else(|| tagship::domain::plan::PlanDigest(String::new())),
-                comment: String::new(),
+                comment: args.comment,
                 not_before: None,
-                emergency: command.contains("--emergency").then(reason),
-            },
-            "reject" => TaskRequest::Reject { reason: reason() },
-            "withdraw" => TaskRequest::Withdraw { reason: reason() },
-            "stop" => TaskRequest::Stop { host },
-            "skip" => TaskRequest::Skip {
-                host: host.unwrap(),
-                reason: reason(),
-            },
-            "retry" => TaskRequest::Retry,
-            "resume" if command.contains("--override-freeze") => {
-                TaskRequest::OverrideFreeze { reason: reason() }
-            }
-            "resume" => TaskRequest::Resume { host },
-            "rollback" | "log" | "show" | "tasks" | "user" => return None,
-            _ => panic!("there is no `tagship {command}`"),
-        })
+                emergency: args.emergency,
+            }),
+            CliCommand::Verb(verb) => Some(verb.request().1),
+            _ => None,
+        }
     }
 
     /// Tries every command that a text names.
