@@ -7,6 +7,7 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tagship::domain::permission::{Scope, Scopes};
 use tagship::domain::task::{Event, Pause, Task};
+use tagship::engine::request::{Verb, VerbExample};
 use tagship::identity::account::{Account, Role, code_at};
 use tagship::store::HookOutcome;
 use tagship::store::kv::Commit;
@@ -169,6 +170,13 @@ impl Lab {
             .await
     }
 
+    async fn failed(&self) -> Task {
+        let task = self.server.running("release-1").await;
+        let message = "web-1: migrate: ended with 3".to_owned();
+        let paused = Event::Paused(Pause::HostFailed { message });
+        self.server.append(&task, vec![paused]).await
+    }
+
     /// An entry of the hook log for a push of this object.
     async fn noted(&self, new: &str) {
         let unknown = HookOutcome::UnknownRepository;
@@ -191,11 +199,30 @@ impl Lab {
         confirmed.await.unwrap();
     }
 
+    /// The example of a verb, with a task that it is for.
+    async fn verb(&self, path: &str, verb: Verb) -> Asked {
+        let VerbExample { task, body, .. } = verb.spec().example;
+        let task = match task {
+            "waiting" => self.server.waiting("release-1").await,
+            "running" => self.server.running("release-1").await,
+            "failed" => self.failed().await,
+            "gate" => self.paused().await,
+            "frozen" => self.server.approved("release-1").await,
+            other => panic!("no task is {other}: make one"),
+        };
+        let body = body.replace("{plan}", &plan_of(&task));
+        let path = path.replace("{id}", &task.id.to_string());
+        asked(path, serde_json::from_str(&body).unwrap())
+    }
+
     /// A request that succeeds, with everything prepared for it.
     async fn good(&mut self, operation: Operation) -> Asked {
         let none = Value::Null;
         let path = operation.path.strip_prefix("/api/v1/").unwrap();
         let until = self.server.now() + jiff::SignedDuration::from_hours(1);
+        if let Some(verb) = path.strip_prefix("tasks/{id}/").and_then(Verb::named) {
+            return self.verb(path, verb).await;
+        }
         match (operation.method, path) {
             ("POST", "tasks") => {
                 let mut order = restart();
@@ -205,44 +232,6 @@ impl Lab {
             ("GET", "tasks/{id}" | "tasks/{id}/order" | "tasks/{id}/log") => {
                 self.server.succeeded("release-1").await;
                 asked(path.replace("{id}", "1"), none)
-            }
-            ("POST", "tasks/{id}/approve") => {
-                let task = self.server.waiting("release-1").await;
-                let plan = plan_of(&task);
-                asked("tasks/1/approve", json!({ "plan": plan }))
-            }
-            ("POST", "tasks/{id}/reject") => {
-                self.server.waiting("release-1").await;
-                asked("tasks/1/reject", json!({ "reason": "no" }))
-            }
-            ("POST", "tasks/{id}/withdraw") => {
-                self.server.waiting("release-1").await;
-                asked("tasks/1/withdraw", json!({}))
-            }
-            ("POST", "tasks/{id}/retry") => {
-                self.server.waiting("release-1").await;
-                self.all.post("tasks/1/withdraw", json!({})).await;
-                asked("tasks/1/retry", json!({}))
-            }
-            ("POST", "tasks/{id}/stop") => {
-                self.server.running("release-1").await;
-                asked("tasks/1/stop", json!({}))
-            }
-            ("POST", "tasks/{id}/skip") => {
-                self.paused().await;
-                asked("tasks/1/skip", json!({ "host": "web-3", "reason": "disk" }))
-            }
-            ("POST", "tasks/{id}/resume") => {
-                self.paused().await;
-                asked("tasks/1/resume", json!({}))
-            }
-            ("POST", "tasks/{id}/go") => {
-                self.paused().await;
-                asked("tasks/1/go", json!({}))
-            }
-            ("POST", "tasks/{id}/override-freeze") => {
-                self.server.approved("release-1").await;
-                asked("tasks/1/override-freeze", json!({ "reason": "now" }))
             }
             ("POST", "rollback") => {
                 self.server.succeeded("release-1").await;
