@@ -22,44 +22,23 @@ mod push_order;
 mod queues;
 mod retry;
 mod schedule;
+mod state;
 mod step;
 mod steps;
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use futures::future::{BoxFuture, FutureExt as _};
-use futures::stream::{FuturesUnordered, StreamExt as _};
-use jiff::Timestamp;
+use futures::future::FutureExt as _;
+use futures::stream::StreamExt as _;
 
 use self::active::Active;
 pub use self::effects::World;
 pub use self::retry::RetryingHosts;
-use crate::domain::task::{
-    Event, NextAction, Recorded, State, StepRef, StepResult, Task, next_actions,
-};
+use self::state::{CompletedEffect, Ids};
+pub use self::state::{Executor, ExecutorLimits, MissedPolicy};
+use crate::domain::task::{Event, NextAction, State, StepRef, Task, next_actions};
 use crate::store::kv::{KeyWrite, Revision, Watch, WatchEnd};
 use crate::store::{HeadFields, StoreError};
-
-/// Bounds of the executor.
-#[derive(Clone, Copy, Debug)]
-pub struct ExecutorLimits {
-    /// Maximum number of tasks that run concurrently.
-    pub parallel_tasks: usize,
-    /// Maximum number of steps of one task that run concurrently.
-    pub parallel_hosts: usize,
-    /// How long a pushed ref may take to appear on the git server, in seconds.
-    pub landing_timeout_s: i64,
-    pub missed: MissedPolicy,
-}
-
-/// What happens to a task whose start time passed while no executor was running.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum MissedPolicy {
-    #[default]
-    Run,
-    Expire,
-}
 
 /// The store failed: restart the agent.
 #[derive(Debug, thiserror::Error)]
@@ -70,96 +49,7 @@ pub enum ExecutorError {
     Closed,
 }
 
-/// The outcome of an effect.
-enum CompletedEffect {
-    Appended {
-        id: u64,
-        events: Vec<Recorded>,
-        result: Result<Task, StoreError>,
-    },
-    Refreshed {
-        id: u64,
-        result: Result<Task, StoreError>,
-    },
-    Fence {
-        id: u64,
-        result: Result<claim::Claim, StoreError>,
-    },
-    Step {
-        id: u64,
-        at: StepRef,
-        result: StepResult,
-    },
-    /// A step that is still running reported something.
-    StepEvent {
-        id: u64,
-        at: StepRef,
-        event: Event,
-        more: step::StepEventSender,
-    },
-    Killed {
-        id: u64,
-        at: StepRef,
-        result: Result<(), String>,
-    },
-    RefsRead(land::SeenRefs),
-    Landed {
-        id: u64,
-        outcome: land::LandingOutcome,
-    },
-    /// Every record of a push has been taken in.
-    PushComplete {
-        push: String,
-    },
-    /// Which commits of a push are not ancestors of any other.
-    Compared {
-        ids: Ids,
-        heads: Result<Vec<String>, String>,
-    },
-    ComparedWithLive {
-        task: Arc<Task>,
-        outcome: compare::ComparisonOutcome,
-    },
-    Time,
-    Unpinned,
-}
-
-/// Drives tasks until the store is closed. See the module documentation.
-pub struct Executor {
-    world: World,
-    limits: ExecutorLimits,
-    tasks: BTreeMap<u64, Active>,
-    effects: FuturesUnordered<BoxFuture<'static, CompletedEffect>>,
-    lander: land::RefPoller,
-    queues: queues::Queues,
-    /// Pushes that may still get further records.
-    incomplete_pushes: BTreeSet<String>,
-    /// Tasks that are being read for the first time.
-    first_reads: Ids,
-    comparisons: compare::Comparisons,
-    /// When this executor started.
-    began: Timestamp,
-    timer: Option<Timestamp>,
-}
-
 impl Executor {
-    #[must_use]
-    pub fn new(world: World, limits: ExecutorLimits) -> Self {
-        Self {
-            began: world.clock.now(),
-            world,
-            limits,
-            tasks: BTreeMap::new(),
-            effects: FuturesUnordered::new(),
-            lander: land::RefPoller::default(),
-            queues: queues::Queues::default(),
-            incomplete_pushes: BTreeSet::new(),
-            first_reads: Ids::new(),
-            comparisons: compare::Comparisons::default(),
-            timer: None,
-        }
-    }
-
     /// Runs until the store is closed or fails. Dropping the future is equivalent to a crash: the
     /// next executor resumes from what was durable.
     ///
@@ -519,6 +409,3 @@ impl Executor {
         }
     }
 }
-
-/// Task IDs.
-type Ids = BTreeSet<u64>;

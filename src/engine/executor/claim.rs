@@ -1,17 +1,19 @@
 //! Which task may run: one per project and environment, in order; rollbacks first.
 
-use std::collections::BTreeMap;
+mod lookup;
+
 use std::sync::Arc;
 
 use futures::future::FutureExt as _;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 
+pub(super) use self::lookup::Claim;
+use self::lookup::next_claim;
 use super::active::Active;
-use super::push_order::{RETRY_AFTER, begun_newer_sibling};
-use super::{CompletedEffect, Executor, World};
+use super::push_order::RETRY_AFTER;
+use super::{CompletedEffect, Executor};
 use crate::domain::host::ReleaseId;
 use crate::domain::task::{Event, Origin, State, StopRequester, Task};
-use crate::store::StoreError;
 
 impl Executor {
     /// Returns the first task of a queue that may begin: frozen tasks do not block the others.
@@ -173,43 +175,4 @@ impl Executor {
         }
         self.decide(id);
     }
-}
-
-/// What a claim needs from the store.
-pub(super) struct Claim {
-    fence: u64,
-    /// What is known of the hosts' own fences, see [`Active::fence_raises`].
-    fence_raises: BTreeMap<String, u64>,
-    /// The time in the name of a new release.
-    release_at: Timestamp,
-    /// A later task that has changed the same environment: it must not be undone.
-    later_task: Option<u64>,
-    /// A newer task of the same push that has begun already; the error is git's.
-    newer_sibling: Result<Option<u64>, String>,
-}
-
-async fn next_claim(world: &World, task: &Task, now: Timestamp) -> Result<Claim, StoreError> {
-    let (store, submission) = (&world.store, &task.submission);
-    let (project, environment) = (&submission.project, &submission.environment);
-    let newest = if submission.has_environment() {
-        store.newest_release(project, environment).await?
-    } else {
-        None
-    };
-    // Releases sort by name, so a name must be later than all before it, even if the clock was set
-    // back. Two releases of one second get two names.
-    let release_at = newest
-        .and_then(|release| release.created_at())
-        .and_then(|newest| newest.checked_add(SignedDuration::from_secs(1)).ok())
-        .map_or(now, |after| after.max(now));
-    Ok(Claim {
-        fence_raises: store.fence_lifts(project, environment).await?,
-        later_task: match &task.work {
-            Some(_) => store.ran_since(task).await?,
-            None => None,
-        },
-        newer_sibling: begun_newer_sibling(world, task).await?,
-        fence: store.next_fence(now).await?,
-        release_at,
-    })
 }

@@ -3,6 +3,7 @@
 //! lands on the tag's current target; one that releases nothing of a repository is planned at once.
 
 mod pin;
+mod poller;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,16 +12,12 @@ use jiff::{SignedDuration, Timestamp};
 
 use self::pin::fetch_and_plan;
 pub(super) use self::pin::{LandingOutcome, live_on, refusal_as_older};
+pub(super) use self::poller::{RefPoller, SeenRefs};
 use super::active::AttemptKind;
-use super::{CompletedEffect, Executor, Ids};
+use super::{CompletedEffect, Executor};
 use crate::domain::rule::is_reference;
 use crate::domain::task::{Event, State, Task};
 use crate::git::landing::{LandingError, RemoteRef};
-
-/// The first pause between two queries of a repository, in milliseconds; each further one doubles.
-const PAUSE_FIRST_MS: i64 = 200;
-/// The longest pause, in milliseconds.
-const PAUSE_MAX_MS: i64 = 15_000;
 
 /// Used as the project name of tasks that wait for no repository.
 const NO_REPOSITORY: &str = "";
@@ -31,38 +28,6 @@ const REF_ERROR_AFTER_MS: i64 = 10_000;
 const PROJECT_REMOVED: &str = "is unknown: the configuration has no such project any more";
 /// The maximum length of the reason that a landing waits for.
 const REASON_CHARS_MAX: usize = 1_000;
-
-/// Which tasks wait for which repository.
-#[derive(Default)]
-pub(super) struct RefPoller {
-    repositories: BTreeMap<String, Repository>,
-}
-
-#[derive(Default)]
-struct Repository {
-    waiting: Ids,
-    /// The tasks that the current query covers.
-    queried: Ids,
-    /// The earliest time of the next query.
-    next: Option<Timestamp>,
-    pause_ms: i64,
-}
-
-impl Repository {
-    /// Returns when a pause ends; one above the maximum means that the clock was set back.
-    fn pause_end(&self, now: Timestamp) -> Option<Timestamp> {
-        let longest = SignedDuration::from_millis(PAUSE_MAX_MS);
-        self.next
-            .filter(|next| *next > now && next.duration_since(now) <= longest)
-    }
-}
-
-/// The result of one query.
-pub(super) struct SeenRefs {
-    project: String,
-    queried: Ids,
-    refs: Result<Vec<RemoteRef>, LandingError>,
-}
 
 /// What kept a task from landing, or its doubted ref from being settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,8 +84,7 @@ impl Executor {
         }
         if repository.waiting.insert(id) {
             // A new push does not wait for the pauses of earlier ones.
-            repository.next = None;
-            repository.pause_ms = 0;
+            repository.end_pauses();
         }
         self.query_refs(&project);
     }
@@ -307,8 +271,7 @@ impl Executor {
         match outcome {
             LandingOutcome::Landed(landed) => {
                 if let Some(repository) = self.lander.repositories.get_mut(&project) {
-                    repository.pause_ms = 0;
-                    repository.next = None;
+                    repository.end_pauses();
                 }
                 self.record(id, Event::Landed(landed));
                 self.decide(id);
@@ -355,12 +318,7 @@ impl Executor {
         tracing::debug!(task = id, why, "not landed yet");
         let repository = self.lander.repositories.entry(project).or_default();
         repository.waiting.insert(id);
-        if repository.pause_end(now).is_none() {
-            repository.pause_ms = (repository.pause_ms * 2).clamp(PAUSE_FIRST_MS, PAUSE_MAX_MS);
-            repository.next = now
-                .checked_add(SignedDuration::from_millis(repository.pause_ms))
-                .ok();
-        }
+        repository.lengthen_pause(now);
         if let Some(next) = repository.next {
             self.wake_at(next);
         }
