@@ -9,6 +9,7 @@
 mod address;
 mod drift;
 mod fence;
+mod retry;
 mod state;
 
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::address::{ipv6_address, is_address};
 pub use self::drift::{Drift, utc};
+pub use self::retry::{FOLLOW_PAUSES_S, OPERATION_PAUSES_S, PROGRAM_PAUSES_S};
 pub use self::state::{BrokenCurrent, HostState, Release, ReleaseId, TreeDigest};
 
 pub use fence::{

@@ -1,5 +1,5 @@
-//! The one retry policy for hosts: an operation whose answer was lost is performed again, since all
-//! but a program may be performed twice. A program is followed by its own step (`step/program.rs`).
+//! Performs an operation again whose answer was lost, since all but a program may be performed
+//! twice. A program is followed by its own step (`step/program.rs`).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,8 @@ use futures::future::{BoxFuture, FutureExt as _};
 
 use super::effects::World;
 use crate::base::clock::Clock;
-use crate::domain::host::{HostError, Hosts, Op, Output, Reply};
+use crate::domain::host::{HostError, Hosts, OPERATION_PAUSES_S, Op, Output, Reply};
 use crate::domain::plan::Plan;
-
-/// How often an operation is tried if its answer is lost; the pauses are 1 s, 2 s ….
-pub(super) const ATTEMPTS_MAX: u32 = 3;
 
 impl World {
     /// Returns the hosts of a task.
@@ -39,7 +36,7 @@ impl Hosts for RetryingHosts {
     ) -> BoxFuture<'a, Result<Reply, HostError>> {
         async move {
             let mut lost = false;
-            let mut attempt = 1;
+            let mut pauses = OPERATION_PAUSES_S.into_iter();
             loop {
                 let answer = self.hosts.perform(host, op, output).await;
                 let error = match answer {
@@ -48,13 +45,13 @@ impl Hosts for RetryingHosts {
                     Err(HostError::NotReached(reason)) if lost => HostError::Lost(reason),
                     answer => return answer,
                 };
-                if attempt == ATTEMPTS_MAX || matches!(op, Op::Run { .. }) {
+                let pause = pauses.next().filter(|_| !matches!(op, Op::Run { .. }));
+                let Some(pause) = pause else {
                     return Err(error);
-                }
+                };
                 output.line(&format!("{error}; trying again"));
-                self.clock.pause(Duration::from_secs(attempt.into())).await;
+                self.clock.pause(Duration::from_secs(pause)).await;
                 lost = true;
-                attempt += 1;
             }
         }
         .boxed()

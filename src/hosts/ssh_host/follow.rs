@@ -7,16 +7,12 @@ use std::time::Duration;
 use super::exchange::{self, NoReply};
 use super::{SshHosts, unexpected};
 use crate::base::clock::{Clock as _, SystemClock};
-use crate::domain::host::{DeployTarget, HostError, Output, Reply, Run};
+use crate::domain::host::{DeployTarget, HostError, Output, PROGRAM_PAUSES_S, Reply, Run};
 use crate::hosts::ssh::runner::{self, Attempt, AttemptEnd};
 use crate::hosts::ssh::script::AnswerItem;
 
 /// How long after the program's own time limit the host is given up.
 const GRACE: Duration = Duration::from_secs(60);
-
-/// The pauses before reconnecting to a host whose connection was lost. Together with the
-/// connection's own timeouts, a host may be unreachable for some minutes.
-const PAUSES_S: [u64; 8] = [0, 1, 2, 4, 8, 15, 30, 60];
 
 /// Performs [`Op::Run`](crate::domain::host::Op::Run).
 pub(super) async fn run(
@@ -29,7 +25,7 @@ pub(super) async fn run(
     let mut seen = AttemptOutput::default();
     let mut overtaken = false;
     let mut lost: Option<String> = None;
-    let mut pauses = PAUSES_S.iter();
+    let mut pauses = PROGRAM_PAUSES_S.iter();
     loop {
         let before = seen.offset;
         let error = match once(hosts, host, target, run, &mut seen, output).await {
@@ -55,7 +51,7 @@ pub(super) async fn run(
         }
         if seen.offset > before {
             // It was reachable since the last loss.
-            pauses = PAUSES_S.iter();
+            pauses = PROGRAM_PAUSES_S.iter();
         }
         let Some(pause) = pauses.next() else {
             return Err(HostError::Lost(lost.unwrap_or_default()));

@@ -8,10 +8,9 @@ use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::context::{IntentRecorded, StepContext, StepError, started_text, unexpected};
-use crate::domain::host::{HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
+use crate::domain::host::{FOLLOW_PAUSES_S, HostError, Op, Output, Reply, Run, RunCommand, RunEnd};
 use crate::domain::task::{Direction, StepRef, StepResult, Task};
 use crate::domain::template::{self, Directory, Program, ProgramCommand, SUPPLIED, StepAction};
-use crate::engine::executor::retry::ATTEMPTS_MAX;
 
 /// How many undeclared output names a message lists.
 const NAMES_SHOWN_MAX: usize = 5;
@@ -146,7 +145,7 @@ async fn follow(ctx: &StepContext<'_>, program: &Program, run: Run) -> Result<Ru
         output: ctx.output.as_ref(),
         program_began: AtomicBool::new(ctx.work.has_program()),
     };
-    for number in 1..=ATTEMPTS_MAX {
+    for pause in FOLLOW_PAUSES_S {
         let lost = match ctx.work.hosts.perform(host, &op, &output).await {
             Ok(Reply::Run(end)) => return Ok(end),
             Ok(other) => return Err(unexpected(&other)),
@@ -161,7 +160,7 @@ async fn follow(ctx: &StepContext<'_>, program: &Program, run: Run) -> Result<Ru
                 return Err(vanished(ctx));
             }
             RunEnd::NotBegun | RunEnd::Running => {
-                ctx.wait(Duration::from_secs(number.into())).await;
+                ctx.wait(Duration::from_secs(pause)).await;
             }
             end => return Ok(end),
         }

@@ -11,7 +11,6 @@ use crate::domain::host::{
 };
 use crate::domain::plan::Placement;
 use crate::domain::task::{Direction, Origin, StepResult, SwitchReport};
-use crate::engine::executor::retry::ATTEMPTS_MAX;
 use crate::git::checkout::{Manifest, PlanOptions, PlanRequest};
 
 /// Makes a manifest of the commit, stores it, and makes the agent's tree equal to it.
@@ -406,6 +405,9 @@ pub(super) async fn publish(ctx: &StepContext<'_>) -> Result<StepResult, StepErr
     })
 }
 
+/// How often a switch is tried while what is live changes.
+const SWITCHES_MAX: usize = 3;
+
 /// Switches from the known live release. Another live release is inspected first: it appeared after
 /// this task's last look, and may be newer.
 async fn switch(
@@ -415,7 +417,7 @@ async fn switch(
 ) -> Result<(Option<ReleaseId>, SwitchReport), StepError> {
     let mut over = replaceable(ctx).await?;
     let mut drifted = None;
-    for _ in 0..ATTEMPTS_MAX {
+    for _ in 0..SWITCHES_MAX {
         let op = Op::Publish {
             target: ctx.work.target(),
             release: release.clone(),
