@@ -225,7 +225,7 @@ fn seen_plan(
 /// The commands of the other verbs.
 pub(crate) async fn verb(ctx: &CliContext, command: &VerbCommand) -> Result<(), CommandError> {
     let agent = ctx.agent().await?;
-    let (id, asked, then) = command.request();
+    let (id, asked, then) = command.clone().request();
     let VerbCommand::Resume(Resume {
         override_freeze: Some(_),
         host,

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crate::engine::request::{VERBS, VerbSpec};
+use crate::engine::request::{VERBS, VerbField, VerbSpec};
 
 const FILE: &str = include_str!("openapi.json");
 /// The begin of the entry that stands for every verb, and of the one after it.
@@ -35,10 +35,8 @@ pub fn document() -> &'static str {
 
 /// Returns the entry of a verb under one of its names.
 fn described(entry: &str, row: &VerbSpec, name: &str, summary: &str) -> String {
-    let fields = row.fields.iter();
-    let properties: Vec<String> = fields
-        .map(|field| format!("\"{}\": {}", field.name, field.schema))
-        .collect();
+    let property = |field: &VerbField| format!("\"{}\": {}", field.name, field.schema);
+    let properties: Vec<String> = row.fields.iter().map(property).collect();
     let required = row.fields.iter().filter(|field| field.is_required);
     let required: Vec<String> = required
         .map(|field| format!("\"{}\"", field.name))
@@ -47,9 +45,9 @@ fn described(entry: &str, row: &VerbSpec, name: &str, summary: &str) -> String {
         [] => String::new(),
         names => format!("\"required\": [{}], ", names.join(", ")),
     };
+    let properties = properties.join(", ");
     let schema = format!(
-        "{{\"type\": \"object\", \"properties\": {{{}}}, {listed}\"additionalProperties\": false}}",
-        properties.join(", ")
+        r#"{{"type": "object", "properties": {{{properties}}}, {listed}"additionalProperties": false}}"#
     );
     entry
         .replace("{verb}", name)

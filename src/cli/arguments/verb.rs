@@ -6,7 +6,7 @@ use super::output::{OutputForm, Then};
 use crate::engine::request::{TaskRequest, Verb};
 
 /// The commands whose request follows from their arguments alone.
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum VerbCommand {
     #[command(about = Verb::Reject.spec().summary)]
     Reject(Reject),
@@ -25,44 +25,33 @@ pub enum VerbCommand {
 impl VerbCommand {
     /// Returns the task, the request on it, and what to do once it is accepted.
     #[must_use]
-    pub fn request(&self) -> (u64, TaskRequest, Then) {
+    pub fn request(self) -> (u64, TaskRequest, Then) {
         let at_once = |form| FollowUp { wait: false, form };
         match self {
-            Self::Reject(args) => {
-                let reason = args.reason.clone();
-                (args.id, TaskRequest::Reject { reason }, at_once(args.form))
+            Self::Reject(Reject { id, reason, form }) => {
+                (id, TaskRequest::Reject { reason }, at_once(form))
             }
-            Self::Withdraw(args) => {
-                let reason = args.reason.clone();
-                (
-                    args.id,
-                    TaskRequest::Withdraw { reason },
-                    at_once(args.form),
-                )
+            Self::Withdraw(Withdraw { id, reason, form }) => {
+                (id, TaskRequest::Withdraw { reason }, at_once(form))
             }
-            Self::Stop(args) => {
-                let host = args.host.clone();
-                (args.id, TaskRequest::Stop { host }, args.then)
-            }
+            Self::Stop(Stop { id, host, then }) => (id, TaskRequest::Stop { host }, then),
             Self::Skip(args) => {
-                let (host, reason) = (args.host.clone(), args.reason.clone());
+                let (host, reason) = (args.host, args.reason);
                 (args.id, TaskRequest::Skip { host, reason }, args.then)
             }
-            Self::Retry(args) => (args.id, TaskRequest::Retry, args.then),
+            Self::Retry(Retry { id, then }) => (id, TaskRequest::Retry, then),
             Self::Resume(args) => {
-                let request = match args.override_freeze.clone() {
-                    Some(reason) => TaskRequest::OverrideFreeze { reason },
-                    None => TaskRequest::Resume {
-                        host: args.host.clone(),
-                    },
-                };
+                let host = args.host;
+                let resume = TaskRequest::Resume { host };
+                let exempt = |reason| TaskRequest::OverrideFreeze { reason };
+                let request = args.override_freeze.map_or(resume, exempt);
                 (args.id, request, args.then)
             }
         }
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Retry {
     /// The task's number
     pub id: u64,
@@ -70,7 +59,7 @@ pub struct Retry {
     pub then: FollowUp,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Stop {
     /// The task's number
     pub id: u64,
@@ -81,7 +70,7 @@ pub struct Stop {
     pub then: FollowUp,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Skip {
     /// The task's number
     pub id: u64,
@@ -95,7 +84,7 @@ pub struct Skip {
     pub then: FollowUp,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Resume {
     /// The task's number
     pub id: u64,
@@ -109,7 +98,7 @@ pub struct Resume {
     pub then: FollowUp,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Reject {
     /// The task's number
     pub id: u64,
@@ -120,7 +109,7 @@ pub struct Reject {
     pub form: OutputForm,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct Withdraw {
     /// The task's number
     pub id: u64,

@@ -129,12 +129,9 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
             AllowedRequest::RollbackBefore if task.state.is_settled() => {
                 format!("roll back to the release before the live one (`tagship {command}`)")
             }
-            may => match may.suggestion() {
-                Some(suggestion) => suggestion.to_owned(),
-                None => continue,
-            },
+            may => may.suggestion().to_owned(),
         };
-        ways.push(way);
+        ways.extend(Some(way).filter(|way| !way.is_empty()));
     }
     if task.state.is_settled() {
         ways.push(new_request(task).to_owned());

@@ -63,18 +63,10 @@ pub struct VerbExample {
     pub body: &'static str,
 }
 
-const fn required(name: &'static str, schema: &'static str) -> VerbField {
+const fn field(name: &'static str, is_required: bool, schema: &'static str) -> VerbField {
     VerbField {
         name,
-        is_required: true,
-        schema,
-    }
-}
-
-const fn optional(name: &'static str, schema: &'static str) -> VerbField {
-    VerbField {
-        name,
-        is_required: false,
+        is_required,
         schema,
     }
 }
@@ -93,29 +85,29 @@ pub const VERBS: [VerbSpec; 8] = [
         verb: Verb::Approve, name: "approve", alias: None, summary: "Approve a task's plan",
         done: "approved", accepted: "approved",
         fields: &[
-            required("plan", TEXT),
-            optional("comment", TEXT),
-            optional("not_before", TIME),
-            optional("emergency", r#"{"type": "string", "description": "Give every missing approval, with a reason; requires the role admin"}"#),
+            field("plan", true, TEXT),
+            field("comment", false, TEXT),
+            field("not_before", false, TIME),
+            field("emergency", false, r#"{"type": "string", "description": "Give every missing approval, with a reason; requires the role admin"}"#),
         ],
         example: example(Role::Approver, "waiting", r#"{"plan":"{plan}"}"#),
     },
     VerbSpec {
         verb: Verb::Reject, name: "reject", alias: None, summary: "Reject a task",
         done: "rejected", accepted: "rejected",
-        fields: &[required("reason", TEXT)],
+        fields: &[field("reason", true, TEXT)],
         example: example(Role::Approver, "waiting", r#"{"reason":"no"}"#),
     },
     VerbSpec {
         verb: Verb::Withdraw, name: "withdraw", alias: None, summary: "Withdraw a task that has not started",
         done: "withdrawn", accepted: "withdrawn",
-        fields: &[optional("reason", TEXT)],
+        fields: &[field("reason", false, TEXT)],
         example: example(Role::Approver, "waiting", r#"{"reason":"no"}"#),
     },
     VerbSpec {
         verb: Verb::Stop, name: "stop", alias: None, summary: "Stop a running task, or one of its hosts",
         done: "stopped", accepted: "asked to stop",
-        fields: &[optional("host", r#"{"type": ["string", "null"], "description": "Stop only this host"}"#)],
+        fields: &[field("host", false, r#"{"type": ["string", "null"], "description": "Stop only this host"}"#)],
         example: example(Role::Approver, "running", r#"{"host":"web-2"}"#),
     },
     VerbSpec {
@@ -127,19 +119,19 @@ pub const VERBS: [VerbSpec; 8] = [
     VerbSpec {
         verb: Verb::Skip, name: "skip", alias: None, summary: "Skip a host",
         done: "continued without a host", accepted: "asked to skip",
-        fields: &[required("host", TEXT), required("reason", NOT_EMPTY)],
+        fields: &[field("host", true, TEXT), field("reason", true, NOT_EMPTY)],
         example: example(Role::Approver, "running", r#"{"host":"web-3","reason":"broken"}"#),
     },
     VerbSpec {
         verb: Verb::OverrideFreeze, name: "override-freeze", alias: None, summary: "Run a task during a freeze; requires the role admin",
         done: "exempted from a freeze", accepted: "exempted from the freeze",
-        fields: &[required("reason", NOT_EMPTY)],
+        fields: &[field("reason", true, NOT_EMPTY)],
         example: example(Role::Admin, "frozen", r#"{"reason":"now"}"#),
     },
     VerbSpec {
         verb: Verb::Resume, name: "resume", alias: Some("go"), summary: "Resume a task that waits at a gate",
         done: "resumed", accepted: "asked to resume",
-        fields: &[optional("host", r#"{"type": ["string", "null"], "description": "Resume only this host, if it waits at the gate of a step"}"#)],
+        fields: &[field("host", false, r#"{"type": ["string", "null"], "description": "Resume only this host, if it waits at the gate of a step"}"#)],
         example: example(Role::Approver, "gate", "{}"),
     },
 ];
@@ -179,15 +171,10 @@ pub enum AllowedRequest {
 
 impl AllowedRequest {
     /// The requests for a whole task, in the order in which they are offered.
+    #[rustfmt::skip]
     pub const OF_TASK: [Self; 8] = [
-        Self::Approve,
-        Self::Emergency,
-        Self::Reject,
-        Self::Withdraw,
-        Self::OverrideFreeze,
-        Self::Stop,
-        Self::Retry,
-        Self::Resume,
+        Self::Approve, Self::Emergency, Self::Reject, Self::Withdraw,
+        Self::OverrideFreeze, Self::Stop, Self::Retry, Self::Resume,
     ];
 
     /// The requests for one of its hosts.
@@ -221,36 +208,34 @@ impl AllowedRequest {
     /// Returns the command for it, which follows `tagship`.
     #[must_use]
     pub fn command(self, id: u64, project: &str, environment: &str) -> String {
-        let (verb, options) = match self {
-            Self::Approve => ("approve", ""),
-            Self::Emergency => ("approve", " --emergency REASON"),
-            Self::Reject => ("reject", " --reason …"),
-            Self::Withdraw => ("withdraw", ""),
-            Self::Stop => ("stop", ""),
-            Self::StopHost => ("stop", " --host NAME"),
-            Self::Skip => ("skip", " --host NAME --reason …"),
-            Self::Retry => ("retry", ""),
-            Self::Resume => ("resume", ""),
-            Self::OverrideFreeze => ("resume", " --override-freeze REASON"),
-            Self::Rollback => ("rollback", ""),
-            Self::RollbackBefore => {
-                return format!("rollback --project {project} --environment {environment}");
+        match (self, self.texts()) {
+            (Self::RollbackBefore, _) => {
+                format!("rollback --project {project} --environment {environment}")
             }
-        };
-        format!("{verb} {id}{options}")
+            (_, (verb, options, _)) => format!("{verb} {id}{options}"),
+        }
     }
 
-    /// Returns how a refusal suggests it, if it does.
-    pub(super) fn suggestion(self) -> Option<&'static str> {
-        Some(match self {
-            Self::Approve => "approve it",
-            Self::Reject => "reject it",
-            Self::Withdraw => "withdraw it",
-            Self::Stop => "stop it",
-            Self::Retry => "retry it",
-            Self::Resume => "resume it at its gate",
-            _ => return None,
-        })
+    /// Returns how a refusal suggests it; empty if it does not.
+    pub(super) fn suggestion(self) -> &'static str {
+        self.texts().2
+    }
+
+    /// Returns its command, the options of that, and the suggestion.
+    fn texts(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::Approve => ("approve", "", "approve it"),
+            Self::Emergency => ("approve", " --emergency REASON", ""),
+            Self::Reject => ("reject", " --reason …", "reject it"),
+            Self::Withdraw => ("withdraw", "", "withdraw it"),
+            Self::Stop => ("stop", "", "stop it"),
+            Self::StopHost => ("stop", " --host NAME", ""),
+            Self::Skip => ("skip", " --host NAME --reason …", ""),
+            Self::Retry => ("retry", "", "retry it"),
+            Self::Resume => ("resume", "", "resume it at its gate"),
+            Self::OverrideFreeze => ("resume", " --override-freeze REASON", ""),
+            Self::Rollback | Self::RollbackBefore => ("rollback", "", ""),
+        }
     }
 }
 
