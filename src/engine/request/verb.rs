@@ -1,6 +1,6 @@
 //! The verbs: what a person can request of a task, one row each. Routes of API and pages with their
 //! description, the fields that they read, audit entries, refusals, help and answers follow from
-//! this table. What is offered follows from [`May`]. Tests make each row's example, and compare the
+//! this table. What is offered follows from [`AllowedRequest`]. Tests make each row's example, and compare the
 //! table with the forms of the page and the documentation. A rollback is no verb of a task: it makes
 //! a task of its own ([`super::roll_back`]).
 
