@@ -254,6 +254,10 @@ pub struct Plan {
     /// longer configured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<String>,
+    /// For a rollback: the state of the task that made the release, if that did not succeed;
+    /// otherwise empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub own_task_state: String,
 }
 
 impl Plan {
@@ -364,6 +368,7 @@ impl Plan {
             rebuilt: Vec::new(),
             targets: BTreeMap::new(),
             left_out: Vec::new(),
+            own_task_state: String::new(),
             ..self.clone()
         })
     }

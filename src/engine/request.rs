@@ -89,9 +89,9 @@ pub enum TaskRequest {
 /// Which releases an environment can roll back to, from the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rollbacks {
-    /// The task's release.
+    /// What the task made live.
     pub to_task: bool,
-    /// The good release before the live one.
+    /// The release before the live one.
     pub before_live: bool,
 }
 

@@ -9,6 +9,7 @@ use super::fault::Fault;
 use crate::api::{StageView, StepState, TaskView};
 pub(super) use crate::api::{list, missing, plural};
 use crate::domain::document::moment::{self, WrittenMoment};
+use crate::domain::host::ReleaseId;
 use crate::domain::task::{Comparison, Relation, STATE_NAMES};
 use crate::store::LiveRelease;
 
@@ -270,6 +271,11 @@ pub(super) fn shortstat(comparison: &Comparison) -> String {
         text.push_str(", too large to count lines");
     }
     text
+}
+
+/// Says how the task of a release ended that was live without its success.
+pub(super) fn without_success(release: &ReleaseId, task: u64, state: &str) -> String {
+    format!("release {release} was live, but its own task {task} did not succeed ({state})")
 }
 
 /// Returns the first digits of a commit.

@@ -34,7 +34,7 @@ use crate::domain::plan::Plan;
 use crate::domain::rule::TAGS;
 use crate::domain::task::{
     Direction, Event, Origin, Outcome, PushedTag, Recorded, Relation, State, StepRef, StepResult,
-    Submission, SwitchReport, Task, join_reason,
+    Submission, SwitchReport, Task, TaskWork, join_reason,
 };
 
 pub(super) const HEADS: &[u8] = b"head/";
@@ -426,10 +426,10 @@ pub(super) fn consequences(after: &Task, recorded: &Recorded, plan: Option<&Plan
             result: StepResult::CheckedOut { digest, .. },
             ..
         } => release_made(after, digest, ReleaseHealth::NotYetShown),
-        Event::Finished(Outcome::Succeeded) => match (&after.work, &after.submission.origin) {
+        Event::Finished(outcome) => match (&after.work, &after.submission.origin) {
             (None, _) | (_, Origin::Rollback { .. }) => Commit::new(),
             (Some(work), _) => match &work.tree {
-                Some(digest) => release_made(after, digest, ReleaseHealth::Good),
+                Some(digest) => release_made(after, digest, ReleaseHealth::of(outcome, work)),
                 None => Commit::new(),
             },
         },
@@ -454,11 +454,22 @@ pub(super) fn consequences(after: &Task, recorded: &Recorded, plan: Option<&Plan
     }
 }
 
-/// Whether a release's task has succeeded.
+/// Whether a release's task has succeeded, or left it live.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ReleaseHealth {
     NotYetShown,
+    LeftLive,
     Good,
+}
+
+impl ReleaseHealth {
+    fn of(outcome: &Outcome, work: &TaskWork) -> Self {
+        match outcome {
+            Outcome::Succeeded => Self::Good,
+            _ if work.is_left_live() => Self::LeftLive,
+            _ => Self::NotYetShown,
+        }
+    }
 }
 
 fn release_made(after: &Task, digest: &TreeDigest, health: ReleaseHealth) -> Commit {
@@ -472,6 +483,7 @@ fn release_made(after: &Task, digest: &TreeDigest, health: ReleaseHealth) -> Com
         digest: digest.clone(),
         task: after.id,
         good: health == ReleaseHealth::Good,
+        left_live: health == ReleaseHealth::LeftLive,
     };
     let key = release_key(&submission.project, &submission.environment, &work.release);
     Commit::new().put(key, json(&record))

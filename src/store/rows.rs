@@ -122,6 +122,9 @@ pub struct ReleaseRecord {
     pub task: u64,
     /// Whether its task succeeded.
     pub good: bool,
+    /// Whether its task ended without success and left it live on most of its hosts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_live: bool,
 }
 
 /// The idempotency key of a submission.

@@ -291,6 +291,7 @@ fn live_and_existing_releases_follow_from_events() {
         digest: digest.clone(),
         task: 1,
         good,
+        left_live: false,
     };
     let releases = || at_once(store.releases("shop", "production")).unwrap();
     assert_eq!(releases(), [record(false)]);

@@ -259,6 +259,12 @@ fn failed_task_is_not_retried_once_a_newer_one_ran() {
     assert!(!offered(&sim).contains("retry"), "{}", offered(&sim));
 }
 
+/// What this user may do with a task.
+pub(crate) fn may_of(sim: &Sim, id: u64, who: &'static str) -> Vec<AllowedRequest> {
+    let rows = sim.backup();
+    Advised::new(sim, &rows, id, who).view.may
+}
+
 /// What this user reads about a task; all of it was tried.
 fn offered_to(sim: &Sim, id: u64, who: &'static str) -> String {
     let rows = sim.backup();

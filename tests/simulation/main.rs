@@ -10,6 +10,7 @@ mod hygiene;
 mod immediate;
 mod invariants;
 mod rollback;
+mod rollback_targets;
 mod schedules;
 mod spool;
 #[path = "../store/submission.rs"]

@@ -172,6 +172,7 @@ pub fn build(
         rebuilt: Vec::new(),
         targets: BTreeMap::new(),
         left_out: Vec::new(),
+        own_task_state: String::new(),
     })
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn plain_plan(hosts: Vec<PlannedHost>, stages: Vec<Stage>) -> Plan {
         rebuilt: Vec::new(),
         targets: BTreeMap::new(),
         left_out: Vec::new(),
+        own_task_state: String::new(),
         stages,
     }
 }
@@ -140,6 +141,7 @@ fn plan() -> Plan {
         rebuilt: vec!["web2".to_owned()],
         targets: [("web1".to_owned(), ReleaseId("v3".to_owned()))].into(),
         left_out: vec!["web9".to_owned()],
+        own_task_state: "failed".to_owned(),
         stages: vec![
             stage("stage", vec![step("sync", StepAction::Sync)]),
             stage(

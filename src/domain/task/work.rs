@@ -270,6 +270,16 @@ impl TaskWork {
         self.steps.keys().any(|at| at.way == Direction::Back)
     }
 
+    /// Whether its release is live on most of its hosts: they switched, and none was to go back.
+    #[must_use]
+    pub fn is_left_live(&self) -> bool {
+        let switched = self.steps.iter().filter(|(at, step)| {
+            at.way == Direction::Forward
+                && matches!(step.end, Some((_, StepResult::Published { .. })))
+        });
+        !self.began_rollback() && 2 * switched.count() > self.live_before.len()
+    }
+
     /// After a rollback, marks everything from the switch on as not done.
     pub(super) fn clear_switch(&mut self) {
         let switch = self

@@ -125,6 +125,10 @@ fn instead(task: &Task, actor: &Actor, moment: &RequestContext<'_>) -> String {
             AllowedRequest::Retry if ended_unstarted(&task.state) => {
                 format!("retry it (`tagship {command}`)")
             }
+            // A release whose task did not succeed is a target, but nothing to recommend.
+            AllowedRequest::Rollback if task.state != State::Succeeded && !task.is_rollback() => {
+                continue;
+            }
             AllowedRequest::Rollback => format!("go back to it (`tagship {command}`)"),
             AllowedRequest::RollbackBefore if task.state.is_settled() => {
                 format!("roll back to the release before the live one (`tagship {command}`)")

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::error::RequestError;
 use crate::domain::host::ReleaseId;
 use crate::domain::plan::Plan;
-use crate::domain::task::host_index;
+use crate::domain::task::{Direction, Event, Recorded, StepResult, Task, host_index};
 use crate::store::{Filter, LiveRelease, ReleaseRecord, Store, StoreError};
 
 /// How many tasks of an environment are read for the releases that they replaced.
@@ -40,7 +40,8 @@ impl RollbackGoal {
 }
 
 /// Returns what was live before the newest live release. That is the last good release before it,
-/// unless another tool had left something live in between: then each host goes back to what its
+/// or one that was left live by its task and replaced by what is live, although the task did not
+/// succeed. If another tool had left something live in between, each host goes back to what its
 /// switch replaced. A host where nothing was live before keeps what it has.
 pub(super) async fn before_live(
     store: &Store,
@@ -54,8 +55,9 @@ pub(super) async fn before_live(
     };
     let releases = store.releases(project, environment).await?;
     let mut is_past_live = false;
+    let mut replaced_last: Vec<ReleaseId> = Vec::new();
     for record in &releases {
-        if is_past_live && record.good {
+        if is_past_live && (record.good || stayed_live(store, record, &replaced_last).await?) {
             return Ok(RollbackGoal::Made(record.clone()));
         }
         let replaced = replaced_by(store, record.task).await?;
@@ -68,6 +70,9 @@ pub(super) async fn before_live(
             .iter()
             .any(|(host, live)| live.task.is_none() && replaced.get(host) == Some(&live.release));
         is_past_live |= is_live || is_undone;
+        if is_live {
+            replaced_last.extend(replaced.into_values());
+        }
     }
     let older = releases
         .into_iter()
@@ -79,6 +84,90 @@ pub(super) async fn before_live(
     })
 }
 
+/// Whether a release is what was live before, although its task did not succeed: what is live now
+/// replaced it on most hosts. Never if its task has ever rolled back.
+async fn stayed_live(
+    store: &Store,
+    record: &ReleaseRecord,
+    replaced: &[ReleaseId],
+) -> Result<bool, StoreError> {
+    let hosts = replaced.iter().filter(|was| **was == record.release);
+    if 2 * hosts.count() <= replaced.len() {
+        return Ok(false);
+    }
+    let events = match store.events(record.task).await {
+        Ok(events) => events,
+        Err(StoreError::NoTask(_)) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    let went_back = |recorded: &Recorded| matches!(recorded.event, Event::RollbackBegan { .. });
+    Ok(!events.iter().any(went_back))
+}
+
+/// Returns a release as a goal that somebody named, if it was ever live: also if its task failed,
+/// was stopped or rolled back.
+pub(super) async fn once_live(
+    store: &Store,
+    (project, environment): (&str, &str),
+    record: ReleaseRecord,
+) -> Result<RollbackGoal, RequestError> {
+    if record.good {
+        return Ok(RollbackGoal::Made(record));
+    }
+    let (id, release) = (record.task, &record.release);
+    let events = store.events(id).await?;
+    let state = Task::fold(id, &events).map_err(StoreError::from)?.state;
+    if state.holds_queue() {
+        return Err(RequestError::NoRollback(format!(
+            "task {id} is {state}: stop it or wait for its end before a rollback to its release"
+        )));
+    }
+    let live = store.live(project, environment).await?;
+    if events.iter().any(switches) || was_seen_live(store, &live, release).await? {
+        return Ok(RollbackGoal::Made(record));
+    }
+    Err(RequestError::NoRollback(format!(
+        "task {id} is {state}, and {release} was never live; choose a succeeded task (`tagship tasks --state succeeded`)"
+    )))
+}
+
+/// Whether an event is the switch of a host to the release of its task.
+pub(super) fn switches(recorded: &Recorded) -> bool {
+    matches!(
+        &recorded.event,
+        Event::Ended {
+            at,
+            result: StepResult::Published { .. },
+        } if at.way == Direction::Forward
+    )
+}
+
+/// Whether a release is live on a host, or was what was replaced last. Its own task may not know:
+/// the answer to a switch can be lost, and other tools switch, too.
+async fn was_seen_live(
+    store: &Store,
+    live: &BTreeMap<String, LiveRelease>,
+    release: &ReleaseId,
+) -> Result<bool, StoreError> {
+    let is_there = |live: &LiveRelease| {
+        let drift = live.drift.as_ref().and_then(|drift| drift.to.as_ref());
+        live.release == *release || drift == Some(release)
+    };
+    if live.values().any(is_there) {
+        return Ok(true);
+    }
+    let switched_by = live.values().map(|live| live.switched_by);
+    let made_by = live.values().filter_map(|live| live.task);
+    let tasks: BTreeSet<u64> = switched_by.chain(made_by).collect();
+    for task in tasks {
+        let replaced = replaced_by(store, task).await?;
+        if replaced.values().any(|was| was == release) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Returns the release of this name. A release of another tool must have been seen live.
 pub(super) async fn of_name(
     store: &Store,
@@ -88,13 +177,7 @@ pub(super) async fn of_name(
 ) -> Result<RollbackGoal, RequestError> {
     let (project, environment) = (&by.project, &by.environment);
     if let Some(record) = store.release(project, environment, release).await? {
-        if record.good {
-            return Ok(RollbackGoal::Made(record));
-        }
-        return Err(RequestError::NoRollback(format!(
-            "task {} did not succeed with {release}; go back to another release",
-            record.task
-        )));
+        return once_live(store, (project, environment), record).await;
     }
     let seen = found(store, live, (project, environment)).await?;
     if seen.contains(release) {

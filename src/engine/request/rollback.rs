@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::release_history::{RollbackGoal, before_live, found, nothing_live, of_name, switching};
+use super::release_history::{
+    RollbackGoal, before_live, found, nothing_live, of_name, once_live, switches, switching,
+};
 use super::{OVERRIDE, RequestError, Rollbacks, required_reason};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{Actor, Approval, ApprovalWeight, EMERGENCY, Terms};
@@ -13,7 +15,7 @@ use crate::domain::permission::Ability;
 use crate::domain::plan::{Plan, PlannedHost};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{
-    ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, ScheduleScope, State,
+    ComparedWith, Description, Event, Landed, Origin, Recorded, Relation, ScheduleScope,
     Submission, Submitter, Task,
 };
 use crate::domain::template::{Approvers, Requirement};
@@ -22,10 +24,9 @@ use crate::store::{ExtraWrites, LiveRelease, Store, StoreError};
 /// The target of a rollback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RollbackTarget {
-    /// The release of this task.
+    /// What this task made live, also if it did not succeed.
     ToTask(u64),
-    /// What was live before: the good release before the live one, or what other tools had left
-    /// live.
+    /// What was live before: the release before the live one, or what other tools had left live.
     Before {
         project: String,
         environment: String,
@@ -273,6 +274,9 @@ async fn resolve(store: &Store, back: &RollbackTarget) -> Result<RollbackInputs,
             plan.commit.clone_from(&target.commit);
             plan.parameters.clone_from(&then.parameters);
             plan.secrets.clone_from(&then.secrets);
+            if !target.good {
+                plan.own_task_state = earlier.state.to_string();
+            }
             Ok(RollbackInputs {
                 goal: RollbackGoal::Made(target),
                 earlier,
@@ -440,14 +444,22 @@ pub async fn target(store: &Store, back: &RollbackTarget) -> Result<RollbackGoal
     Ok(resolve(store, back).await?.goal)
 }
 
-/// Returns what a succeeded task made live.
+/// Returns what a task made live.
 async fn released_by(store: &Store, id: u64) -> Result<RollbackGoal, RequestError> {
     let task = store.task(id).await?;
+    let place = (
+        task.submission.project.as_str(),
+        task.submission.environment.as_str(),
+    );
     let release: Option<ReleaseId> = match &task.submission.origin {
-        Origin::Rollback { to: None, .. } if task.state == State::Succeeded => {
+        Origin::Rollback { to: None, .. } => {
             let plan = store.plan_of(&task).await?;
-            let targets = plan.map(|plan| plan.targets.clone());
-            return Ok(RollbackGoal::Found(targets.unwrap_or_default()));
+            let targets = plan.map(|plan| plan.targets.clone()).unwrap_or_default();
+            let switched = store.events(id).await?.iter().any(switches);
+            if switched && !task.state.holds_queue() {
+                return Ok(RollbackGoal::Found(targets));
+            }
+            None
         }
         Origin::Rollback { release, .. } => Some(release.clone()),
         Origin::Tag(_) | Origin::Submitted(_) => {
@@ -455,21 +467,14 @@ async fn released_by(store: &Store, id: u64) -> Result<RollbackGoal, RequestErro
         }
     };
     let record = match release {
-        Some(release) => {
-            store
-                .release(
-                    &task.submission.project,
-                    &task.submission.environment,
-                    &release,
-                )
-                .await?
-        }
+        Some(release) => store.release(place.0, place.1, &release).await?,
         None => None,
     };
-    record.filter(|record| record.good).map(RollbackGoal::Made).ok_or_else(|| {
-        RequestError::NoRollback(format!(
-            "task {id} is {} and has no good release to go back to; choose a succeeded task (`tagship tasks --state succeeded`)",
+    match record {
+        Some(record) => once_live(store, place, record).await,
+        None => Err(RequestError::NoRollback(format!(
+            "task {id} is {} and made nothing live; choose a succeeded task (`tagship tasks --state succeeded`)",
             task.state
-        ))
-    })
+        ))),
+    }
 }

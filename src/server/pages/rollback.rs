@@ -43,6 +43,8 @@ enum ShownGoal {
         tag: String,
         by: String,
         at: jiff::Timestamp,
+        /// How its task ended, if that did not succeed; otherwise empty.
+        warning: String,
     },
     Found {
         task: Option<u64>,
@@ -153,6 +155,14 @@ impl ShownGoal {
         }
     }
 
+    /// Returns what to know about the release before the request.
+    fn warning(&self) -> Option<&str> {
+        match self {
+            Self::Made { warning, .. } if !warning.is_empty() => Some(warning),
+            Self::Made { .. } | Self::Found { .. } => None,
+        }
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Made { tag, .. } => tag.clone(),
@@ -173,6 +183,13 @@ async fn goal_shown(
                 tag: earlier.tag().to_owned(),
                 by: earlier.submission.submitter.display_name().to_owned(),
                 at: earlier.created,
+                warning: match target.good {
+                    true => String::new(),
+                    false => {
+                        let state = earlier.state.to_string();
+                        text::without_success(&target.release, target.task, &state)
+                    }
+                },
                 target,
             }
         }

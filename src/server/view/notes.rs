@@ -10,7 +10,8 @@ use crate::store::LiveRelease;
 
 /// Returns one line for each finding, with the hosts that it concerns.
 pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveRelease>) -> Vec<String> {
-    let mut lines: Vec<String> = rebuilt(task, plan).into_iter().collect();
+    let own_task = own_task_note(task, plan).into_iter();
+    let mut lines: Vec<String> = own_task.chain(rebuilt(task, plan)).collect();
     if !plan.left_out.is_empty() {
         lines.push(format!(
             "left out: {}, disabled or no longer configured when the rollback was requested; what is live there stays",
@@ -103,6 +104,19 @@ fn differing(differs: &LocalChanges, way: Direction) -> String {
         Direction::Forward => differs.to_string(),
         Direction::Back => format!("rolled back; {differs}"),
     }
+}
+
+/// Says how the task of a rollback's release ended, if it did not succeed.
+fn own_task_note(task: &Task, plan: &Plan) -> Option<String> {
+    let Origin::Rollback {
+        to: Some(to),
+        release,
+    } = &task.submission.origin
+    else {
+        return None;
+    };
+    let state = &plan.own_task_state;
+    (!state.is_empty()).then(|| text::without_success(release, *to, state))
 }
 
 fn rebuilt(task: &Task, plan: &Plan) -> Option<String> {

@@ -490,7 +490,8 @@ async fn prune(
     let failed = releases
         .iter()
         .filter(|record| {
-            !record.good && record.release != *live && Some(&record.release) != previous
+            let stays = record.good || record.left_live;
+            !stays && record.release != *live && Some(&record.release) != previous
         })
         .map(|record| record.release.clone())
         .collect();
