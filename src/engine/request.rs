@@ -21,8 +21,8 @@ pub use self::error::RequestError;
 use self::error::required_reason;
 pub use self::release_history::RollbackGoal;
 pub use self::rollback::{
-    PresentHosts, RollbackRequest, RollbackTarget, TagsNeed, has_rollback, others,
-    possible_rollbacks, roll_back, target,
+    PresentHosts, RollbackPreview, RollbackRequest, RollbackTarget, TagsNeed, has_rollback, others,
+    possible_rollbacks, preview, roll_back,
 };
 pub use self::verb::{AllowedRequest, VERBS, Verb, VerbExample, VerbField, VerbSpec};
 use crate::domain::approval::freeze::Calendar;
@@ -93,6 +93,14 @@ pub struct Rollbacks {
     pub to_task: bool,
     /// The release before the live one.
     pub before_live: bool,
+}
+
+/// The present in which a request is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Present<'a> {
+    pub now: Timestamp,
+    pub calendar: &'a Calendar,
+    pub hosts: PresentHosts<'a>,
 }
 
 /// What a request is checked against, besides the task.

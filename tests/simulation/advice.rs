@@ -9,8 +9,8 @@ use tagship::domain::approval::Actor;
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{State, Task};
 use tagship::engine::request::{
-    self, AllowedRequest, PresentHosts, RequestContext, RollbackRequest, RollbackTarget, TagsNeed,
-    TaskRequest,
+    self, AllowedRequest, Present, RequestContext, RequestError, RollbackRequest, RollbackTarget,
+    Rollbacks, TagsNeed, TaskRequest,
 };
 use tagship::server::view::{TaskViewInputs, task_view};
 use tagship::store::kv::{Commit, Kv as _, Row};
@@ -19,7 +19,7 @@ use tagship::store::{Disabled, Filter, Store};
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::immediate::at_once;
-use crate::user_actions::actor;
+use crate::user_actions::{SimHosts, actor};
 
 /// A submitter, an approver, an admin, and a viewer.
 const PEOPLE: [&str; 4] = ["alice", "bob", "root", "viewer"];
@@ -62,7 +62,7 @@ impl<'s> Advised<'s> {
             description: None,
             events: &at_once(store.events(id)).unwrap(),
             calendar: &sim.calendar,
-            rollbacks: at_once(request::possible_rollbacks(&store, &task)).unwrap(),
+            rollbacks: rollbacks(sim, &store, &task),
             newer: at_once(store.ran_since(&task)).unwrap(),
             ahead: None,
             live: &std::collections::BTreeMap::new(),
@@ -85,16 +85,7 @@ impl<'s> Advised<'s> {
         }
         self.commands_of(&next(&self.view), &[self.who, "bob"]);
         for asked in self.requests() {
-            let asked = at_once(request::ask(
-                &copy(self.rows),
-                self.task.id,
-                &actor(self.who),
-                &asked,
-                &self.sim.calendar,
-                self.sim.clock.now(),
-                &Commit::new(),
-            ));
-            if let Err(refused) = asked {
+            if let Err(refused) = self.asked(&copy(self.rows), &actor(self.who), &asked) {
                 self.commands_of(&refused.to_string(), &[self.who, "root"]);
             }
         }
@@ -173,14 +164,27 @@ impl<'s> Advised<'s> {
         answered.collect()
     }
 
+    fn asked(
+        &self,
+        store: &Store,
+        actor: &Actor,
+        request: &TaskRequest,
+    ) -> Result<Task, RequestError> {
+        let hosts = SimHosts::of(self.sim, store);
+        let present = Present {
+            now: self.sim.clock.now(),
+            calendar: &self.sim.calendar,
+            hosts: hosts.present(),
+        };
+        let (id, none) = (self.task.id, Commit::new());
+        at_once(request::ask(store, id, actor, request, present, &none))
+    }
+
     fn answer(&self, command: &str, actor: &Actor) -> String {
         let (store, now) = (copy(self.rows), self.sim.clock.now());
-        let none = Commit::new();
         if let Some(asked) = self.request(command) {
-            let id = self.task.id;
-            let calendar = &self.sim.calendar;
-            let asked = request::ask(&store, id, actor, &asked, calendar, now, &none);
-            return at_once(asked).map_or_else(|refused| refused.to_string(), |_| String::new());
+            let asked = self.asked(&store, actor, &asked);
+            return asked.map_or_else(|refused| refused.to_string(), |_| String::new());
         }
         let Some(to) = command.strip_prefix("rollback ") else {
             return String::new();
@@ -192,8 +196,7 @@ impl<'s> Advised<'s> {
                 environment: self.view.environment.clone(),
             },
         };
-        let disabled = at_once(store.disabled_hosts()).unwrap();
-        let enabled = self.sim.enabled(&disabled);
+        let hosts = SimHosts::of(self.sim, &store);
         let asked = RollbackRequest {
             back: &back,
             seen: None,
@@ -201,14 +204,16 @@ impl<'s> Advised<'s> {
             emergency: None,
             tags: TagsNeed::Approval,
             calendar: &self.sim.calendar,
-            hosts: PresentHosts {
-                enabled: &enabled,
-                disabled: &disabled,
-            },
+            hosts: hosts.present(),
         };
         let done = request::roll_back(&store, &asked, actor, now, &|_| Commit::new());
         at_once(done).map_or_else(|refused| refused.to_string(), |_| String::new())
     }
+}
+
+fn rollbacks(sim: &Sim, store: &Store, task: &Task) -> Rollbacks {
+    let hosts = SimHosts::of(sim, store);
+    at_once(request::possible_rollbacks(store, task, hosts.present())).unwrap()
 }
 
 fn granted(sim: &Sim, store: &Store, task: &Task, actor: &Actor) -> Vec<AllowedRequest> {
@@ -218,7 +223,7 @@ fn granted(sim: &Sim, store: &Store, task: &Task, actor: &Actor) -> Vec<AllowedR
         calendar: &sim.calendar,
         plan: plan.as_deref(),
         newer: at_once(store.ran_since(task)).unwrap(),
-        rollbacks: at_once(request::possible_rollbacks(store, task)).unwrap(),
+        rollbacks: rollbacks(sim, store, task),
     };
     request::granted(task, actor, &moment)
 }
@@ -325,6 +330,25 @@ fn rollback_is_offered_only_where_a_host_is_enabled() {
         at_once(store.set_host_disabled(&host, Some(&disabled), Commit::new())).unwrap();
     }
     for id in [1, 2] {
+        let offered = offered_to(&sim, id, "bob");
+        assert!(!offered.contains("rollback"), "{offered}");
+    }
+}
+
+#[test]
+fn rollback_is_offered_only_where_a_host_is_configured() {
+    let mut sim = Sim::new(TEMPLATE);
+    for (tag, digit) in [("qa-1", '1'), ("qa-2", '2')] {
+        sim.push(tag, &object_of(digit), Schedule::Ready);
+        sim.rest();
+    }
+    for host in sim.disks("production").into_keys() {
+        let may = may_of(&sim, 1, "bob");
+        assert!(may.contains(&AllowedRequest::Rollback), "{may:?}");
+        sim.ground.lock().unwrap().machines.remove(&host);
+    }
+    for id in [1, 2] {
+        assert_eq!(may_of(&sim, id, "bob"), []);
         let offered = offered_to(&sim, id, "bob");
         assert!(!offered.contains("rollback"), "{offered}");
     }

@@ -5,19 +5,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tagship::base::clock::Clock as _;
 use tagship::domain::approval::{Actor, ApprovalWeight};
 use tagship::domain::host::{ReleaseId, RunEnd};
-use tagship::domain::task::{Origin, State};
+use tagship::domain::task::{Origin, Relation, State};
 use tagship::domain::template::OnFailure;
-use tagship::engine::request::{May, RollbackTarget, TagsNeed, TaskRequest};
+use tagship::engine::request::{self, May, RollbackTarget, TagsNeed, TaskRequest};
+use tagship::store::Disabled;
+use tagship::store::kv::Commit;
 
 use crate::advice::{advice_is_accepted, may_of};
 use crate::crash::released;
 use crate::driver::Sim;
 use crate::host::Program;
+use crate::immediate::at_once;
 use crate::invariants::promises_hold;
 use crate::rollback::{TEMPLATE, on_each_disk, second_fails};
-use crate::user_actions::actor;
+use crate::user_actions::{SimHosts, actor};
 
 /// One host after the other.
 const CANARY: &str = r#"
@@ -258,4 +262,36 @@ fn release_that_was_left_live_is_kept_like_a_good_one() {
     sim.rest();
     assert!(sim.serves('2'));
     promises_hold(&sim);
+}
+
+/// It is not among the hosts that go back.
+#[test]
+fn disabled_host_does_not_make_a_rollback_a_change() {
+    let mut sim = released(Sim::new(TEMPLATE));
+    sim.release(2);
+    let disabled = Disabled {
+        by: "root".to_owned(),
+        reason: "a new disk".to_owned(),
+        at: sim.clock.now(),
+    };
+    let store = sim.store();
+    at_once(store.set_host_disabled("c", Some(&disabled), Commit::new())).unwrap();
+    let target = RollbackTarget::ToTask(1);
+    let is_live = |sim: &Sim| {
+        let hosts = SimHosts::of(sim, &store);
+        let preview = request::preview(&store, &target, hosts.present());
+        at_once(preview).unwrap().is_live
+    };
+    let compared = |sim: &Sim, id: u64| sim.task(id).landed.unwrap().compared;
+    assert!(!is_live(&sim));
+    let first = sim.roll_back(&target).unwrap();
+    assert_eq!(compared(&sim, first).relations, []);
+    sim.rest();
+    assert_eq!(sim.task(first).state, State::Succeeded);
+    assert_eq!(sim.disks("production")["c"].live, Some(release_of(&sim, 2)));
+    assert!(is_live(&sim));
+    let again = sim.roll_back(&target).unwrap();
+    let compared = compared(&sim, again);
+    assert_eq!(compared.relations, [Relation::Same]);
+    assert_eq!(compared.live.len(), 1, "{:?}", compared.live);
 }

@@ -9,10 +9,11 @@ use tagship::domain::plan::{PlanDigest, PlannedHost};
 use tagship::domain::rule::Schedule;
 use tagship::domain::task::{ManualRequest, Origin, Submission, Supersede, Task};
 use tagship::engine::request::{
-    self, PresentHosts, RequestError, RollbackRequest, RollbackTarget, TagsNeed, TaskRequest,
+    self, Present, PresentHosts, RequestError, RollbackRequest, RollbackTarget, TagsNeed,
+    TaskRequest,
 };
 use tagship::store::kv::Commit;
-use tagship::store::{IdempotencyKey, Proposal, StoreError};
+use tagship::store::{IdempotencyKey, Proposal, Store, StoreError};
 
 use crate::driver::{Sim, object_of};
 use crate::host::Disk;
@@ -205,16 +206,15 @@ impl Sim {
         who: &str,
         request: &TaskRequest,
     ) -> Result<Task, RequestError> {
-        let now = self.clock.now();
-        let asked = at_once(request::ask(
-            &self.store(),
-            id,
-            &actor(who),
-            request,
-            &self.calendar,
-            now,
-            &Commit::new(),
-        ));
+        let store = self.store();
+        let hosts = SimHosts::of(self, &store);
+        let present = Present {
+            now: self.clock.now(),
+            calendar: &self.calendar,
+            hosts: hosts.present(),
+        };
+        let (actor, none) = (actor(who), Commit::new());
+        let asked = at_once(request::ask(&store, id, &actor, request, present, &none));
         match request {
             TaskRequest::Approve { plan, .. } if asked.is_ok() => {
                 self.approval(id, who, plan.clone());
@@ -253,13 +253,6 @@ impl Sim {
         self.ask(id, who, &request)
     }
 
-    /// The configured hosts without the disabled ones.
-    pub(crate) fn enabled(&self, disabled: &[String]) -> BTreeMap<String, PlannedHost> {
-        let mut enabled = self.ground.lock().unwrap().machines.clone();
-        enabled.retain(|name, _| !disabled.contains(name));
-        enabled
-    }
-
     pub(crate) fn roll_back(&self, back: &RollbackTarget) -> Result<u64, RequestError> {
         self.roll_back_as(&actor("bob"), back, TagsNeed::Approval)
     }
@@ -271,10 +264,10 @@ impl Sim {
         tags: TagsNeed,
     ) -> Result<u64, RequestError> {
         let now = self.clock.now();
-        let disabled = at_once(self.store().disabled_hosts())?;
-        let enabled = self.enabled(&disabled);
+        let store = self.store();
+        let hosts = SimHosts::of(self, &store);
         let task = at_once(request::roll_back(
-            &self.store(),
+            &store,
             &RollbackRequest {
                 back,
                 seen: None,
@@ -282,10 +275,7 @@ impl Sim {
                 emergency: None,
                 tags,
                 calendar: &self.calendar,
-                hosts: PresentHosts {
-                    enabled: &enabled,
-                    disabled: &disabled,
-                },
+                hosts: hosts.present(),
             },
             actor,
             now,
@@ -326,6 +316,28 @@ impl Sim {
         there
             .map(|((_, host), disk)| (host.clone(), disk.clone()))
             .collect()
+    }
+}
+
+/// The hosts as they are configured now.
+pub(crate) struct SimHosts {
+    enabled: BTreeMap<String, PlannedHost>,
+    disabled: Vec<String>,
+}
+
+impl SimHosts {
+    pub(crate) fn of(sim: &Sim, store: &Store) -> Self {
+        let disabled = at_once(store.disabled_hosts()).unwrap();
+        let mut enabled = sim.ground.lock().unwrap().machines.clone();
+        enabled.retain(|name, _| !disabled.contains(name));
+        Self { enabled, disabled }
+    }
+
+    pub(crate) fn present(&self) -> PresentHosts<'_> {
+        PresentHosts {
+            enabled: &self.enabled,
+            disabled: &self.disabled,
+        }
     }
 }
 

@@ -1,12 +1,9 @@
 //! Applies a request to a task in the store.
 
-use jiff::Timestamp;
-
 use super::advice::decide;
 use super::rollback::possible_rollbacks;
-use super::{RequestContext, RequestError, Rollbacks, TaskRequest};
+use super::{Present, RequestContext, RequestError, Rollbacks, TaskRequest};
 use crate::domain::approval::Actor;
-use crate::domain::approval::freeze::Calendar;
 use crate::domain::task::{Recorded, Task};
 use crate::store::kv::Commit;
 use crate::store::{Store, StoreError};
@@ -24,10 +21,14 @@ pub async fn ask(
     id: u64,
     actor: &Actor,
     request: &TaskRequest,
-    calendar: &Calendar,
-    now: Timestamp,
+    present: Present<'_>,
     also: &Commit,
 ) -> Result<Task, RequestError> {
+    let Present {
+        now,
+        calendar,
+        hosts,
+    } = present;
     for _ in 1..TRIES {
         let task = store.task(id).await?;
         let plan = store.plan_of(&task).await?;
@@ -40,7 +41,7 @@ pub async fn ask(
         };
         let events = match decide(&task, actor, request, &moment) {
             Err(RequestError::State { .. } | RequestError::Newer { .. }) => {
-                moment.rollbacks = possible_rollbacks(store, &task).await?;
+                moment.rollbacks = possible_rollbacks(store, &task, hosts).await?;
                 decide(&task, actor, request, &moment)?
             }
             decided => decided?,

@@ -27,15 +27,16 @@ pub enum RollbackGoal {
 }
 
 impl RollbackGoal {
-    /// Whether it is live already on every host that would go back.
-    #[must_use]
-    pub fn is_live(&self, live: &BTreeMap<String, LiveRelease>) -> bool {
-        match self {
-            Self::Made(target) => live.values().all(|live| live.release == target.release),
-            Self::Found(targets) => targets
-                .iter()
-                .all(|(host, target)| live.get(host).is_some_and(|live| live.release == *target)),
-        }
+    /// Whether it is live already on each of these hosts.
+    pub(super) fn is_live(&self, live: &BTreeMap<String, LiveRelease>, hosts: &[String]) -> bool {
+        hosts.iter().all(|host| {
+            let target = match self {
+                Self::Made(target) => Some(&target.release),
+                Self::Found(targets) => targets.get(host),
+            };
+            let now = live.get(host).map(|live| &live.release);
+            now.is_some() && now == target
+        })
     }
 }
 

@@ -160,10 +160,11 @@ async fn landed(
     let plan = store.put_plan(&back.plan).await?;
     let environment = (back.plan.project.as_str(), back.plan.environment.as_str());
     let known = ComparedWith::default();
-    let live = store
-        .compared_releases(environment, back.live.values(), &known, now)
-        .await?;
-    let same = back.goal.is_live(&back.live);
+    let hosts = switching(&back.plan);
+    let live = back.live.iter().filter(|(host, _)| hosts.contains(host));
+    let live = live.map(|(_, live)| live);
+    let live = store.compared_releases(environment, live, &known, now).await?;
+    let same = back.goal.is_live(&back.live, hosts);
     Ok(Landed {
         commit: back.plan.commit.clone(),
         object: String::new(),
@@ -302,11 +303,16 @@ pub async fn others(
     Ok(found.into_iter().collect())
 }
 
-/// Returns which releases a task's environment can roll back to from what is live.
+/// Returns which releases a task's environment can roll back to from what is live, on the hosts as
+/// they are configured now.
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn possible_rollbacks(store: &Store, task: &Task) -> Result<Rollbacks, StoreError> {
+pub async fn possible_rollbacks(
+    store: &Store,
+    task: &Task,
+    hosts: PresentHosts<'_>,
+) -> Result<Rollbacks, StoreError> {
     let submission = &task.submission;
     if !submission.has_environment() {
         return Ok(Rollbacks::default());
@@ -316,22 +322,22 @@ pub async fn possible_rollbacks(store: &Store, task: &Task) -> Result<Rollbacks,
         environment: submission.environment.clone(),
     };
     Ok(Rollbacks {
-        to_task: has_rollback(store, &RollbackTarget::ToTask(task.id)).await?,
-        before_live: has_rollback(store, &before).await?,
+        to_task: has_rollback(store, &RollbackTarget::ToTask(task.id), hosts).await?,
+        before_live: has_rollback(store, &before, hosts).await?,
     })
 }
 
-/// Whether there is a release to roll back to, and a host to switch that is not disabled.
+/// Whether there is a release to roll back to, and a host to switch.
 ///
 /// # Errors
 /// The store cannot be read.
-pub async fn has_rollback(store: &Store, back: &RollbackTarget) -> Result<bool, StoreError> {
-    match resolve(store, back).await {
-        Ok(back) => {
-            let disabled = store.disabled_hosts().await?;
-            let mut hosts = switching(&back.plan).iter();
-            Ok(hosts.any(|host| !disabled.contains(host)))
-        }
+pub async fn has_rollback(
+    store: &Store,
+    back: &RollbackTarget,
+    hosts: PresentHosts<'_>,
+) -> Result<bool, StoreError> {
+    match preview(store, back, hosts).await {
+        Ok(_) => Ok(true),
         Err(RequestError::Store(error)) => Err(error),
         Err(_) => Ok(false),
     }
@@ -436,12 +442,33 @@ fn named(goal: &RollbackGoal) -> (Option<u64>, ReleaseId, String) {
     }
 }
 
+/// What a rollback would lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RollbackPreview {
+    pub goal: RollbackGoal,
+    /// Whether it is live already on every host that takes part.
+    pub is_live: bool,
+}
+
 /// Returns what a rollback would lead to.
 ///
 /// # Errors
 /// [`RequestError::NoRollback`] names the reason if no rollback is possible.
-pub async fn target(store: &Store, back: &RollbackTarget) -> Result<RollbackGoal, RequestError> {
-    Ok(resolve(store, back).await?.goal)
+pub async fn preview(
+    store: &Store,
+    back: &RollbackTarget,
+    hosts: PresentHosts<'_>,
+) -> Result<RollbackPreview, RequestError> {
+    let RollbackInputs {
+        goal,
+        plan,
+        given,
+        live,
+        ..
+    } = resolve(store, back).await?;
+    let plan = on_present(plan, &given, hosts)?;
+    let is_live = goal.is_live(&live, switching(&plan));
+    Ok(RollbackPreview { goal, is_live })
 }
 
 /// Returns what a task made live.

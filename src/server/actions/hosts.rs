@@ -8,8 +8,33 @@ use super::super::authentication::{AuditedAction, Who};
 use super::super::fault::Fault;
 use crate::api::{HostLine, LiveHost, LiveQuery, LiveView};
 use crate::domain::permission::{Ability, PermissionTarget};
+use crate::domain::plan::PlannedHost;
 use crate::domain::rule::TAGS;
-use crate::store::{Disabled, Head, LiveRelease};
+use crate::engine::request::PresentHosts;
+use crate::store::{Disabled, Head, LiveRelease, StoreError};
+
+/// The hosts as they are configured, enabled and disabled now.
+pub(in crate::server) struct HostsNow {
+    enabled: BTreeMap<String, PlannedHost>,
+    disabled: Vec<String>,
+}
+
+impl HostsNow {
+    pub(in crate::server) async fn of(site: &Site) -> Result<Self, StoreError> {
+        let disabled = site.web.store.disabled_hosts().await?;
+        Ok(Self {
+            enabled: site.web.config.machines(&disabled),
+            disabled,
+        })
+    }
+
+    pub(in crate::server) fn present(&self) -> PresentHosts<'_> {
+        PresentHosts {
+            enabled: &self.enabled,
+            disabled: &self.disabled,
+        }
+    }
+}
 
 /// Returns the configured hosts that a user may see, by name: all hosts for users who see
 /// everything, else those of the environments that they see.

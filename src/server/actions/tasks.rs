@@ -10,6 +10,7 @@ use super::super::fault::Fault;
 use super::super::text::{TimeBound, times};
 use super::super::view::{TaskViewInputs, task_view};
 use super::approvers::who_can_approve;
+use super::hosts::HostsNow;
 use super::templates::called;
 use crate::api::{RollbackBody, TaskLine, TaskList, TaskQuery, TaskView};
 use crate::domain::host::ReleaseId;
@@ -170,7 +171,8 @@ impl TaskDetail {
         self.newer = store.ran_since(&task).await?;
         self.ahead = store.ahead_of(&task).await?;
         if task.state != self.task.state || task.approvals != self.task.approvals {
-            self.rollbacks = request::possible_rollbacks(store, &task).await?;
+            let hosts = HostsNow::of(site).await?;
+            self.rollbacks = request::possible_rollbacks(store, &task, hosts.present()).await?;
             self.can_approve = who_can_approve(site, &task).await?;
         }
         self.head = store.head(task.id).await?;
@@ -226,6 +228,7 @@ pub(in crate::server) async fn detail_of(site: &Site, id: u64) -> Result<TaskDet
     let store = &site.web.store;
     let events = store.events(id).await?;
     let task = Task::fold(id, &events).map_err(StoreError::from)?;
+    let hosts = HostsNow::of(site).await?;
     let description = match &task.landed {
         Some(landed) if !landed.description.is_empty() => {
             let bytes = store.blob(&landed.description).await?;
@@ -244,7 +247,7 @@ pub(in crate::server) async fn detail_of(site: &Site, id: u64) -> Result<TaskDet
         head: store.head(task.id).await?,
         newer: store.ran_since(&task).await?,
         ahead: store.ahead_of(&task).await?,
-        rollbacks: request::possible_rollbacks(store, &task).await?,
+        rollbacks: request::possible_rollbacks(store, &task, hosts.present()).await?,
         can_approve: who_can_approve(site, &task).await?,
         live: live_now(store, &task).await?,
         description,
@@ -272,16 +275,21 @@ pub(in crate::server) async fn ask(
             "a comment or reason has at most {WORDS_MAX} characters; shorten it"
         )));
     }
-    let now = site.web.clock.now();
     let calendar = site.web.config.calendar();
     let action = AuditedAction {
         what: name(request),
         task: Some(id),
         on: remark.to_owned(),
     };
+    let hosts = HostsNow::of(site).await?;
+    let present = request::Present {
+        now: site.web.clock.now(),
+        calendar: &calendar,
+        hosts: hosts.present(),
+    };
     let entry = who.audit(site, action.clone()).await?;
     let also = entry.also();
-    let outcome = request::ask(&site.web.store, id, &actor, request, &calendar, now, &also).await;
+    let outcome = request::ask(&site.web.store, id, &actor, request, present, &also).await;
     drop(entry);
     let task = match outcome {
         Err(error @ (RequestError::Refused(_) | RequestError::Right(_))) => {
@@ -357,8 +365,7 @@ pub(in crate::server) async fn request_rollback(
     );
     let actor = who.at(&target);
     let calendar = site.web.config.calendar();
-    let disabled = site.web.store.disabled_hosts().await?;
-    let enabled = site.web.config.machines(&disabled);
+    let hosts = HostsNow::of(site).await?;
     let rollback = request::RollbackRequest {
         back: &back,
         seen,
@@ -366,10 +373,7 @@ pub(in crate::server) async fn request_rollback(
         emergency: body.emergency.as_deref(),
         tags: tags_need(site, &target),
         calendar: &calendar,
-        hosts: request::PresentHosts {
-            enabled: &enabled,
-            disabled: &disabled,
-        },
+        hosts: hosts.present(),
     };
     let entry = who.audit(site, action.clone()).await?;
     let also = |id| entry.making(id);

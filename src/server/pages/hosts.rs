@@ -7,7 +7,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::super::Site;
-use super::super::actions::hosts::{hosts, live, set_disabled};
+use super::super::actions::hosts::{HostsNow, hosts, live, set_disabled};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::who_reads;
 use super::super::call::Call;
@@ -54,6 +54,7 @@ struct ReleaseRow {
 pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who_reads(site, call).await?;
     let views = live(site, &who, &LiveQuery::default()).await?;
+    let now = HostsNow::of(site).await?;
     let mut live = Vec::new();
     for view in views {
         let target = PermissionTarget::new(&view.project, &view.environment, "");
@@ -62,7 +63,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
             environment: view.environment.clone(),
         };
         let may_roll_back = who.at(&target).may(Ability::Run, "roll back").is_ok()
-            && request::has_rollback(&site.web.store, &back).await?;
+            && request::has_rollback(&site.web.store, &back, now.present()).await?;
         let mut releases: BTreeMap<_, (Option<LiveHost>, Vec<String>)> = BTreeMap::new();
         for (host, live) in view.hosts {
             let drift = live.as_ref().and_then(|live| live.drift.as_ref());

@@ -7,6 +7,7 @@ use askama::Template;
 use serde::Deserialize;
 
 use super::super::Site;
+use super::super::actions::hosts::HostsNow;
 use super::super::actions::tasks::{nothing_live, parse_id, request_rollback, rollback_target};
 use super::super::answer::{self, HttpResult};
 use super::super::authentication::{Who, who_reads};
@@ -17,7 +18,7 @@ use super::{Frame, sender, shown, times};
 use crate::api::{RollbackBody, on_hosts};
 use crate::domain::host::ReleaseId;
 use crate::domain::permission::{Ability, PermissionTarget};
-use crate::engine::request::{self, RollbackGoal, RollbackTarget};
+use crate::engine::request::{self, RollbackGoal, RollbackPreview, RollbackTarget};
 use crate::store::{LiveRelease, ReleaseRecord, Store};
 
 #[derive(Template)]
@@ -30,7 +31,7 @@ struct RollbackPage {
     /// By release: its tag, and the hosts where it is live.
     live: Vec<(LiveRelease, String, String)>,
     goal: ShownGoal,
-    /// Whether the goal is already live on every host.
+    /// Whether the goal is already live on every host that takes part.
     is_live: bool,
     /// Releases of other tools that may be chosen instead.
     others: Vec<ReleaseId>,
@@ -99,11 +100,11 @@ async fn confirm(
 ) -> HttpResult {
     let store = &site.web.store;
     let (project, environment) = (&target.project, &target.environment);
-    let goal = request::target(store, back).await?;
+    let hosts = HostsNow::of(site).await?;
+    let RollbackPreview { goal, is_live } = request::preview(store, back, hosts.present()).await?;
     let others = request::others(store, project, environment).await?;
     let mut live: Vec<(LiveRelease, Vec<String>)> = Vec::new();
     let on_hosts = store.live(project, environment).await?;
-    let is_live = goal.is_live(&on_hosts);
     for (host, release) in on_hosts {
         match live
             .iter_mut()
