@@ -165,7 +165,7 @@ pub fn is_own(path: &str, deploy_to: &str) -> bool {
     let Some((true, below)) = below else {
         return false;
     };
-    let kind = ["releases/", ".tagship/trash/"];
+    let kind = ["releases/", ".tagship/trash/", ".tagship.new."];
     let name = kind.iter().find_map(|kind| below.strip_prefix(kind));
     let name = name.or_else(|| left_in_fence(below));
     let plain = |part: &str| !matches!(part, "" | "." | "..");

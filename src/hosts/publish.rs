@@ -250,6 +250,9 @@ mod tests {
             ("/srv/shop/.tagship/trash/r1/it's", "/srv/shop", true),
             ("/srv/shop/.tagship/fence-7/left-partial", "/srv/shop", true),
             ("/srv/shop/.tagship/fence-7/partial", "/srv/shop", false),
+            ("/srv/shop/.tagship.new.7", "/srv/shop", true),
+            ("/srv/shop/.tagship.new.", "/srv/shop", false),
+            ("/srv/shop/.tagship.new.7/../..", "/srv/shop", false),
             (
                 "/srv/shop/.tagship/fence-x/left-partial",
                 "/srv/shop",

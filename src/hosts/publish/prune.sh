@@ -37,7 +37,7 @@ ts_empty_trash() {
             ts_say_left "$ts_at/releases/$ts_name"
         fi
     done
-    for ts_entry in "$ts_base"/trash/* "$ts_base/fence-$ts_fence"/left-*; do
+    for ts_entry in "$ts_base"/trash/* "$ts_base/fence-$ts_fence"/left-* "$ts_at"/.tagship.new.*; do
         case $ts_entry in *.stays) continue ;; esac
         [ -e "$ts_entry" ] || [ -L "$ts_entry" ] || continue
         ts_remove "$ts_entry" || ts_say_left "$ts_entry"

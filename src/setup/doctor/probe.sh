@@ -37,9 +37,11 @@ remains() {
     lead=
     # `readlink -f` might never end on a link that leads to itself.
     if [ -e "$at/current" ]; then lead=$(readlink -f -- "$at/current"); fi
-    for entry in "$at"/.tagship/trash/* "$at"/.tagship/fence-*/left-*; do
+    for entry in "$at"/.tagship/trash/* "$at"/.tagship/fence-*/left-* "$at"/.tagship.new.*; do
         [ -e "$entry" ] || [ -L "$entry" ] || continue
         case $entry in
+        # One of our own is in use, or goes with the next release.
+        "$at"/.tagship.new.*) [ -n "$(find "$entry" -prune ! -user "$(id -u)" 2>/dev/null)" ] || continue ;;
         *.stays) entry=${entry##*/} && entry=$at/releases/${entry%.stays} && [ -e "$entry" ] || continue ;;
         esac
         if live "$entry"; then continue; fi

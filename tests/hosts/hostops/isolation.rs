@@ -332,6 +332,26 @@ fn leftover_of_a_transfer_is_set_aside_and_reported() {
     }
 }
 
+/// An agent that ended while it made `.tagship`, as another login user or on another disk.
+#[test]
+fn leftover_of_a_first_attempt_is_reported_until_deleted() {
+    for shell in SHELLS {
+        let tree = first_tree();
+        let (host, _) = live(shell, &tree);
+        let left = host.path().join(".tagship.new.7");
+        std::fs::create_dir(&left).unwrap();
+        let Some(mount) = Mounted::at(left.clone(), &["-t", "tmpfs", "tmpfs"]) else {
+            return;
+        };
+        let (_, leftovers) = host.pruned(2, 1, &[], &[]).unwrap();
+        let paths: Vec<&str> = leftovers.iter().map(|left| left.path.as_str()).collect();
+        assert_eq!(paths, [left.to_str().unwrap()], "{shell:?}");
+        drop(mount);
+        assert_eq!(host.prune(3, 1, &[], &[]).unwrap(), [""; 0]);
+        assert!(!left.exists(), "{shell:?}");
+    }
+}
+
 /// Its record went when it could not be deleted.
 #[test]
 fn leftover_that_is_live_meanwhile_is_deleted_later() {

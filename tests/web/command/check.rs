@@ -384,6 +384,24 @@ fn a_leftover_that_is_live_is_not_to_be_deleted() {
 }
 
 #[test]
+fn leftover_of_another_login_user_is_named() {
+    let world = Checked::installed();
+    let at = world.deploy_to();
+    let [own, other] = ["7", "8"].map(|number| at.join(format!(".tagship.new.{number}")));
+    for directory in [&own, &other] {
+        std::fs::create_dir_all(directory).unwrap();
+    }
+    if std::os::unix::fs::chown(&other, Some(4242), None).is_err() {
+        eprintln!("SKIPPED: only root gives a directory to another user");
+        return;
+    }
+    let said = world.check();
+    let words = ".tagship.new.8 could not be deleted";
+    assert!(said.stdout.contains(words), "{said}");
+    assert!(!said.stdout.contains(".tagship.new.7"), "{said}");
+}
+
+#[test]
 fn releases_that_are_not_recorded_are_counted() {
     let world = Checked::installed();
     let at = world.deploy_to();
