@@ -243,3 +243,30 @@ async fn timed_pause_states_its_end() {
     assert!(page.contains(words), "{page}");
     server.end().await;
 }
+
+#[tokio::test]
+async fn rollback_says_before_approval_that_its_release_failed() {
+    let server = TestServer::start().await;
+    server.succeeded("release-1").await;
+    let failed = server.failed_live("release-2").await;
+    server.succeeded("release-3").await;
+    let bob = Program::of(&server, "bob", Role::Approver).await;
+    let path = format!("tasks/{}", failed.id);
+    let (_, shown) = bob.get(&path).await;
+    let may = shown["may"].to_string();
+    assert!(may.contains("\"rollback\""), "{may}");
+
+    let release = &failed.work.unwrap().release;
+    let words = format!("release {release} was live, but its own task 2 did not succeed (failed)");
+    let alice = Browser::of(&server, "alice", Role::Approver).await;
+    let (_, page) = alice.get(&format!("/{path}/rollback")).await;
+    assert!(page.contains(&words), "{page}");
+    let named = json!({ "project": "shop", "environment": "production", "to": release });
+    for body in [json!({ "task": failed.id }), named] {
+        let (status, answer) = bob.post("rollback", body).await;
+        assert_eq!(status, StatusCode::CREATED, "{answer}");
+        assert_eq!(answer["origin"]["to"], 2);
+        assert_eq!(answer["notes"][0], words, "{answer}");
+    }
+    server.end().await;
+}

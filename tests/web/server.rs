@@ -433,8 +433,20 @@ impl TestServer {
         self.finished(task).await
     }
 
+    /// A task that has released to every host, and failed then.
+    pub async fn failed_live(&self, tag: &str) -> Task {
+        let task = self.running(tag).await;
+        let message = "web-1: check: exit code 1".to_owned();
+        self.switched(task, Outcome::Failed { message }).await
+    }
+
     /// A running task succeeds.
-    pub async fn finished(&self, mut task: Task) -> Task {
+    pub async fn finished(&self, task: Task) -> Task {
+        self.switched(task, Outcome::Succeeded).await
+    }
+
+    /// A running task switches every host, and ends.
+    async fn switched(&self, mut task: Task, outcome: Outcome) -> Task {
         let mut events = vec![
             ended(at(1, 1, 0), staged()),
             began(at(1, 2, 0)),
@@ -455,7 +467,7 @@ impl TestServer {
             ]);
             events.extend([began(reload), ended(reload, done())]);
         }
-        events.push(Event::Finished(Outcome::Succeeded));
+        events.push(Event::Finished(outcome));
         for some in events.chunks(16) {
             task = self.append(&task, some.to_vec()).await;
         }

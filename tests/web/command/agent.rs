@@ -407,6 +407,21 @@ async fn rollback_names_missing_approvers_and_does_not_hang() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rollback_says_that_the_task_of_its_release_failed() {
+    let lab = Lab::new().await;
+    lab.server.succeeded("release-1").await;
+    lab.server.failed_live("release-2").await;
+    lab.server.succeeded("release-3").await;
+    let back = said(lab.local(&["rollback", "2"])).stdout;
+    assert!(back.contains("task 2 did not succeed (failed)\n"), "{back}");
+    let shown = said(lab.local(&["show", "4"])).stdout;
+    assert!(
+        shown.contains("task 2 did not succeed (failed)\n"),
+        "{shown}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rollback_to_the_live_release_reports_no_change() {
     let lab = Lab::new().await;
     lab.server.succeeded("release-1").await;
