@@ -163,7 +163,7 @@ pub enum AllowedRequest {
     Resume,
     /// Run despite a freeze.
     OverrideFreeze,
-    /// Roll back to what this task released.
+    /// Roll back to what this task made live, also if it did not succeed.
     Rollback,
     /// Roll back to the good release before the live one.
     RollbackBefore,
