@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use live::LiveArgs;
-pub(crate) use output::{OutputForm, Then};
+pub(crate) use output::{FollowUp, OutputForm};
 pub(crate) use submit::Submit;
 pub(crate) use verb::{Resume, VerbCommand};
 

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::output::{OutputForm, Then};
+use super::output::{FollowUp, OutputForm};
 use crate::engine::request::{TaskRequest, Verb};
 
 /// The commands whose request follows from their arguments alone.
@@ -25,7 +25,7 @@ pub enum VerbCommand {
 impl VerbCommand {
     /// Returns the task, the request on it, and what to do once it is accepted.
     #[must_use]
-    pub fn request(self) -> (u64, TaskRequest, Then) {
+    pub fn request(self) -> (u64, TaskRequest, FollowUp) {
         let at_once = |form| FollowUp { wait: false, form };
         match self {
             Self::Reject(Reject { id, reason, form }) => {
