@@ -12,6 +12,8 @@ mod release_history;
 mod rollback;
 mod verb;
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +23,7 @@ pub use self::error::RequestError;
 use self::error::required_reason;
 pub use self::release_history::RollbackGoal;
 pub use self::rollback::{
-    PresentHosts, RollbackPreview, RollbackRequest, RollbackTarget, TagsNeed, has_rollback, others,
+    RollbackPreview, RollbackRequest, RollbackTarget, TagsNeed, has_rollback, others,
     possible_rollbacks, preview, roll_back,
 };
 pub use self::verb::{AllowedRequest, VERBS, Verb, VerbExample, VerbField, VerbSpec};
@@ -29,7 +31,7 @@ use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};
 use crate::domain::document::names_or_none;
 use crate::domain::permission::{Ability, Ownership};
-use crate::domain::plan::{Plan, PlanDigest};
+use crate::domain::plan::{Plan, PlanDigest, PlannedHost};
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Event, Origin, Recorded, State, StopRequester, Task};
 
@@ -101,6 +103,14 @@ pub struct Present<'a> {
     pub now: Timestamp,
     pub calendar: &'a Calendar,
     pub hosts: PresentHosts<'a>,
+}
+
+/// The hosts as they are configured now.
+#[derive(Clone, Copy, Debug)]
+pub struct PresentHosts<'a> {
+    /// By name, without the disabled ones.
+    pub enabled: &'a BTreeMap<String, PlannedHost>,
+    pub disabled: &'a [String],
 }
 
 /// What a request is checked against, besides the task.

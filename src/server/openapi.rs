@@ -1,11 +1,11 @@
-//! The OpenAPI description of the API: `openapi.json`, where one entry stands for every verb.
+//! The OpenAPI description of the API: `openapi.json`, where one entry describes every verb.
 
 use std::sync::LazyLock;
 
 use crate::engine::request::{VERBS, VerbField, VerbSpec};
 
 const FILE: &str = include_str!("openapi.json");
-/// The begin of the entry that stands for every verb, and of the one after it.
+/// Where the entry for all verbs begins, and the one after it.
 const VERB: &str = "  \"/api/v1/tasks/{id}/{verb}\": {";
 const AFTER: &str = "  \"/api/v1/tasks/{id}/order\": {";
 

@@ -105,8 +105,8 @@ async fn stayed_live(
     Ok(!events.iter().any(went_back))
 }
 
-/// Returns a release as a goal that somebody named, if it was ever live: also if its task failed,
-/// was stopped or rolled back.
+/// Returns a release as a goal that a user named, if it was ever live: also if its task failed, was
+/// stopped or rolled back.
 pub(super) async fn once_live(
     store: &Store,
     (project, environment): (&str, &str),

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::release_history::{
     RollbackGoal, before_live, found, nothing_live, of_name, once_live, switches, switching,
 };
-use super::{OVERRIDE, RequestError, Rollbacks, required_reason};
+use super::{OVERRIDE, PresentHosts, RequestError, Rollbacks, required_reason};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{Actor, Approval, ApprovalWeight, EMERGENCY, Terms};
 use crate::domain::host::ReleaseId;
@@ -60,14 +60,6 @@ pub struct RollbackRequest<'a> {
     pub tags: TagsNeed,
     pub calendar: &'a Calendar,
     pub hosts: PresentHosts<'a>,
-}
-
-/// The hosts as they are configured now.
-#[derive(Clone, Copy, Debug)]
-pub struct PresentHosts<'a> {
-    /// By name, without the disabled ones.
-    pub enabled: &'a BTreeMap<String, PlannedHost>,
-    pub disabled: &'a [String],
 }
 
 /// Makes a rollback task to an earlier release. It needs neither a push nor the git server. The
@@ -163,7 +155,9 @@ async fn landed(
     let hosts = switching(&back.plan);
     let live = back.live.iter().filter(|(host, _)| hosts.contains(host));
     let live = live.map(|(_, live)| live);
-    let live = store.compared_releases(environment, live, &known, now).await?;
+    let live = store
+        .compared_releases(environment, live, &known, now)
+        .await?;
     let same = back.goal.is_live(&back.live, hosts);
     Ok(Landed {
         commit: back.plan.commit.clone(),
