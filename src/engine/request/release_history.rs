@@ -40,10 +40,10 @@ impl RollbackGoal {
     }
 }
 
-/// Returns what was live before the newest live release. That is the last good release before it,
-/// or one that was left live by its task and replaced by what is live, although the task did not
-/// succeed. If another tool had left something live in between, each host goes back to what its
-/// switch replaced. A host where nothing was live before keeps what it has.
+/// Returns what was live before the newest live release: the last good release before it, or one
+/// that it replaced although its task did not succeed. If another tool had left something live in
+/// between, each host goes back to what its switch replaced. A host where nothing was live before
+/// keeps what it has.
 pub(super) async fn before_live(
     store: &Store,
     live: &BTreeMap<String, LiveRelease>,
