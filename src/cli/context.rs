@@ -15,12 +15,13 @@ use super::times::Zone;
 use crate::api::AboutAgent;
 use crate::base::user::user_or_number;
 use crate::config::{self, Config, LocalConfig, Project};
-use crate::domain::document::names_or_none;
 
 /// Names the agent by URL, instead of the Unix socket of the configuration.
 const URL_VARIABLE: &str = "TAGSHIP_URL";
 /// The token to log in with there.
 const TOKEN_VARIABLE: &str = "TAGSHIP_TOKEN";
+/// Who knows the names of an error.
+pub(crate) const CONFIGURED: &str = "the configuration has";
 
 /// Values from the command line and the environment.
 #[derive(Debug)]
@@ -129,9 +130,10 @@ async fn zone_of(client: &Client) -> Result<TimeZone, ClientError> {
 
 /// Returns the project of this name.
 pub(crate) fn project<'c>(config: &'c Config, name: &str) -> Result<&'c Project, CommandError> {
-    config.project(name).ok_or_else(|| CommandError::NoProject {
-        name: name.to_owned(),
-        known: names_or_none(config.projects.iter().map(|project| project.name.as_str())),
+    config.project(name).ok_or_else(|| {
+        let projects = config.projects.iter();
+        let known: Vec<&str> = projects.map(|project| project.name.as_str()).collect();
+        CommandError::no_name("project", name, CONFIGURED, &known)
     })
 }
 

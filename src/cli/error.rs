@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use crate::base::secret::NoRandomness;
 use crate::config::ConfigError;
+use crate::domain::document::{meant, names_or_none};
 use crate::domain::rule::RuleError;
 use crate::engine::spool::SpoolError;
 use crate::setup::doctor::enroll::EnrollError;
@@ -27,10 +28,15 @@ pub enum CommandError {
     Spool(#[from] SpoolError),
     #[error("{0}")]
     Rule(#[from] RuleError),
-    #[error("no project is named {name}; the configuration has {known}")]
-    NoProject { name: String, known: String },
-    #[error("no host is named {name}; the configuration has {known}")]
-    NoHost { name: String, known: String },
+    #[error("no {what} is named {name}; {owner} {known}")]
+    NoName {
+        what: &'static str,
+        name: String,
+        /// Who knows the others: `the configuration has`.
+        owner: &'static str,
+        /// All names, and the one that was probably meant.
+        known: String,
+    },
     #[error(
         "project {project} is known to its server as {repository:?}; name its directory on this machine with --repo DIR"
     )]
@@ -112,6 +118,24 @@ pub enum CommandError {
     /// A broken pipe among these ends the program quietly.
     #[error("standard output cannot be written: {0}")]
     Output(#[from] io::Error),
+}
+
+impl CommandError {
+    /// The configuration, or the agent, knows no such project, environment or host.
+    pub(crate) fn no_name(
+        what: &'static str,
+        name: &str,
+        owner: &'static str,
+        known: &[&str],
+    ) -> Self {
+        let names = names_or_none(known.iter().copied());
+        Self::NoName {
+            what,
+            name: name.to_owned(),
+            owner,
+            known: names + &meant(name, known),
+        }
+    }
 }
 
 fn list(paths: &[PathBuf]) -> String {

@@ -4,6 +4,7 @@ use super::arguments::{Hooks, HooksList, ListedHooks, OutputForm};
 use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
+use super::known::{self, PlaceFilter};
 use super::screen;
 use super::table::{Table, printable};
 use super::times::Zone;
@@ -50,6 +51,13 @@ async fn list(ctx: &CliContext, args: &HooksList) -> Result<(), CommandError> {
         if found.next.is_none() || found.hooks.len() as u64 >= args.limit {
             break;
         }
+    }
+    if found.hooks.is_empty() {
+        let filter = PlaceFilter {
+            project: args.project.as_deref(),
+            environment: None,
+        };
+        known::check(&client, "hooks", filter).await?;
     }
     if args.form.json {
         return screen::print_json(&serde_json::to_value(&found).unwrap_or_default());

@@ -3,12 +3,11 @@
 
 use super::arguments::{Enroll, HostsCommand, OutputForm};
 use super::client::ApiRequest;
-use super::context::{AgentConnection, CliContext};
+use super::context::{AgentConnection, CONFIGURED, CliContext};
 use super::error::CommandError;
 use super::screen;
 use super::table::{Table, printable};
 use crate::api::{EmptyBody, HostList, ReasonBody};
-use crate::domain::document::names_or_none;
 use crate::setup::doctor::enroll::{self, Pinned};
 
 /// `tagship hosts …`.
@@ -67,10 +66,10 @@ async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
 async fn enroll(ctx: &CliContext, args: &Enroll) -> Result<(), CommandError> {
     let config = ctx.config()?;
     if !config.hosts.contains_key(&args.name) {
-        return Err(CommandError::NoHost {
-            name: args.name.clone(),
-            known: names_or_none(config.hosts.keys().map(String::as_str)),
-        });
+        let known: Vec<&str> = config.hosts.keys().map(String::as_str).collect();
+        return Err(CommandError::no_name(
+            "host", &args.name, CONFIGURED, &known,
+        ));
     }
     let offer = enroll::offer(&config, &args.name).await?;
     let fingerprint = offer.fingerprint();

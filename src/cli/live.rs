@@ -2,8 +2,9 @@
 
 use super::arguments::LiveArgs;
 use super::client::ApiRequest;
-use super::context::CliContext;
+use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
+use super::known::{self, PlaceFilter};
 use super::screen;
 use super::summary::short;
 use super::table::{Table, printable};
@@ -14,9 +15,19 @@ pub(crate) async fn live(ctx: &CliContext, args: &LiveArgs) -> Result<(), Comman
     let ask = ApiRequest::get(["live"])
         .with("project", args.project.as_ref())
         .with("environment", args.environment.as_ref());
-    let Some((list, zone)) = ctx.answer::<LiveList>(&ask, args.form).await? else {
-        return Ok(());
-    };
+    let AgentConnection { client, zone } = ctx.agent().await?;
+    let value = client.json(&ask).await?;
+    let list: LiveList = client.read(value.clone())?;
+    if list.live.is_empty() {
+        let filter = PlaceFilter {
+            project: args.project.as_deref(),
+            environment: args.environment.as_deref(),
+        };
+        known::check(&client, "tasks", filter).await?;
+    }
+    if args.form.json {
+        return screen::print_json(&value);
+    }
     let mut table = Table::new([
         "PROJECT",
         "ENVIRONMENT",

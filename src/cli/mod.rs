@@ -18,6 +18,7 @@ mod hooks;
 mod host_rollup;
 mod hosts;
 mod install;
+mod known;
 mod live;
 mod progress;
 mod requests;

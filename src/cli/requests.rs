@@ -5,6 +5,7 @@ use super::client::{ApiRequest, Client};
 use super::context::{AgentConnection, CliContext};
 use super::error::CommandError;
 use super::follow::{self, Goal, WaitEnd};
+use super::known::{self, PlaceFilter};
 use super::screen;
 use super::summary::{self, state_line};
 use super::table::{Table, printable};
@@ -32,6 +33,13 @@ const DETAILED_MAX: usize = 20;
 pub(crate) async fn tasks(ctx: &CliContext, args: &Tasks) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
     let TaskList { tasks, next } = found(&client, args).await?;
+    if tasks.is_empty() {
+        let filter = PlaceFilter {
+            project: args.project.as_deref(),
+            environment: args.environment.as_deref(),
+        };
+        known::check(&client, "tasks", filter).await?;
+    }
     if args.form.json {
         let list = TaskList { tasks, next };
         return screen::print_json(&serde_json::to_value(&list).unwrap_or_default());

@@ -281,6 +281,14 @@ pub fn hint(given: &str, known: &[&str], otherwise: impl FnOnce() -> String) -> 
     nearest(given, known).map_or_else(otherwise, ask)
 }
 
+/// Returns `; did you mean shop?`, to add to an error that lists the known names; empty if none of
+/// them is near.
+#[must_use]
+pub fn meant(given: &str, known: &[&str]) -> String {
+    let ask = |name| format!("; did you mean {name}?");
+    nearest(given, known).map_or_else(String::new, ask)
+}
+
 /// Removes the key at `span`, at any depth; returns whether it was found.
 fn remove_key(table: &mut DeTable<'_>, span: &Range<usize>) -> bool {
     let found = table.keys().find(|key| key.span() == *span).cloned();

@@ -29,7 +29,7 @@ pub use self::rollback::{
 pub use self::verb::{AllowedRequest, VERBS, Verb, VerbExample, VerbField, VerbSpec};
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor};
-use crate::domain::document::names_or_none;
+use crate::domain::document::{meant, names_or_none};
 use crate::domain::permission::{Ability, Ownership};
 use crate::domain::plan::{Plan, PlanDigest, PlannedHost};
 use crate::domain::rule::Schedule;
@@ -133,10 +133,13 @@ impl RequestContext<'_> {
         let index = hosts.iter().position(|host| host.has_name(name));
         index
             .and_then(|index| Some((u16::try_from(index).ok()?, hosts[index].name.clone())))
-            .ok_or_else(|| RequestError::NoHost {
-                id: task.id,
-                host: name.to_owned(),
-                known: names_or_none(hosts.iter().map(|host| host.name.as_str())),
+            .ok_or_else(|| {
+                let known: Vec<&str> = hosts.iter().map(|host| host.name.as_str()).collect();
+                RequestError::NoHost {
+                    id: task.id,
+                    host: name.to_owned(),
+                    known: names_or_none(known.iter().copied()) + &meant(name, &known),
+                }
             })
     }
 

@@ -7,6 +7,7 @@ use super::super::Site;
 use super::super::authentication::{AuditedAction, Who};
 use super::super::fault::Fault;
 use crate::api::{HostLine, LiveHost, LiveQuery, LiveView};
+use crate::domain::document::meant;
 use crate::domain::permission::{Ability, PermissionTarget};
 use crate::domain::plan::PlannedHost;
 use crate::domain::rule::TAGS;
@@ -78,10 +79,13 @@ pub(in crate::server) fn seen_hosts(site: &Site, who: &Who) -> BTreeSet<String> 
     seen
 }
 
-pub(in crate::server) fn no_host(name: &str) -> Fault {
+/// Returns the error for a host that none of the `known` ones is.
+pub(in crate::server) fn no_host<'n>(name: &str, known: impl Iterator<Item = &'n String>) -> Fault {
+    let known: Vec<&str> = known.map(String::as_str).collect();
     Fault::NotFound(format!(
-        "the configuration has no host {}; see the list of hosts",
-        name.escape_debug().take(80).collect::<String>()
+        "the configuration has no host {}; see the list of hosts{}",
+        name.escape_debug().take(80).collect::<String>(),
+        meant(name, &known)
     ))
 }
 
@@ -94,7 +98,7 @@ pub(in crate::server) async fn set_disabled(
 ) -> Result<(), Fault> {
     who.needs(Ability::Manage, "exclude or include hosts")?;
     if !site.web.config.hosts.contains_key(name) {
-        return Err(no_host(name));
+        return Err(no_host(name, site.web.config.hosts.keys()));
     }
     let disabled = match reason {
         Some(reason) if reason.trim().is_empty() => {

@@ -44,9 +44,10 @@ pub(super) async fn enable(site: &Arc<Site>, call: &mut Call, name: &str) -> Htt
 
 async fn host(site: &Site, who: &Who, name: &str) -> HttpResult {
     let hosts = hosts(site, who).await?;
-    let host = hosts.into_iter().find(|host| host.name == name);
-    let host = host.ok_or_else(|| no_host(name))?;
-    answer::json(StatusCode::OK, &host)
+    match hosts.iter().find(|host| host.name == name) {
+        Some(host) => answer::json(StatusCode::OK, host),
+        None => Err(no_host(name, hosts.iter().map(|host| &host.name))),
+    }
 }
 
 pub(super) async fn list_live(site: &Arc<Site>, call: &mut Call) -> HttpResult {

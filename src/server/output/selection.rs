@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::super::Site;
 use super::super::fault::Fault;
 use crate::api::LogQuery;
+use crate::domain::document::meant;
 use crate::domain::plan::Plan;
 use crate::domain::task::{Direction, StepRef};
 use crate::store::log::LogEntry;
@@ -83,8 +84,12 @@ fn chosen(log_steps: &[LogStep], query: &LogQuery) -> Result<(), String> {
     let of_host = |log_step: &&LogStep| host.is_none_or(|host| log_step.host == host);
     let here: Vec<&LogStep> = log_steps.iter().filter(of_host).collect();
     if let Some(host) = host.filter(|_| here.is_empty()) {
-        let hosts = named(log_steps.iter().map(|log_step| log_step.host.as_str()));
-        return Err(format!("host {host}: it has {hosts}"));
+        let known: Vec<&str> = log_steps
+            .iter()
+            .map(|log_step| log_step.host.as_str())
+            .collect();
+        let (hosts, meant) = (named(known.iter().copied()), meant(host, &known));
+        return Err(format!("host {host}: it has {hosts}{meant}"));
     }
     let step = match query.step.as_deref() {
         Some(step) if !here.iter().any(|log_step| is_called(&log_step.step, step)) => step,

@@ -32,11 +32,9 @@ async fn hosts_are_disabled_and_enabled() {
     let list = said(lab.local(&["hosts", "list", "--json"])).json();
     assert_eq!(list["hosts"][1]["disabled"], serde_json::Value::Null);
     let unknown = said(lab.local(&["hosts", "enable", "web-9"]));
-    assert!(
-        unknown
-            .stderr
-            .starts_with("error: the configuration has no host web-9"),
-        "{unknown}"
+    assert_eq!(
+        unknown.stderr,
+        "error: the configuration has no host web-9; see the list of hosts; did you mean web-1?\n"
     );
 }
 

@@ -550,7 +550,7 @@ fn single_project_is_checked_alone() {
     let said = world.run(&["check", "--project", "shoe"]);
     assert_eq!(
         said.stderr,
-        "error: no project is named shoe; the configuration has shop\n"
+        "error: no project is named shoe; the configuration has shop; did you mean shop?\n"
     );
     assert_eq!(world.run(&["check", "--project", "shop"]).status, Some(0));
 }

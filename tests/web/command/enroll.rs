@@ -156,7 +156,7 @@ fn a_host_that_is_not_configured_is_refused() {
     let said = lab.enroll(&["web2", "--yes"]);
     assert_eq!(
         said.stderr,
-        "error: no host is named web2; the configuration has web1\n"
+        "error: no host is named web2; the configuration has web1; did you mean web1?\n"
     );
     assert_eq!(said.status, Some(1));
 }

@@ -55,7 +55,8 @@ async fn single_host_is_skipped_with_a_reason_or_stopped() {
     assert_eq!((skipped.name.as_str(), &skipped.by), ("web-3", &me()));
 
     let unknown = said(lab.local(&["stop", "1", "--host", "web-9"]));
-    let words = "error: task 1 has no host web-9: it has web-1, web-2, web-3\n";
+    let words =
+        "error: task 1 has no host web-9: it has web-1, web-2, web-3; did you mean web-1?\n";
     assert_eq!((unknown.status, unknown.stderr.as_str()), (Some(1), words));
     let silent = said(lab.local(&["skip", "1", "--host", "web-1"]));
     assert_eq!(silent.status, Some(2), "a reason is asked for: {silent}");

@@ -8,6 +8,7 @@ mod docs;
 mod drift;
 mod enroll;
 mod errors;
+mod filters;
 mod git_group;
 mod help;
 mod install;

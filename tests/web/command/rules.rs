@@ -98,7 +98,7 @@ fn missing_project_error_lists_the_projects() {
     Test::new()
         .config(SHOP)
         .arguments(["rules", "test", "qa-7", "--project", "shoe"])
-        .stderr("error: no project is named shoe; the configuration has shop\n")
+        .stderr("error: no project is named shoe; the configuration has shop; did you mean shop?\n")
         .status(1)
         .run();
 }

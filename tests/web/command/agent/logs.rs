@@ -28,6 +28,10 @@ async fn the_log_of_a_step_is_printed_and_followed_to_the_end() {
             "error: task 1 has no host nope: it has agent, web-1, web-2, web-3\n",
         ),
         (
+            &["log", "1", "--host", "wbe-2"],
+            "error: task 1 has no host wbe-2: it has agent, web-1, web-2, web-3; did you mean web-2?\n",
+        ),
+        (
             &["log", "1", "-f", "--step", "nope", "--host", "agent"],
             "error: task 1 has no step nope on agent: it has checkout.checkout\n",
         ),
