@@ -1,7 +1,6 @@
-//! `tagship check`: prints the findings of `check`, a line each.
+//! `tagship check`: gathers what the agent knows, and prints the findings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use serde::de::DeserializeOwned;
@@ -10,9 +9,9 @@ use super::arguments::CheckArgs;
 use super::client::ApiRequest;
 use super::context::{CliContext, project};
 use super::error::CommandError;
+use super::findings;
 use super::install;
 use super::screen;
-use super::table::printable;
 use super::times::Zone;
 use crate::api::{HookList, HostList, LiveList, TaskLine, TaskList, UserList};
 use crate::base::user::user_or_number;
@@ -42,7 +41,7 @@ pub(crate) async fn check(ctx: &CliContext, args: &CheckArgs) -> Result<(), Comm
     if args.form.json {
         screen::print_json(&findings)?;
     } else {
-        screen::print(&lines(&findings))?;
+        screen::print(&findings::lines(&findings))?;
     }
     let failed = |finding: &&CheckFinding| finding.status == CheckStatus::Fail;
     match findings.iter().filter(failed).count() {
@@ -52,26 +51,6 @@ pub(crate) async fn check(ctx: &CliContext, args: &CheckArgs) -> Result<(), Comm
             looked_at: findings.len(),
         }),
     }
-}
-
-/// Returns `FAIL host web1: no rsync on the host; install rsync there`.
-fn lines(findings: &[CheckFinding]) -> String {
-    let mut text = String::new();
-    for finding in findings {
-        let word = match finding.status {
-            CheckStatus::Ok => "ok",
-            CheckStatus::Warn => "warn",
-            CheckStatus::Fail => "FAIL",
-            CheckStatus::NotChecked => "-",
-        };
-        let what = printable(&finding.text);
-        let _ = write!(text, "{word:<4} {}: {what}", finding.subject);
-        if !finding.remedy.is_empty() {
-            let _ = write!(text, "; {}", printable(&finding.remedy));
-        }
-        text.push('\n');
-    }
-    text
 }
 
 /// Warns that keys and permissions are those of the current user, not of the agent.

@@ -95,7 +95,7 @@ pub enum CommandError {
         error: io::Error,
     },
     /// The findings are already printed.
-    #[error("{failed} of {looked_at} findings are failures; each line above says what to do")]
+    #[error("{failed} of {looked_at} findings are failures; each line with FAIL says what to do")]
     Check { failed: usize, looked_at: usize },
     #[error("{0}")]
     Accounts(String),

@@ -13,6 +13,7 @@ mod client;
 mod context;
 mod demo;
 mod error;
+mod findings;
 mod follow;
 mod hooks;
 mod host_rollup;

@@ -131,6 +131,9 @@ impl Checked {
             .filter(|line| line.starts_with("FAIL "))
             .collect();
         assert_eq!(failures.len(), 1, "{said}");
+        let (first, last) = (said.stdout.lines().next(), said.stdout.lines().last());
+        assert_eq!(first, Some(failures[0]), "{said}");
+        assert!(last.unwrap().starts_with("1 failed, "), "{said}");
         for word in words {
             assert!(failures[0].contains(word), "no {word:?} in {said}");
         }
@@ -144,10 +147,12 @@ fn healthy_setup_has_no_failure() {
     let world = Checked::installed();
     let said = world.check();
     assert_eq!((said.status, said.stderr.as_str()), (Some(0), ""), "{said}");
+    let (findings, summary) = said.stdout.trim_end().rsplit_once('\n').unwrap();
     assert!(
-        said.stdout.lines().all(|line| line.starts_with("ok   ")),
+        findings.lines().all(|line| line.starts_with("ok   ")),
         "{said}"
     );
+    assert_eq!(summary, format!("{} passed", findings.lines().count()));
     for part in [
         "ok   agent: 1 template, and it fits the rules\n",
         "ok   project shop: its hook is installed in ",
