@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use tagship::cli::{self, Cli};
+use tagship::cli;
 
 /// Returns memory to the system after a release. Its settings are in `.cargo/config.toml`. C
 /// libraries keep the system's allocator: ours reads the clock, so a library that is loaded first
@@ -17,5 +16,5 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == "transport") {
         return tagship::hosts::ssh::transport_main(arguments);
     }
-    cli::run(Cli::parse())
+    cli::run(cli::parse())
 }

@@ -1,5 +1,6 @@
 //! The grammar of the command line: subcommands, options and their help. Nothing here does anything.
 
+mod color;
 mod find;
 mod live;
 mod output;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub(crate) use color::{ColorWhen, unparsed as unparsed_color};
 pub(crate) use live::LiveArgs;
 pub(crate) use output::{FollowUp, OutputForm};
 pub(crate) use submit::Submit;
@@ -32,6 +34,9 @@ pub struct Cli {
     /// The configuration [default: /etc/tagship/config.toml; `serve` also takes ./config.toml]
     #[arg(long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// When states are coloured; `auto`: on a terminal, unless `NO_COLOR` is set
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorWhen,
     #[command(subcommand)]
     pub command: CliCommand,
 }

@@ -41,7 +41,7 @@ pub(crate) async fn check(ctx: &CliContext, args: &CheckArgs) -> Result<(), Comm
     if args.form.json {
         screen::print_json(&findings)?;
     } else {
-        screen::print(&findings::lines(&findings))?;
+        screen::print(&findings::lines(&findings, screen::paint()))?;
     }
     let failed = |finding: &&CheckFinding| finding.status == CheckStatus::Fail;
     match findings.iter().filter(failed).count() {

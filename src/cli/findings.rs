@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::paint::Paint;
 use super::table::printable;
 use crate::setup::doctor::{CheckFinding, CheckStatus};
 
@@ -15,12 +16,13 @@ const WORDS: [(CheckStatus, &str); 4] = [
 
 /// Returns a line for each finding, such as `FAIL host web1: no rsync on the host; install rsync
 /// there`, and the summary.
-pub(crate) fn lines(findings: &[CheckFinding]) -> String {
+pub(crate) fn lines(findings: &[CheckFinding], paint: Paint) -> String {
     let mut text = String::new();
     for (status, word) in WORDS {
         for finding in findings.iter().filter(|finding| finding.status == status) {
             let what = printable(&finding.text);
-            let _ = write!(text, "{word:<4} {}: {what}", finding.subject);
+            let line = format!("{word:<4} {}: {what}", finding.subject);
+            text.push_str(&paint.state(&line));
             if !finding.remedy.is_empty() {
                 let _ = write!(text, "; {}", printable(&finding.remedy));
             }
@@ -77,7 +79,7 @@ mod tests {
             finding("web3", CheckStatus::Fail, "no rsync", "install it"),
         ];
         assert_eq!(
-            lines(&findings),
+            lines(&findings, Paint::default()),
             "FAIL host web1: no setsid\n\
              FAIL host web3: no rsync; install it\n\
              warn host web2: its clock is late; correct it\n\

@@ -59,6 +59,7 @@ async fn list(ctx: &CliContext, form: OutputForm) -> Result<(), CommandError> {
             enabled,
         ]);
     }
+    let table = table.states("ENABLED", screen::paint());
     screen::print(&table.render(screen::width()))
 }
 

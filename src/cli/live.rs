@@ -46,10 +46,11 @@ pub(crate) async fn live(ctx: &CliContext, args: &LiveArgs) -> Result<(), Comman
             if let Some(drift) = live.and_then(|live| live.drift) {
                 let seen = drift.describe(|at| zone.show(at));
                 let (project, environment) = (&view.project, &view.environment);
-                drifts.push_str(&printable(&format!(
+                let line = printable(&format!(
                     "drift: {project} {environment} {host}: {seen}; {}",
                     drift.remedy()
-                )));
+                ));
+                drifts.push_str(&screen::paint().state(&line));
                 drifts.push('\n');
             }
             let (project, environment) = (view.project.clone(), view.environment.clone());

@@ -21,6 +21,7 @@ mod hosts;
 mod install;
 mod known;
 mod live;
+mod paint;
 mod progress;
 mod requests;
 mod rules;
@@ -36,7 +37,7 @@ mod users;
 use std::io;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 pub use arguments::{Cli, CliCommand};
 pub use error::{ClientError, CommandError, DemoError};
@@ -50,9 +51,18 @@ const BROKEN_PIPE: u8 = 128 + 13;
 /// `--wait` would wait until a person approves or resumes the task.
 const WAITS_FOR_PEOPLE: u8 = 3;
 
+/// Parses the command line. Help and errors of usage obey `--color`, too.
+#[must_use]
+pub fn parse() -> Cli {
+    let color = arguments::unparsed_color(std::env::args_os().skip(1));
+    let matches = Cli::command().color(color).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 /// Runs the command. Prints on standard error why it failed, if it did.
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
+    screen::set_color(cli.color);
     match start(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(CommandError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {

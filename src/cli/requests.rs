@@ -7,7 +7,7 @@ use super::error::CommandError;
 use super::follow::{self, Goal, WaitEnd};
 use super::known::{self, PlaceFilter};
 use super::screen;
-use super::summary::{self, state_line};
+use super::summary::{self, Shape, state_line};
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::api::{self, AllowedRequest, TaskLine, TaskList, TaskView};
@@ -48,7 +48,8 @@ pub(crate) async fn tasks(ctx: &CliContext, args: &Tasks) -> Result<(), CommandE
         screen::note("no task matches");
         return Ok(());
     }
-    screen::print(&listed(&tasks, &zone).render(screen::width()))?;
+    let table = listed(&tasks, &zone).states("STATE", screen::paint());
+    screen::print(&table.render(screen::width()))?;
     for line in tasks.iter().take(DETAILED_MAX) {
         let head = &line.head;
         if head.state == "proposed" && !head.detail.is_empty() {
@@ -147,7 +148,11 @@ pub(crate) async fn show(ctx: &CliContext, args: &Show) -> Result<(), CommandErr
     let Some((task, zone)) = ctx.answer::<TaskView>(&ask, args.form).await? else {
         return Ok(());
     };
-    screen::print(&summary::summary(&task, &zone, screen::width()))
+    let shape = Shape {
+        width: screen::width(),
+        paint: screen::paint(),
+    };
+    screen::print(&summary::summary(&task, &zone, shape))
 }
 
 /// Sends a request on a task, prints the outcome, and follows the task if requested.

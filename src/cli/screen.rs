@@ -1,10 +1,13 @@
 //! Writes text to a terminal of some width, or to a file. Nothing here decides what is written.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::sync::OnceLock;
 
 use secrecy::{SecretString, zeroize::Zeroize};
 
+use super::arguments::ColorWhen;
 use super::error::CommandError;
+use super::paint::{self, Paint};
 
 /// The longest password, in bytes; it is one line.
 const PASSWORD_BYTES_MAX: u64 = 4096;
@@ -14,6 +17,26 @@ const ANSWER_BYTES_MAX: u64 = 100;
 const WIDTH_DEFAULT: u16 = 80;
 /// The height if a terminal does not report it.
 const HEIGHT_DEFAULT: u16 = 24;
+/// The value of `--color`.
+static COLOR: OnceLock<ColorWhen> = OnceLock::new();
+
+/// Says when output is coloured, before anything is printed.
+pub(crate) fn set_color(when: ColorWhen) {
+    COLOR.get_or_init(|| when);
+}
+
+/// Whether output to this stream is coloured.
+pub(crate) fn has_color(stream: &impl IsTerminal) -> bool {
+    let variable = |name| std::env::var_os(name).unwrap_or_default();
+    let when = COLOR.get().copied().unwrap_or_default();
+    let (no_color, term) = (variable("NO_COLOR"), variable("TERM"));
+    paint::is_wanted(when, stream.is_terminal(), &no_color, &term)
+}
+
+/// Returns how states are printed on standard output.
+pub(crate) fn paint() -> Paint {
+    Paint::new(has_color(&io::stdout()))
+}
 
 /// Returns the width of the terminal on standard output; `None` if that is not one.
 pub(crate) fn width() -> Option<u16> {
@@ -46,8 +69,8 @@ pub(crate) struct Canvas {
 
 /// Returns a canvas on standard output; `None` if that is no terminal, or a dumb one.
 pub(crate) fn canvas() -> Option<Canvas> {
-    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb" || term.is_empty());
-    (io::stdout().is_terminal() && !dumb).then_some(Canvas { drawn: 0 })
+    let is_dumb = paint::is_dumb(&std::env::var_os("TERM").unwrap_or_default());
+    (io::stdout().is_terminal() && !is_dumb).then_some(Canvas { drawn: 0 })
 }
 
 impl Canvas {

@@ -1,12 +1,13 @@
 //! `tagship serve`: runs the agent in this process until a signal ends it.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::context::CliContext;
 use super::error::CommandError;
+use super::screen;
 use crate::agent::Agent;
 use crate::config::{LocalConfig, LogFormat};
 
@@ -58,7 +59,7 @@ fn start_log(filter: &str, format: LogFormat) -> Result<(), CommandError> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         // Colours are for terminals; a journal or a file gets plain text.
-        .with_ansi(io::stderr().is_terminal())
+        .with_ansi(screen::has_color(&io::stderr()))
         .with_writer(io::stderr);
     let started = match format {
         LogFormat::Text => log.try_init(),

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::host_rollup;
+use super::paint::Paint;
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::api::{self, FrozenView, StageView, TaskView};
@@ -14,10 +15,18 @@ const SHORT: usize = 12;
 /// Commits that are listed.
 const COMMITS_MAX: usize = 10;
 
+/// How a summary is laid out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shape {
+    /// Of the terminal, if it is for one.
+    pub(crate) width: Option<u16>,
+    pub(crate) paint: Paint,
+}
+
 /// Returns the complete summary, with a trailing line break.
-pub(crate) fn summary(task: &TaskView, zone: &Zone, width: Option<u16>) -> String {
+pub(crate) fn summary(task: &TaskView, zone: &Zone, shape: Shape) -> String {
     let mut text = String::new();
-    heading(&mut text, task, zone);
+    heading(&mut text, task, zone, shape.paint);
     if let Some(description) = &task.description {
         compared(&mut text, task, description);
     }
@@ -28,7 +37,7 @@ pub(crate) fn summary(task: &TaskView, zone: &Zone, width: Option<u16>) -> Strin
     ] {
         if !stages.is_empty() {
             let _ = writeln!(text, "\n{title}");
-            text.push_str(&steps(stages, zone, width));
+            text.push_str(&steps(stages, zone, shape));
         }
     }
     before(&mut text, task);
@@ -37,7 +46,12 @@ pub(crate) fn summary(task: &TaskView, zone: &Zone, width: Option<u16>) -> Strin
 }
 
 fn field(text: &mut String, name: &str, value: &str) {
-    let _ = writeln!(text, "  {name:<11}{}", printable(value));
+    printed(text, name, &printable(value));
+}
+
+/// Adds a value that is printable.
+fn printed(text: &mut String, name: &str, value: &str) {
+    let _ = writeln!(text, "  {name:<11}{value}");
 }
 
 /// Adds what people have requested or commented, and the consequences.
@@ -63,7 +77,7 @@ fn remarks(text: &mut String, task: &TaskView, zone: &Zone) {
     }
 }
 
-fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
+fn heading(text: &mut String, task: &TaskView, zone: &Zone, paint: Paint) {
     let id = task.id;
     let (called, destination) = (printable(task.called()), task.destination());
     let _ = match (task.project.as_str(), task.title.as_str()) {
@@ -80,7 +94,8 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone) {
             printable(&task.tag)
         ),
     };
-    field(text, "state", &state_line(task, zone));
+    let state = printable(&state_line(task, zone));
+    printed(text, "state", &paint.state(&state));
     if let Some(back) = api::rollback_summary(task, |at| zone.show(at)) {
         field(text, "rollback", &back);
     }
@@ -265,7 +280,7 @@ fn approvals(text: &mut String, task: &TaskView, zone: &Zone) {
     }
 }
 
-fn steps(stages: &[StageView], zone: &Zone, width: Option<u16>) -> String {
+fn steps(stages: &[StageView], zone: &Zone, shape: Shape) -> String {
     let mut table = Table::new([
         "  STAGE", "HOST", "STEP", "STATE", "BEGAN", "TOOK", "RESULT",
     ]);
@@ -274,7 +289,7 @@ fn steps(stages: &[StageView], zone: &Zone, width: Option<u16>) -> String {
             table.row(cells);
         }
     }
-    table.render(width)
+    table.states("STATE", shape.paint).render(shape.width)
 }
 
 fn before(text: &mut String, task: &TaskView) {

@@ -2,6 +2,8 @@
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
+use super::paint::Paint;
+
 /// The space between two columns.
 const GAP: usize = 2;
 /// The least width to which a column is reduced.
@@ -12,6 +14,8 @@ const COLUMN_MIN: usize = 8;
 pub(crate) struct Table {
     headings: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    /// The column whose cells are states, and how these are printed.
+    states: Option<(usize, Paint)>,
 }
 
 impl Table {
@@ -19,7 +23,15 @@ impl Table {
         Self {
             headings: headings.into(),
             rows: Vec::new(),
+            states: None,
         }
+    }
+
+    /// Colours the states in the column with this heading.
+    pub(crate) fn states(mut self, heading: &str, paint: Paint) -> Self {
+        let column = self.headings.iter().position(|own| *own == heading);
+        self.states = column.map(|column| (column, paint));
+        self
     }
 
     /// Adds a row; control characters in it become visible.
@@ -43,10 +55,27 @@ impl Table {
         let headings: Vec<String> = self.headings.iter().map(ToString::to_string).collect();
         let mut text = String::new();
         for row in std::iter::once(&headings).chain(&self.rows) {
-            text.push_str(&line(row, &widths));
+            text.push_str(&self.line(row, &widths));
             text.push('\n');
         }
         text
+    }
+
+    fn line(&self, cells: &[String], widths: &[usize]) -> String {
+        let mut line = String::new();
+        for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+            let shown = fit(cell, *width);
+            let padding = width - shown.width() + GAP;
+            match self.states {
+                Some((states, paint)) if states == column => {
+                    line.push_str(&paint.part(cell, &shown));
+                }
+                _ => line.push_str(&shown),
+            }
+            line.extend(std::iter::repeat_n(' ', padding));
+        }
+        line.truncate(line.trim_end().len());
+        line
     }
 }
 
@@ -64,18 +93,6 @@ fn shrink(widths: &mut [usize], available: usize) {
         *widest -= 1;
         sum -= 1;
     }
-}
-
-fn line(cells: &[String], widths: &[usize]) -> String {
-    let mut line = String::new();
-    for (cell, width) in cells.iter().zip(widths) {
-        let cell = fit(cell, *width);
-        let padding = width - cell.width() + GAP;
-        line.push_str(&cell);
-        line.extend(std::iter::repeat_n(' ', padding));
-    }
-    line.truncate(line.trim_end().len());
-    line
 }
 
 /// Returns the text in at most this many terminal columns; `…` replaces what is cut.
@@ -146,6 +163,17 @@ mod tests {
              7   qa-1           rolled back\n"
         );
         assert!(text.lines().all(|line| line.width() <= 30));
+    }
+
+    #[test]
+    fn coloured_states_do_not_move_columns() {
+        let mut table = Table::new(["STATE", "REF"]).states("STATE", Paint::new(true));
+        table.row(["failed".into(), "qa-1".into()]);
+        table.row(["proposed".into(), "failed".into()]);
+        assert_eq!(
+            table.render(None),
+            "STATE     REF\n\u{1b}[1;31mfailed\u{1b}[0m    qa-1\nproposed  failed\n"
+        );
     }
 
     #[test]

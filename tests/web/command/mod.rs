@@ -3,6 +3,7 @@
 mod accounts;
 mod agent;
 mod check;
+mod color;
 mod displayed_names;
 mod docs;
 mod drift;
