@@ -7,21 +7,25 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::arguments::{LogArgs, OutputForm};
 use super::client::ApiRequest;
 use super::context::{AgentConnection, CliContext};
 use super::error::{ClientError, CommandError};
-use super::progress::{self, LineBuffer};
+use super::progress::{self, LineBuffer, ProgressFrame};
 use super::screen::{self, Canvas};
-use super::table::{fit, printable};
-use crate::api::{self, CUT_BEGINS, LOG_SEPARATOR, TaskView};
+use super::table::printable;
+use crate::api::{CUT_BEGINS, LOG_SEPARATOR, TaskView};
+use crate::base::clock::{Clock as _, SystemClock};
 
 /// How many reconnects are attempted, once a second, before the connection counts as lost.
 const RECONNECTS_MAX: u32 = 60;
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// How long `--wait` waits for people if no terminal shows what it waits for.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How often the time on a terminal is drawn again.
+const TICK: Duration = Duration::from_secs(1);
 /// The line that names an event is shorter; of other lines no more is kept.
 const EVENT_LINE_BYTES: usize = 32;
 
@@ -67,12 +71,7 @@ impl ProgressPrinter {
         match self {
             Self::Silent => Ok(()),
             Self::Drawing(canvas) => {
-                let size = canvas.size();
-                let mut lines = progress::lines(task, &agent.zone, size);
-                if task.waits_for_people {
-                    let waits = printable(&api::waits_for(task));
-                    lines.push(fit(&waits, usize::from(size.width)));
-                }
+                let lines = progress::lines(task, frame(agent, canvas));
                 canvas.draw(&lines)
             }
             Self::Events { printed } => {
@@ -89,6 +88,23 @@ impl ProgressPrinter {
             }
         }
     }
+
+    /// Returns when to print a task again although nothing has happened: the time that is drawn
+    /// goes by.
+    fn tick(&self, task: &TaskView) -> Option<Instant> {
+        let draws = matches!(self, Self::Drawing(_)) && !task.at_rest;
+        draws.then(|| Instant::now() + TICK)
+    }
+}
+
+/// Returns where and when progress is drawn.
+fn frame<'a>(agent: &'a AgentConnection, canvas: &Canvas) -> ProgressFrame<'a> {
+    ProgressFrame {
+        zone: &agent.zone,
+        size: canvas.size(),
+        now: SystemClock.now(),
+        paint: screen::paint(),
+    }
 }
 
 /// Why following a task ended.
@@ -101,20 +117,18 @@ pub(crate) enum WaitEnd {
 /// How long to wait for people.
 #[derive(Default)]
 struct WaitPolicy {
-    until: Option<tokio::time::Instant>,
+    until: Option<Instant>,
 }
 
 impl WaitPolicy {
     /// Returns how long to wait for a task in its present state: forever, unless it waits for
     /// people and there is no terminal.
-    fn of(&mut self, task: &TaskView) -> Option<tokio::time::Instant> {
+    fn of(&mut self, task: &TaskView) -> Option<Instant> {
         if !task.waits_for_people {
             self.until = None;
             return None;
         }
-        let until = *self
-            .until
-            .get_or_insert_with(|| tokio::time::Instant::now() + PATIENCE);
+        let until = *self.until.get_or_insert_with(|| Instant::now() + PATIENCE);
         (!screen::is_watched()).then_some(until)
     }
 }
@@ -177,10 +191,18 @@ async fn follow(
         if task.at_rest {
             return Ok(Followed::ToEnd(WaitEnd::AtRest(Box::new(task))));
         }
-        wake = wakes.next(&mut events, patience.of(&task)).await;
-        if wake == Wake::Nothing {
-            return Ok(Followed::ToEnd(WaitEnd::ForPeople(Box::new(task))));
-        }
+        let until = patience.of(&task);
+        wake = loop {
+            let next = until.into_iter().chain(printer.tick(&task)).min();
+            let wake = wakes.next(&mut events, next).await;
+            if wake != Wake::Nothing {
+                break wake;
+            }
+            if until.is_some_and(|until| until <= Instant::now()) {
+                return Ok(Followed::ToEnd(WaitEnd::ForPeople(Box::new(task))));
+            }
+            printer.print(&task, agent)?;
+        };
     }
 }
 
@@ -210,7 +232,7 @@ impl WakeDetector {
     async fn next(
         &mut self,
         events: &mut (impl Stream<Item = Result<Vec<u8>, ClientError>> + Unpin),
-        until: Option<tokio::time::Instant>,
+        until: Option<Instant>,
     ) -> Wake {
         let change = async {
             loop {
@@ -330,8 +352,10 @@ async fn draw_log(
     tokio::pin!(events);
     let mut wakes = WakeDetector::default();
     let mut events_end = false;
-    let mut drawn = drawing(agent, id, canvas).await?.0;
+    let (mut drawn, mut task) = drawing(agent, id, canvas).await?;
     canvas.draw(&drawn)?;
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             bytes = text.next() => match bytes {
@@ -340,13 +364,17 @@ async fn draw_log(
             },
             bytes = events.next(), if !events_end => match bytes {
                 Some(Ok(bytes)) if wakes.in_piece(&bytes) => {
-                    drawn = drawing(agent, id, canvas).await?.0;
+                    (drawn, task) = drawing(agent, id, canvas).await?;
                     canvas.draw(&drawn)?;
                 }
                 Some(Ok(_)) => {}
                 // The log continues without its table.
                 Some(Err(_)) | None => events_end = true,
             },
+            _ = ticks.tick() => {
+                drawn = progress::lines(&task, frame(agent, canvas));
+                canvas.draw(&drawn)?;
+            }
         }
     }
     let (drawn, task) = drawing(agent, id, canvas).await?;
@@ -430,7 +458,7 @@ async fn drawing(
     canvas: &Canvas,
 ) -> Result<(Vec<String>, TaskView), CommandError> {
     let task = agent.client.task(id).await?;
-    let lines = progress::lines(&task, &agent.zone, canvas.size());
+    let lines = progress::lines(&task, frame(agent, canvas));
     Ok((lines, task))
 }
 

@@ -1,5 +1,6 @@
 //! Summarizes many hosts in few lines (pure): with hundreds of them a line for each healthy host is
-//! not read, and a failed one must not be lost among them. Called by `summary` and `progress`.
+//! not read, and a failed one must not be lost among them. Called by `summary`, `progress` and
+//! `bar`.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};

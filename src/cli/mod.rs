@@ -8,6 +8,7 @@
 mod arguments;
 mod audit;
 mod backup;
+mod bar;
 mod check;
 mod client;
 mod context;

@@ -1,17 +1,31 @@
 //! A running task, as a few lines of text: one for each host (pure). [`LineBuffer`] lets a log
 //! share the screen.
 
+use jiff::Timestamp;
+
+use super::bar;
 use super::host_rollup::shown_steps;
+use super::paint::Paint;
 use super::screen::Size;
 use super::summary::state_line;
 use super::table::{Table, fit, printable};
 use super::times::{Zone, span};
-use crate::api::{StageView, StepState, StepView, TaskView};
+use crate::api::{self, StageView, StepState, StepView, TaskView};
 
 /// The longest line, in bytes; longer ones are cut.
 const LINE_BYTES_MAX: usize = 16 * 1024;
-/// Lines in addition to those of the hosts.
-const FRAME_LINES: usize = 3;
+/// Lines in addition to those of the hosts: the title, the bar, the headings, how many hosts are left
+/// out, what the task waits for, and the line of the cursor.
+const FRAME_LINES: usize = 6;
+
+/// Where and when progress is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ProgressFrame<'z> {
+    pub(crate) zone: &'z Zone,
+    pub(crate) size: Size,
+    pub(crate) now: Timestamp,
+    pub(crate) paint: Paint,
+}
 
 /// The progress of one host.
 struct HostProgressLine<'t> {
@@ -24,25 +38,24 @@ struct HostProgressLine<'t> {
 }
 
 /// Returns the lines to draw: none is wider than the screen, and all fit on it.
-pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
-    let stages = match task.rollback_stages.as_slice() {
-        [] => task.stages.as_slice(),
-        rollback => rollback,
+pub(crate) fn lines(task: &TaskView, frame: ProgressFrame<'_>) -> Vec<String> {
+    let size = frame.size;
+    let is_rollback = !task.rollback_stages.is_empty();
+    let stages = match is_rollback {
+        true => &task.rollback_stages,
+        false => &task.stages,
     };
     let host_lines = host_lines(stages);
     let width = usize::from(size.width);
-    let state = printable(&state_line(task, zone));
-    let title = if task.project.is_empty() {
-        format!("task {} on {}: {state}", task.id, task.destination())
-    } else {
-        let (project, environment) = (&task.project, &task.environment);
-        format!("task {} {project} to {environment}: {state}", task.id)
-    };
-    let mut lines = vec![fit(&title, width)];
+    let mut lines = vec![title(task, frame)];
+    if let Some(elapsed) = bar::elapsed(task, frame.now) {
+        lines.push(bar::line(stages, is_rollback, &elapsed, width));
+    }
     let room = usize::from(size.height).saturating_sub(FRAME_LINES).max(1);
     let (shown, left_out) = chosen(&host_lines, room);
     if !shown.is_empty() {
-        let mut table = Table::new(["  HOST", "DONE", "STEP", "STATE", "TOOK"]);
+        let table = Table::new(["  HOST", "DONE", "STEP", "STATE", "TOOK"]);
+        let mut table = table.states("STATE", frame.paint);
         for host_line in shown {
             table.row(cells(host_line));
         }
@@ -56,7 +69,24 @@ pub(crate) fn lines(task: &TaskView, zone: &Zone, size: Size) -> Vec<String> {
             width,
         ));
     }
+    if task.waits_for_people {
+        lines.push(fit(&printable(&api::waits_for(task)), width));
+    }
     lines
+}
+
+/// Returns what is released where, and the state.
+fn title(task: &TaskView, frame: ProgressFrame<'_>) -> String {
+    let called = match task.project.as_str() {
+        "" => format!("task {} on {}: ", task.id, task.destination()),
+        project => format!("task {} {project} to {}: ", task.id, task.environment),
+    };
+    let state = printable(&state_line(task, frame.zone));
+    let shown = fit(&format!("{called}{state}"), usize::from(frame.size.width));
+    match shown.strip_prefix(&called) {
+        Some(rest) => called + &frame.paint.part(&state, rest),
+        None => shown,
+    }
 }
 
 fn cells(host_line: &HostProgressLine<'_>) -> [String; 5] {

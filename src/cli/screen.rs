@@ -61,48 +61,71 @@ pub(crate) struct Size {
     pub(crate) height: u16,
 }
 
-/// Lines at the end of a terminal's text that are redrawn in place.
-#[derive(Debug)]
+/// Erases the rest of a line.
+const ERASE_LINE: &str = "\x1b[K";
+/// Erases what is below the cursor.
+const ERASE_BELOW: &str = "\x1b[J";
+
+/// Lines at the end of a terminal's text that are redrawn in place. No mode of the terminal is
+/// changed and the cursor stays below the lines, so an interrupted program leaves it usable.
+#[derive(Debug, Default)]
 pub(crate) struct Canvas {
-    drawn: usize,
+    drawn: Vec<String>,
 }
 
 /// Returns a canvas on standard output; `None` if that is no terminal, or a dumb one.
 pub(crate) fn canvas() -> Option<Canvas> {
     let is_dumb = paint::is_dumb(&std::env::var_os("TERM").unwrap_or_default());
-    (io::stdout().is_terminal() && !is_dumb).then_some(Canvas { drawn: 0 })
+    (io::stdout().is_terminal() && !is_dumb).then(Canvas::default)
 }
 
 impl Canvas {
-    /// Returns the terminal's size now: users may change it.
+    /// Returns the terminal's size now: users may change it. A line that fills the last column would
+    /// lose a character when the rest of the line is erased, so that column is left free.
     pub(crate) fn size(&self) -> Size {
         let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
         let or = |found: Option<u16>, default| found.filter(|found| *found > 0).unwrap_or(default);
+        let width = or(size.map(|size| size.ws_col), WIDTH_DEFAULT);
         Size {
-            width: or(size.map(|size| size.ws_col), WIDTH_DEFAULT),
+            width: width.saturating_sub(1).max(1),
             height: or(size.map(|size| size.ws_row), HEIGHT_DEFAULT),
         }
     }
 
-    /// Draws lines in place of the previous ones.
+    /// Draws lines over the previous ones; nothing is written if they are the same.
     pub(crate) fn draw(&mut self, lines: &[String]) -> Result<(), CommandError> {
-        self.print_above("", lines)
+        if self.drawn == lines {
+            return Ok(());
+        }
+        // Lines are overwritten, not cleared first, and by a single write: that avoids flicker.
+        let mut drawing = self.to_first_line();
+        for line in lines {
+            drawing.push_str(&format!("{line}{ERASE_LINE}\n"));
+        }
+        drawing.push_str(ERASE_BELOW);
+        self.drawn = lines.to_vec();
+        print(&drawing)
     }
 
     /// Writes permanent text, then draws lines below it.
     pub(crate) fn print_above(&mut self, text: &str, lines: &[String]) -> Result<(), CommandError> {
-        let mut drawing = String::new();
-        if self.drawn > 0 {
-            // Up to the first drawn line, and clear from there: a single write avoids flicker.
-            drawing.push_str(&format!("\x1b[{}A\r\x1b[J", self.drawn));
+        if text.is_empty() {
+            return self.draw(lines);
         }
-        drawing.push_str(text);
+        let mut drawing = self.to_first_line() + ERASE_BELOW + text;
         for line in lines {
-            drawing.push_str(line);
-            drawing.push('\n');
+            drawing.push_str(&format!("{line}\n"));
         }
-        self.drawn = lines.len();
+        self.drawn = lines.to_vec();
         print(&drawing)
+    }
+
+    /// Returns what moves the cursor to the first of the drawn lines.
+    fn to_first_line(&self) -> String {
+        match self.drawn.len() {
+            0 => String::new(),
+            lines => format!("\x1b[{lines}A\r"),
+        }
     }
 }
 

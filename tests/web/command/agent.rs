@@ -1,6 +1,7 @@
 //! Commands about tasks, against a real agent's web server.
 
 mod logs;
+mod progress;
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::time::Duration;
@@ -343,6 +344,8 @@ async fn waiting_ends_with_the_task_and_succeeds_only_if_it_does() {
             "{rest:?}"
         );
         assert!(rest.last().unwrap().contains(" CET finished "), "{rest:?}");
+        let bar = rest.iter().any(|line| line.contains("hosts done"));
+        assert!(!bar, "a bar is for terminals: {rest:?}");
         let output = tokio::task::block_in_place(|| child.wait_with_output().unwrap());
         assert_eq!(String::from_utf8_lossy(&output.stderr), last);
         assert_eq!(output.status.code(), Some(status));

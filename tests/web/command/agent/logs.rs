@@ -122,6 +122,7 @@ async fn on_a_terminal_the_hosts_are_drawn_below_the_log() {
     let mut child = std::process::Command::new("script")
         .args(["-qefc", &call, "/dev/null"])
         .env("TERM", "xterm")
+        .env("NO_COLOR", "1")
         .stdin(std::process::Stdio::null())
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -135,16 +136,16 @@ async fn on_a_terminal_the_hosts_are_drawn_below_the_log() {
     lab.server.append(&task, to_a_failure()).await;
     tokio::task::block_in_place(|| screen.read_to_string(&mut text).unwrap());
     assert!(
-        text.contains("task 1 shop to production: running\r\n"),
+        text.contains("task 1 shop to production: running\u{1b}[K\r\n"),
         "{text:?}"
     );
     assert!(
-        text.contains("  web-2  0/3   stage.sync         running\r\n"),
+        text.contains("  web-2  0/3   stage.sync         running\u{1b}[K\r\n"),
         "{text:?}"
     );
-    assert!(text.contains("A\r\u{1b}[J"), "redrawn in place: {text:?}");
+    assert!(text.contains("A\rtask 1 "), "redrawn in place: {text:?}");
     assert!(
-        text.contains("task 1 shop to production: failed: x\r\n"),
+        text.contains("task 1 shop to production: failed: x\u{1b}[K\r\n"),
         "{text:?}"
     );
     assert!(tokio::task::block_in_place(|| child.wait().unwrap()).success());
