@@ -16,5 +16,6 @@ fn main() -> ExitCode {
     if arguments.next().is_some_and(|first| first == "transport") {
         return tagship::hosts::ssh::transport_main(arguments);
     }
+    cli::complete();
     cli::run(cli::parse())
 }

@@ -11,6 +11,7 @@ mod backup;
 mod bar;
 mod check;
 mod client;
+mod complete;
 mod context;
 mod demo;
 mod error;
@@ -41,6 +42,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 pub use arguments::{Cli, CliCommand};
+pub use complete::complete;
 pub use error::{ClientError, CommandError, DemoError};
 
 use arguments::Rules;
@@ -115,12 +117,6 @@ async fn perform(ctx: &CliContext, command: &CliCommand) -> Result<(), CommandEr
         CliCommand::Audit(args) => audit::audit(ctx, args).await,
         CliCommand::Backup(args) => backup::backup(ctx, args).await,
         CliCommand::Restore(args) => backup::restore(ctx, args).await,
-        CliCommand::Completions { shell } => completions(*shell),
+        CliCommand::Completions { shell } => complete::script(*shell),
     }
-}
-
-fn completions(shell: clap_complete::Shell) -> Result<(), CommandError> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "tagship", &mut script);
-    screen::print_bytes(&script)
 }

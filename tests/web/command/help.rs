@@ -127,18 +127,3 @@ fn version_is_the_package_version() {
         .stdout(&format!("tagship {}\n", env!("CARGO_PKG_VERSION")))
         .run();
 }
-
-#[test]
-fn shells_get_completions_that_know_the_commands() {
-    for shell in ["bash", "zsh", "fish"] {
-        let said = Test::new().arguments(["completions", shell]).said();
-        assert_eq!(
-            (said.status, said.stderr.as_str()),
-            (Some(0), ""),
-            "{shell}"
-        );
-        for word in ["tagship", "approve", "enroll", "password-stdin"] {
-            assert!(said.stdout.contains(word), "{shell}: no {word}");
-        }
-    }
-}

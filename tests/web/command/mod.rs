@@ -4,6 +4,7 @@ mod accounts;
 mod agent;
 mod check;
 mod color;
+mod complete;
 mod displayed_names;
 mod docs;
 mod drift;
