@@ -10,7 +10,8 @@
 #                 MUTANTS=src/domain/plan.rs takes one file (cargo install --locked cargo-mutants)
 # make audit      licences and advisories of the dependencies (cargo install --locked cargo-deny)
 # make demo       a git server, an agent and hosts on this machine; AUTO=1 plays it through and ends
-# make install    into PREFIX (default /usr/local), below DESTDIR where that is set
+# make install    into PREFIX (default /usr/local), below DESTDIR where that is set: programs, systemd unit,
+#                 manual pages, and completions of bash, zsh and fish
 # make clean      delete what was built
 # make help       this list
 
@@ -37,6 +38,7 @@ OPTIMIZED = --config profile.dev.opt-level=1
 # The hook is linked statically: one that can't load on an older system would refuse every push.
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE = target/release
+INTO    = $(DESTDIR)$(PREFIX)
 
 .PHONY: build deps deps-demo deps-test test test-hosts test-others fmt doc bench soak mutants mutants-pure audit demo install clean help
 
@@ -107,11 +109,18 @@ demo: deps-demo build
 	$(RELEASE)/tagship demo $(if $(AUTO),--auto)
 
 install: build
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/tagship $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -m 0755 $(RELEASE)/tagship $(DESTDIR)$(PREFIX)/bin/tagship
-	install -m 0755 $(RELEASE)/update $(DESTDIR)$(PREFIX)/libexec/tagship/update
-	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' docs/tagship.service > $(DESTDIR)$(PREFIX)/lib/systemd/system/tagship.service
-	chmod 0644 $(DESTDIR)$(PREFIX)/lib/systemd/system/tagship.service
+	install -d $(INTO)/bin $(INTO)/libexec/tagship $(INTO)/lib/systemd/system $(INTO)/share/man/man1 \
+		$(INTO)/share/bash-completion/completions $(INTO)/share/zsh/site-functions $(INTO)/share/fish/vendor_completions.d
+	install -m 0755 $(RELEASE)/tagship $(INTO)/bin/tagship
+	install -m 0755 $(RELEASE)/update $(INTO)/libexec/tagship/update
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' docs/tagship.service > $(INTO)/lib/systemd/system/tagship.service
+	$(RELEASE)/tagship man $(INTO)/share/man/man1
+	$(RELEASE)/tagship completions bash > $(INTO)/share/bash-completion/completions/tagship
+	$(RELEASE)/tagship completions zsh > $(INTO)/share/zsh/site-functions/_tagship
+	$(RELEASE)/tagship completions fish > $(INTO)/share/fish/vendor_completions.d/tagship.fish
+	chmod 0644 $(INTO)/lib/systemd/system/tagship.service $(INTO)/share/man/man1/tagship*.1 \
+		$(INTO)/share/bash-completion/completions/tagship $(INTO)/share/zsh/site-functions/_tagship \
+		$(INTO)/share/fish/vendor_completions.d/tagship.fish
 
 clean:
 	$(CARGO) clean

@@ -98,6 +98,12 @@ pub enum CliCommand {
         /// The shell
         shell: Shell,
     },
+    /// Write the manual pages of all commands
+    Man {
+        /// The directory, which is created if it is missing
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -23,6 +23,7 @@ mod hosts;
 mod install;
 mod known;
 mod live;
+mod man;
 mod paint;
 mod progress;
 mod requests;
@@ -118,5 +119,6 @@ async fn perform(ctx: &CliContext, command: &CliCommand) -> Result<(), CommandEr
         CliCommand::Backup(args) => backup::backup(ctx, args).await,
         CliCommand::Restore(args) => backup::restore(ctx, args).await,
         CliCommand::Completions { shell } => complete::script(*shell),
+        CliCommand::Man { directory } => man::man(directory),
     }
 }

@@ -57,7 +57,7 @@ fn every_command_and_option_has_help() {
 #[test]
 fn commands_match_the_promised_list() {
     let promised = "serve install uninstall check tasks show approve reject withdraw stop retry resume \
-        rollback log rules hosts user token completions";
+        rollback log rules hosts user token completions man";
     let commands = commands();
     for name in promised.split_whitespace() {
         let there = commands.iter().any(|(words, _)| words == &[name]);

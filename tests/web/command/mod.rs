@@ -16,6 +16,7 @@ mod help;
 mod install;
 mod interventions;
 mod lab;
+mod packaging;
 mod preload;
 mod program;
 mod rules;
