@@ -24,6 +24,7 @@ use self::password::{Hash, PasswordMatch, Passwords};
 pub use self::qr::Qr;
 pub use self::token::{AuthenticatedToken, NewToken, Token, TokenTerms};
 use crate::base::clock::Clock;
+use crate::base::language::Language;
 use crate::base::mutex::lock;
 use crate::base::secret::{self, NoRandomness, SecretString};
 pub use crate::domain::permission::Role;
@@ -77,6 +78,9 @@ pub struct Account {
     /// Since when a login needs a code, too; `None`: the password is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second_factor: Option<Timestamp>,
+    /// The language of its pages; `None`: the browser's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<Language>,
 }
 
 /// The fields of a new account.
@@ -251,6 +255,7 @@ impl Accounts {
             uid: secret::hex(&secret::random_bytes::<16>()?),
             epoch: 0,
             second_factor: None,
+            language: None,
         };
         let record = AccountRecord {
             account: account.clone(),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::call::{Call, FORWARDED_FOR, Peer};
 use super::fault::Fault;
 use super::{Site, Web};
+use crate::base::language::Language;
 use crate::base::secret::SecretString;
 use crate::base::user::user_or_number;
 use crate::domain::approval::{Actor, ApprovalWeight, Mandate, Role};
@@ -33,6 +34,8 @@ pub(super) struct Who {
     pub(super) actor: Actor,
     /// Their display name.
     pub(super) display: String,
+    /// The language of their pages.
+    pub(super) language: Language,
     /// Where the request comes from: an address or the socket; and with which token.
     from: String,
     /// The role of the account, whatever the target.
@@ -133,6 +136,11 @@ impl Who {
             on: audited.on,
             result,
         }
+    }
+
+    /// Whether they have an account here; users of this machine have none.
+    pub(super) fn has_account(&self) -> bool {
+        !self.actor.name.starts_with("os:")
     }
 
     /// Returns the token that each form of a page carries; empty if none is needed.
@@ -322,15 +330,20 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
         return of_token(site, &token, from).await;
     }
     match call.peer {
-        Peer::Local { uid } => Ok(local(site, uid)),
+        Peer::Local { uid } => Ok(Who {
+            language: call.language(),
+            ..local(site, uid)
+        }),
         Peer::Network(_) => {
             let cookies = call.header(header::COOKIE).unwrap_or_default();
             match site.web.sessions.find(cookies).await? {
                 Some(session) => {
                     let account = session.account.clone();
+                    let language = account.language.unwrap_or_else(|| call.language());
                     let proof = Proof::Session(session);
                     let from = client_address(site, call);
-                    of_account(site, account, Scopes::default(), from, proof).await
+                    let who = of_account(site, account, Scopes::default(), from, proof).await?;
+                    Ok(Who { language, ..who })
                 }
                 None => Err(Fault::NotLoggedIn),
             }
@@ -421,6 +434,7 @@ async fn of_account(
             ..Actor::new(&account.name, base)
         },
         display: account.display.clone(),
+        language: Language::default(),
         from,
         base,
         mandates: site.web.accounts.delegated_to(&account).await?,
@@ -437,6 +451,7 @@ fn local(site: &Site, uid: u32) -> Who {
     let name = format!("os:{}", user_or_number(uid));
     Who {
         display: name.clone(),
+        language: Language::default(),
         from: SOCKET.to_owned(),
         actor: Actor {
             counts: if site.web.config.agent.local_approval {

@@ -12,8 +12,9 @@ use hyper::{HeaderMap, Method};
 use serde::de::DeserializeOwned;
 
 use super::fault::Fault;
+use crate::base::language::Language;
 use crate::base::mutex::lock;
-use crate::base::secret::SecretString;
+use crate::base::secret::{ExposeSecret as _, SecretString};
 
 /// The methods that the server supports.
 const METHODS: &str = "GET, HEAD, POST, DELETE";
@@ -26,6 +27,9 @@ const UNREAD_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The header in which a proxy names the client.
 pub(super) const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The cookie of the language that was chosen in a browser.
+pub(super) const LANGUAGE_COOKIE: &str = "tagship_language";
 
 /// The peer of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +83,14 @@ impl Call {
     /// Returns the value of a cookie; the first one if the name occurs twice.
     pub(super) fn cookie(&self, name: &str) -> Option<SecretString> {
         crate::identity::session::cookie(self.header(header::COOKIE)?, name)
+    }
+
+    /// Returns the language that was chosen in this browser, else the one that it asks for.
+    pub(super) fn language(&self) -> Language {
+        let chosen = self.cookie(LANGUAGE_COOKIE);
+        let chosen = chosen.and_then(|code| Language::of_code(code.expose_secret()));
+        let asked = self.header(header::ACCEPT_LANGUAGE).unwrap_or_default();
+        chosen.unwrap_or_else(|| Language::preferred(asked))
     }
 
     /// Returns the value of one query parameter, if it is not empty.

@@ -4,6 +4,7 @@
 pub(super) mod account;
 pub(super) mod hooks;
 pub(super) mod hosts;
+pub(super) mod language;
 pub(super) mod list;
 pub(super) mod login;
 pub(super) mod rollback;
@@ -27,6 +28,7 @@ use super::authentication::{Who, who};
 use super::call::Call;
 use super::fault::Fault;
 pub(super) use super::text::times;
+use crate::base::language::{Language, Sentence};
 use crate::domain::approval::Role;
 
 /// What every page shows around its content.
@@ -40,6 +42,7 @@ pub(super) struct Frame {
     /// Disabled hosts, each with who disabled it and why.
     disabled: Vec<(String, String)>,
     zone: String,
+    language: Language,
 }
 
 /// The user who views a page.
@@ -47,17 +50,13 @@ struct PageViewer {
     name: String,
     display: String,
     role: Role,
+    has_account: bool,
     may_submit: bool,
 }
 
 impl PageViewer {
     fn is_admin(&self) -> bool {
         self.role == Role::Admin
-    }
-
-    /// Whether the user has an account here; users of this machine have none.
-    fn has_account(&self) -> bool {
-        !self.name.starts_with("os:")
     }
 }
 
@@ -70,6 +69,7 @@ impl Frame {
                 name: who.actor.name.clone(),
                 display: who.display.clone(),
                 role: who.actor.role,
+                has_account: who.has_account(),
                 may_submit: who.submits(),
             }),
             csrf: who.csrf_token(),
@@ -78,13 +78,18 @@ impl Frame {
                 .filter(|(host, _)| seen.contains(host))
                 .map(|(host, disabled)| (host, format!("{}: {}", disabled.by, disabled.reason)))
                 .collect(),
-            ..Self::bare(site)
+            ..Self::in_language(site, who.language)
         })
     }
 
     /// For an unknown user, or when the store is unavailable.
-    pub(super) fn bare(site: &Site) -> Self {
+    pub(super) fn bare(site: &Site, call: &Call) -> Self {
+        Self::in_language(site, call.language())
+    }
+
+    fn in_language(site: &Site, language: Language) -> Self {
         Self {
+            language,
             style: assets::address("style.css"),
             script: assets::address("page.js"),
             icon: assets::address("icon.svg"),
@@ -93,6 +98,17 @@ impl Frame {
             disabled: Vec::new(),
             zone: times(site).zone(),
         }
+    }
+
+    /// Returns a text of `templates/text/` in the reader's language.
+    pub(super) fn say(&self, id: &'static str) -> Sentence {
+        self.language.say(id)
+    }
+
+    /// Returns the languages that the page can change to.
+    fn other_languages(&self) -> impl Iterator<Item = Language> {
+        let current = self.language;
+        Language::ALL.into_iter().filter(move |one| *one != current)
     }
 }
 
@@ -123,7 +139,7 @@ impl PageRequester {
 #[template(path = "web/fault.html")]
 struct FaultPage {
     frame: Frame,
-    title: &'static str,
+    title: Sentence,
     text: String,
     back: String,
 }
@@ -149,9 +165,10 @@ pub(super) async fn fault(
         Ok(who) => Frame::of(site, &who).await,
         Err(fault) => Err(fault),
     };
+    let frame = frame.unwrap_or_else(|_| Frame::bare(site, call));
     let page = FaultPage {
-        frame: frame.unwrap_or_else(|_| Frame::bare(site)),
-        title: title(fault),
+        title: frame.say(title(fault)),
+        frame,
         text: fault.to_string(),
         back: referrer(call),
     };
@@ -161,14 +178,15 @@ pub(super) async fn fault(
     response
 }
 
+/// Returns the id of the page's title.
 fn title(fault: &Fault) -> &'static str {
     match fault {
-        Fault::Forbidden(_) => "Permission denied",
-        Fault::NotFound(_) => "Not found",
-        Fault::Conflict(_) => "Not possible now",
-        Fault::TooMany(_) | Fault::Busy(_) => "Try again later",
-        Fault::Broken(_) => "Internal error",
-        _ => "Invalid request",
+        Fault::Forbidden(_) => "fault-forbidden",
+        Fault::NotFound(_) => "fault-not-found",
+        Fault::Conflict(_) => "fault-conflict",
+        Fault::TooMany(_) | Fault::Busy(_) => "fault-busy",
+        Fault::Broken(_) => "fault-internal",
+        _ => "fault-invalid",
     }
 }
 

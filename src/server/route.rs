@@ -117,6 +117,7 @@ async fn post(site: &Arc<Site>, call: &mut Call, segments: &[&str]) -> HttpResul
     match segments {
         ["login"] => pages::login::enter(site, call).await,
         ["login", "code"] => pages::login::enter_code(site, call).await,
+        ["language"] => pages::language::choose(site, call).await,
         ["logout"] => pages::login::leave(site, call).await,
         ["tasks", id, what] => pages::task_forms::of_task(site, call, id, what).await,
         ["submit"] => pages::submit::send(site, call).await,

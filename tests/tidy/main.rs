@@ -8,6 +8,7 @@ mod docs;
 mod host_programs;
 mod pages;
 mod source;
+mod texts;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};

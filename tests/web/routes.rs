@@ -124,6 +124,7 @@ const OTHERS: &[Route] = &[
     get("GET /users/{}", Oneself(READ_ADMIN), "/users/alice"),
     send("POST /login", OwnProof, "/login", "name=nobody&password=none"),
     send("POST /login/code", OwnProof, "/login/code", "code=000000"),
+    send("POST /language", OwnProof, "/language", "language=zh"),
     send("POST /logout", OwnProof, "/logout", ""),
     send("POST /submit", Right(Submitter, SUBMIT), "/submit", "template=restart&param.SERVICE=nginx&hosts.1=web-1&hosts.2=web-2"),
     send("POST /rollback", RUNS, "/rollback", "task={former}"),

@@ -7,6 +7,7 @@ use super::{
     ACCOUNTS, ATTEMPTS_MAX, Account, AccountError, AccountRecord, Accounts, Committed, Role,
     Status, check_display, check_groups, decode, encode, key,
 };
+use crate::base::language::Language;
 use crate::store::kv::{Commit, Require, all_rows};
 
 /// The changes to an account; `None` keeps a value.
@@ -16,6 +17,7 @@ pub struct AccountChange {
     pub role: Option<Role>,
     pub groups: Option<BTreeSet<String>>,
     pub status: Option<Status>,
+    pub language: Option<Language>,
 }
 
 impl AccountChange {
@@ -34,6 +36,7 @@ impl AccountChange {
         if let Some(groups) = &self.groups {
             account.groups.clone_from(groups);
         }
+        account.language = self.language.or(account.language);
         let status = self.status.unwrap_or(account.status);
         if status != account.status {
             account.status = status;

@@ -88,6 +88,7 @@ pub(in crate::server) async fn change_user(
             true => Status::Disabled,
             false => Status::Active,
         }),
+        language: None,
     };
     let on = format!("{name}: {}", changed.join(", "));
     let action = AuditedAction::on("change user", on);

@@ -18,6 +18,7 @@ use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::login_audit::LoginEndpoint;
 use super::{Frame, plain_sender, times};
+use crate::base::language::Language;
 use crate::base::secret::ExposeSecret as _;
 use crate::identity::account::{Account, Login, LoginError};
 
@@ -51,7 +52,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
         cookie::warning(site, call).unwrap_or_default()
     };
     let page = LoginPage {
-        frame: Frame::bare(site),
+        frame: Frame::bare(site, call),
         next: ours(&next).to_owned(),
         wrong,
         name: String::new(),
@@ -101,10 +102,10 @@ pub(in crate::server) async fn enter(site: &Arc<Site>, call: &mut Call) -> HttpR
             answer::set_cookie(&mut response, cookie.expose_secret())?;
             return Ok(response);
         }
-        Err(error) => refused(site, &name, address, error).await?,
+        Err(error) => refused(site, call.language(), &name, address, error).await?,
     };
     let page = LoginPage {
-        frame: Frame::bare(site),
+        frame: Frame::bare(site, call),
         next: ours(&next).to_owned(),
         wrong,
         name,
@@ -125,6 +126,7 @@ async fn start_session(site: &Site, account: &Account, from: IpAddr, next: &str)
 /// Renders the page after a refused login.
 async fn refused(
     site: &Site,
+    language: Language,
     name: &str,
     address: IpAddr,
     error: LoginError,
@@ -132,25 +134,25 @@ async fn refused(
     LoginEndpoint::Page
         .refused(site, name, address, &error)
         .await;
-    Ok(match error {
+    let say = |id| language.say(id);
+    let (status, wrong) = match error {
         LoginError::Denied => {
             tracing::info!(%address, "a login was refused");
-            let wrong = "The name or the password is wrong.".to_owned();
-            (StatusCode::UNAUTHORIZED, wrong)
+            (StatusCode::UNAUTHORIZED, say("login-wrong-password"))
         }
         LoginError::WrongCode | LoginError::UsedCode => {
             tracing::info!(%address, "a code was refused");
-            let wrong = "The code is wrong, or was used before. Wait for the next one.".to_owned();
-            (StatusCode::UNAUTHORIZED, wrong)
+            (StatusCode::UNAUTHORIZED, say("login-wrong-code"))
         }
         LoginError::TooMany(until) => {
             tracing::warn!(%address, "logins are refused for a while");
             let until = times(site).minute(&until);
-            let wrong = format!("Too many failed logins. Try again after {until}.");
+            let wrong = say("login-too-many").with("until", until);
             (StatusCode::TOO_MANY_REQUESTS, wrong)
         }
         error @ LoginError::Unavailable(_) => return Err(error.into()),
-    })
+    };
+    Ok((status, wrong.to_string()))
 }
 
 #[derive(Template)]
@@ -181,7 +183,7 @@ pub(in crate::server) async fn show_code(site: &Arc<Site>, call: &mut Call) -> H
         return answer::see(&format!("{CODE}?{query}"));
     }
     let page = CodePage {
-        frame: Frame::bare(site),
+        frame: Frame::bare(site, call),
         next: ours(&next).to_owned(),
         wrong: String::new(),
         name: account.name,
@@ -214,9 +216,10 @@ pub(in crate::server) async fn enter_code(site: &Arc<Site>, call: &mut Call) -> 
             Ok(response)
         }
         Err(error) => {
-            let (status, wrong) = refused(site, &account.name, address, error).await?;
+            let (status, wrong) =
+                refused(site, call.language(), &account.name, address, error).await?;
             let page = CodePage {
-                frame: Frame::bare(site),
+                frame: Frame::bare(site, call),
                 next: ours(&next).to_owned(),
                 wrong,
                 name: account.name,
@@ -239,7 +242,7 @@ pub(in crate::server) async fn leave(site: &Arc<Site>, call: &mut Call) -> HttpR
 }
 
 /// Returns a URL of this site; anything else becomes the list.
-fn ours(next: &str) -> &str {
+pub(super) fn ours(next: &str) -> &str {
     let path = next.strip_prefix('/').unwrap_or("\\");
     let plain = next.bytes().all(|byte| byte.is_ascii_graphic());
     // Browsers treat `//host` and `/\host` as another site.

@@ -35,17 +35,12 @@ pub(super) fn lost(site: &Site, call: &Call) -> String {
     let url = site.web.config.public_url();
     let host = call.header(header::HOST).unwrap_or("this address");
     if is_secure(site) {
-        return format!(
-            "The login was correct, but your browser did not send its cookie back. Since [agent] \
-             public_url is {url}, the cookie is only for https: open {url}{PASSWORD}. To allow \
-             logins over plain http, set public_url to the http address that users open, and \
-             restart the agent."
-        );
+        let text = call.language().say("login-cookie-lost");
+        return text.with("url", url).with("path", PASSWORD).to_string();
     }
-    format!(
-        "Log in again. If you just did, your browser keeps no cookies for {host}: allow them for \
-         this site, or open {url}{PASSWORD}."
-    )
+    let text = call.language().say("login-again");
+    let text = text.with("host", host.to_owned()).with("url", url);
+    text.with("path", PASSWORD).to_string()
 }
 
 /// Returns a warning before a password is typed: this page came without the proxy that does TLS.
@@ -67,10 +62,7 @@ pub(super) fn warning(site: &Site, call: &Call) -> Option<String> {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let loopback = name == "localhost" || name == "[::1]" || name.starts_with("127.");
     (is_plain && !loopback).then(|| {
-        format!(
-            "This page was opened over plain http, where a login is lost: [agent] public_url \
-             is {url}, so its cookie is only for https. Open {url}{PASSWORD}, or set public_url to \
-             the http address that users open, and restart the agent."
-        )
+        let text = call.language().say("login-plain-http");
+        text.with("url", url).with("path", PASSWORD).to_string()
     })
 }
