@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::base::language::Message;
 use crate::store::HookEntry;
 
 /// Treats an empty form field as absent.
@@ -78,14 +79,19 @@ pub struct UnseenTags {
 }
 
 impl UnseenTags {
-    /// Describes the problem without the project, with times formatted by the caller.
+    /// Returns the problem without the project, with times formatted by the caller.
+    #[must_use]
+    pub fn problem(&self, show: impl Fn(Timestamp) -> String) -> Message {
+        Message::new("hooks-unseen")
+            .with("since", show(self.since))
+            .with("at", show(self.at))
+            .with("cause", self.cause.clone())
+    }
+
+    /// As [`problem`](Self::problem), in English.
     #[must_use]
     pub fn describe(&self, show: impl Fn(Timestamp) -> String) -> String {
-        let (since, at) = (show(self.since), show(self.at));
-        let cause = &self.cause;
-        format!(
-            "tags that the hook did not report are not detected since {since} (last attempt {at}): {cause}"
-        )
+        self.problem(show).to_string()
     }
 }
 

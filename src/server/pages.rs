@@ -13,6 +13,7 @@ pub(super) mod task;
 pub(super) mod task_forms;
 pub(super) mod templates;
 pub(super) mod users;
+mod words;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fluent_bundle::FluentResource;
 use regex::Regex;
 use tagship::domain::task::STATE_NAMES;
+use tagship::store::OUTCOME_NAMES;
 
 use crate::report;
 use crate::source::sources;
@@ -13,7 +14,15 @@ use crate::source::sources;
 const LANGUAGES: [&str; 2] = ["templates/text/en.ftl", "templates/text/zh.ftl"];
 
 /// Beginnings of ids that the code completes by a name, with these names.
-const COMPLETED: [(&str, &[&str]); 1] = [("state-", &STATE_NAMES)];
+const COMPLETED: [(&str, &[&str]); 4] = [
+    ("hook-outcome-", &OUTCOME_NAMES),
+    ("state-", &STATE_NAMES),
+    (
+        "user-role-",
+        &["none", "viewer", "submitter", "approver", "admin"],
+    ),
+    ("user-scope-", &["read", "submit", "approve", "admin"]),
+];
 
 /// What a template may say in every language: names and marks.
 const UNTRANSLATED: [&str; 2] = ["tagship", "YAML"];

@@ -23,7 +23,7 @@ struct HooksPage {
     times: Times,
     query: HookQuery,
     projects: Vec<String>,
-    outcomes: Vec<(&'static str, String)>,
+    outcomes: [&'static str; 8],
     hooks: Vec<HookEntry>,
     /// Tags that cannot be listed, as text.
     unseen: Vec<String>,
@@ -37,6 +37,19 @@ impl HooksPage {
 
     fn is_outcome(&self, name: &str) -> bool {
         self.query.outcome.as_deref() == Some(name)
+    }
+
+    /// Returns the projects that a push concerns; its repository if there are none.
+    fn place(&self, hook: &HookEntry) -> String {
+        let projects: Vec<&str> = hook
+            .outcomes
+            .iter()
+            .filter_map(|result| result.project.as_deref())
+            .collect();
+        match (&hook.push, projects.as_slice()) {
+            (Some(push), []) => push.repository.clone(),
+            (_, projects) => projects.join(", "),
+        }
     }
 
     fn filtered(&self) -> bool {
@@ -66,18 +79,18 @@ pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpRe
     let projects = site.web.config.projects.iter();
     let shown_times = times(site);
     let unseen = unseen.iter().map(|unseen| {
-        let problem = unseen.describe(|at| shown_times.minute(&at));
-        format!("{}: {problem}", unseen.project)
+        let problem = unseen.problem(|at| shown_times.minute(&at));
+        let said = who.language.say("hooks-unseen-of");
+        said.with("project", unseen.project.clone())
+            .with("problem", problem.in_language(who.language))
+            .to_string()
     });
     let unseen = unseen.collect();
     let page = HooksPage {
         frame: Frame::of(site, &who).await?,
         times: times(site),
         projects: projects.map(|project| project.name.clone()).collect(),
-        outcomes: OUTCOME_NAMES
-            .iter()
-            .map(|name| (*name, text::state(name)))
-            .collect(),
+        outcomes: OUTCOME_NAMES,
         hooks,
         unseen,
         more,
@@ -125,19 +138,23 @@ fn tone(outcome: &HookOutcome) -> &'static str {
     }
 }
 
-/// Describes an outcome, to follow the project's name.
-fn outcome_text(result: &ProjectOutcome) -> String {
-    match &result.outcome {
-        HookOutcome::Proposed { .. } => "a new task was proposed".to_owned(),
-        HookOutcome::Joined { .. } => "it joined the unfinished task of the same push".to_owned(),
-        HookOutcome::Duplicate { .. } => "this record was processed before".to_owned(),
-        HookOutcome::NoRule { .. } => "no rule matches; nothing is released".to_owned(),
-        HookOutcome::Deleted => "the tag was deleted; nothing is started".to_owned(),
-        HookOutcome::UnknownRepository => "no configured project has this repository".to_owned(),
-        HookOutcome::Unreadable { reason } => {
-            format!("the file could not be read, and is kept in the spool's bad/: {reason}")
-        }
-        HookOutcome::Refused { reason } => reason.clone(),
+impl HookDetailPage {
+    /// Describes an outcome.
+    fn explained(&self, result: &ProjectOutcome) -> String {
+        let id = match &result.outcome {
+            HookOutcome::Proposed { .. } => "hook-result-proposed",
+            HookOutcome::Joined { .. } => "hook-result-joined",
+            HookOutcome::Duplicate { .. } => "hook-result-duplicate",
+            HookOutcome::NoRule { .. } => "hook-result-no-rule",
+            HookOutcome::Deleted => "hook-result-deleted",
+            HookOutcome::UnknownRepository => "hook-result-unknown",
+            HookOutcome::Unreadable { reason } => {
+                let said = self.frame.say("hook-result-unreadable");
+                return said.with("reason", reason.clone()).to_string();
+            }
+            HookOutcome::Refused { reason } => return reason.clone(),
+        };
+        self.frame.say(id).to_string()
     }
 }
 

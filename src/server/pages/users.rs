@@ -18,6 +18,7 @@ use super::super::call::Call;
 use super::super::text::Times;
 use super::{Frame, plain_sender, sender, shown, times};
 use crate::api::{self, ChangeUser, DelegationView, TokenView, UserView};
+use crate::base::language::Language;
 use crate::base::secret::ExposeSecret as _;
 use crate::domain::permission::{Ability, Role, Scope};
 use crate::identity::account::{Enrolment, Qr};
@@ -28,6 +29,14 @@ struct UsersPage {
     frame: Frame,
     times: Times,
     users: Vec<UserView>,
+    roles: [Role; 5],
+}
+
+impl UsersPage {
+    /// Whether a new user has this role unless another one is chosen.
+    fn is_usual(&self, role: &Role) -> bool {
+        *role == Role::Viewer
+    }
 }
 
 pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpResult {
@@ -38,6 +47,7 @@ pub(in crate::server) async fn list(site: &Arc<Site>, call: &mut Call) -> HttpRe
         frame: Frame::of(site, &who).await?,
         times: times(site),
         users: accounts.iter().map(user_view).collect(),
+        roles: Role::ALL,
     };
     shown(&page)
 }
@@ -174,6 +184,20 @@ impl UserPage {
     /// Returns the QR code for an authenticator app.
     fn qr(&self) -> Option<Qr> {
         Qr::of(self.factor()?.1)
+    }
+
+    fn languages(&self) -> [Language; 2] {
+        Language::ALL
+    }
+
+    /// Whether the page is in this language.
+    fn speaks(&self, language: &Language) -> bool {
+        self.frame.language == *language
+    }
+
+    /// Whether the viewer may end this delegation.
+    fn may_end(&self, delegation: &DelegationView) -> bool {
+        self.admin || delegation.from == self.user.name
     }
 
     /// Whether the entered code did not match the secret that was shown.
