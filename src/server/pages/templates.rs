@@ -14,8 +14,9 @@ use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::text::{self, Times};
 use super::{Frame, shown, times};
-use crate::api::{TemplateLine, TemplateQuery, TemplateVersion};
-use crate::domain::template::StoredTemplate;
+use crate::api::{TemplateLine, TemplateQuery, TemplateStage, TemplateVersion};
+use crate::base::language::{Language, Sentence};
+use crate::domain::template::{Gate, StoredTemplate};
 
 /// How many unchanged lines are shown around a change.
 const CONTEXT_LINES: usize = 3;
@@ -61,6 +62,27 @@ impl One {
         self.line.as_ref().is_some_and(|line| line.digest == digest)
     }
 
+    /// Returns what a stage waits for before it begins, if anything.
+    fn gate(&self, stage: &TemplateStage) -> Option<Sentence> {
+        match stage.gate {
+            Gate::None => None,
+            Gate::Hand => Some(self.frame.say("template-gate-hand")),
+            Gate::Timed => Some(self.frame.say("template-gate-timed")),
+        }
+    }
+
+    fn outputs(&self, stage: &TemplateStage) -> String {
+        let outputs = stage.outputs.iter().map(|output| {
+            let id = match output.secret {
+                true => "template-output-secret",
+                false => "template-output",
+            };
+            let said = self.frame.say(id).with("name", output.name.clone());
+            said.with("step", output.step.clone()).to_string()
+        });
+        outputs.collect::<Vec<_>>().join(", ")
+    }
+
     fn now(&self) -> &str {
         self.line
             .as_ref()
@@ -96,11 +118,12 @@ pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str
         .to
         .or_else(|| now.as_ref().map(|now| now.digest.clone()));
     let digest = digest.or(newest).ok_or_else(|| no_template(name))?;
-    let version = version(site, name, &digest, now.as_ref()).await?;
+    let language = who.language;
+    let version = version(site, language, name, &digest, now.as_ref()).await?;
     let changes = match &query.from {
         Some(from) => {
-            let before = self::version(site, name, from, now.as_ref()).await?;
-            Some(compared(&before, &version))
+            let before = self::version(site, language, name, from, now.as_ref()).await?;
+            Some(compared(&before, &version, language))
         }
         None => None,
     };
@@ -119,6 +142,7 @@ pub(in crate::server) async fn one(site: &Arc<Site>, call: &mut Call, name: &str
 /// Returns the version with this digest: the current one, or one that a task used.
 async fn version(
     site: &Site,
+    language: Language,
     name: &str,
     digest: &str,
     now: Option<&StoredTemplate>,
@@ -129,13 +153,17 @@ async fn version(
     let kept = site.web.store.template_version(name, digest).await?;
     kept.ok_or_else(|| {
         let digest: String = digest.escape_debug().take(80).collect();
-        Fault::NotFound(format!(
-            "no task used a version {digest} of template {name}"
-        ))
+        let said = language.say("template-no-version");
+        let said = said.with("digest", digest).with("name", name.to_owned());
+        Fault::NotFound(said.to_string())
     })
 }
 
-fn compared(before: &StoredTemplate, after: &StoredTemplate) -> TemplateChanges {
+fn compared(
+    before: &StoredTemplate,
+    after: &StoredTemplate,
+    language: Language,
+) -> TemplateChanges {
     let mut names: Vec<&String> = before.scripts.keys().chain(after.scripts.keys()).collect();
     names.sort();
     names.dedup();
@@ -144,7 +172,8 @@ fn compared(before: &StoredTemplate, after: &StoredTemplate) -> TemplateChanges 
         let text = |version: &StoredTemplate| version.scripts.get(name).unwrap_or(&none).clone();
         (name.clone(), lines(&text(before), &text(after)))
     });
-    let text = ("the template".to_owned(), lines(&before.text, &after.text));
+    let name = language.say("template-itself").to_string();
+    let text = (name, lines(&before.text, &after.text));
     TemplateChanges {
         from: before.digest.clone(),
         to: after.digest.clone(),

@@ -2,6 +2,7 @@
 
 use super::Frame;
 use crate::base::language::Sentence;
+use crate::domain::host::{BrokenCurrent, Drift, utc};
 use crate::domain::permission::{Role, Scope};
 
 impl Frame {
@@ -22,5 +23,28 @@ impl Frame {
     /// Returns what a scope of a token permits.
     pub(super) fn scope(&self, scope: &Scope) -> Sentence {
         self.language.say(format!("user-scope-{scope}"))
+    }
+
+    /// Describes what `current` on a host is instead of the link that tagship made.
+    pub(super) fn drift(&self, drift: &Drift) -> String {
+        let found = match (drift.broken, &drift.to) {
+            (Some(BrokenCurrent::Directory), _) => self.say("drift-directory"),
+            (Some(BrokenCurrent::File), _) => self.say("drift-file"),
+            (Some(BrokenCurrent::Text), _) => self.say("drift-text"),
+            (Some(BrokenCurrent::Dangling), None) => self.say("drift-loop"),
+            (Some(BrokenCurrent::Dangling), Some(to)) => {
+                self.say("drift-dangling").with("to", to.0.clone())
+            }
+            (None, Some(to)) => self.say("drift-leads").with("to", to.0.clone()),
+            (None, None) => self.say("drift-missing"),
+        };
+        let found = found.with("from", drift.from.0.clone()).to_string();
+        let said = match drift.changed {
+            Some(changed) => self.say("drift-changed").with("changed", utc(changed)),
+            None => self.say("drift-unknown"),
+        };
+        said.with("found", found)
+            .with("first", utc(drift.since))
+            .to_string()
     }
 }
