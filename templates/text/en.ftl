@@ -277,3 +277,62 @@ template-compare-previous = with the previous one
 template-text-current = Current text
 template-text = Text
 template-no-version = no task used a version { $digest } of template { $name }
+
+## Submit
+
+submit-title = Submit a task
+submit-nothing = Nothing was submitted.
+submit-correct = Correct these fields and submit again:
+submit-copied = Copied from task { $id }, without secrets and start time.
+submit-choose-other = Choose another template
+submit-name = Title
+submit-environment = Environment
+submit-choose = choose
+submit-place-by-rule = { $project }, environment by the tag's rule
+submit-tag = Tag
+submit-must-match = must match { $pattern }
+submit-hosts = Hosts { $number }
+submit-host-disabled = { $address }, disabled: { $reason }
+submit-names = Names or addresses
+submit-other-hosts = Other hosts
+submit-commas = Separate several by commas.
+submit-start = Start no earlier than
+submit-start-hint = In the time zone { $zone }.
+submit-approval = Approval
+submit-approval-required = required
+submit-approval-not-required = not required
+submit-approvers = Request approval from
+submit-remarks = Remarks
+submit-button = Submit
+submit-choose-template = Choose a template
+submit-no-template = There is no template that you may use.
+submit-json = Submit JSON
+submit-json-what = As for { $request }, or for CODO's API.
+submit-json-label = JSON
+submit-not-json = is not JSON: { $problem }
+submit-unknown-template = there is no template { $name }; choose another one
+submit-unknown-field = the form has an unknown field { $name }; reload its page
+
+## Rollback
+
+rollback-title = Roll back { $project } { $environment }
+rollback-live = Live now
+rollback-target = Rollback target
+rollback-task = Task
+rollback-release = Release
+rollback-commit = Commit
+rollback-by = Released by
+rollback-at = Created
+rollback-hosts = Hosts
+rollback-host = Host
+rollback-origin = Origin
+rollback-foreign = not made by tagship
+rollback-as-it-is = Each release is used as it is: nothing is built. If it is gone, the task fails before any host switches.
+rollback-is-live = This release is already live: the rollback changes nothing.
+rollback-what = The rollback runs before queued tasks. The commands of the switching stage (reload, check) run again.
+rollback-to = Roll back to { $release }
+rollback-to-each = Roll back to these releases
+rollback-others = Or roll back to what another tool left live:
+rollback-cancel = Cancel
+rollback-not-seen = `seen` is not what the page sends; load the page again
+user-delegation-endless = the end of the delegation is missing; go back and add it

@@ -274,3 +274,62 @@ template-compare-previous = 与上一版本
 template-text-current = 当前内容
 template-text = 内容
 template-no-version = 没有上线单使用过发布模板 { $name } 的版本 { $digest }
+
+## 提单
+
+submit-title = 提单
+submit-nothing = 提交失败。
+submit-correct = 请修改以下字段后重新提交：
+submit-copied = 复制自上线单 { $id }，不含密文参数和开始时间。
+submit-choose-other = 选择其他发布模板
+submit-name = 标题
+submit-environment = 环境
+submit-choose = 请选择
+submit-place-by-rule = { $project }，环境由 tag 的规则决定
+submit-tag = tag
+submit-must-match = 格式须为 { $pattern }
+submit-hosts = 主机 { $number }
+submit-host-disabled = { $address }，已摘除：{ $reason }
+submit-names = 名称或地址
+submit-other-hosts = 其他主机
+submit-commas = 多个用逗号分隔。
+submit-start = 最早开始时间
+submit-start-hint = 时区为 { $zone }。
+submit-approval = 审批
+submit-approval-required = 需要审批
+submit-approval-not-required = 无需审批
+submit-approvers = 指定审批人
+submit-remarks = 备注
+submit-button = 提交
+submit-choose-template = 选择发布模板
+submit-no-template = 没有您可以使用的发布模板。
+submit-json = 以 JSON 提单
+submit-json-what = 格式与 { $request } 或 CODO 接口相同。
+submit-json-label = JSON
+submit-not-json = 不是有效的 JSON：{ $problem }
+submit-unknown-template = 没有发布模板 { $name }，请选择其他模板
+submit-unknown-field = 表单中有未知字段 { $name }，请刷新页面
+
+## 回滚
+
+rollback-title = 回滚 { $project } { $environment }
+rollback-live = 线上版本
+rollback-target = 回滚目标
+rollback-task = 上线单
+rollback-release = 版本
+rollback-commit = 提交
+rollback-by = 发布人
+rollback-at = 创建时间
+rollback-hosts = 主机
+rollback-host = 主机
+rollback-origin = 来源
+rollback-foreign = 非 tagship 发布
+rollback-as-it-is = 版本将原样使用，不会重新构建。如果版本已被清理，上线单会在任何主机切换之前失败。
+rollback-is-live = 该版本已在线上，回滚不会产生变化。
+rollback-what = 回滚会先于排队中的上线单执行，切换阶段的命令（重载、检查）会再次执行。
+rollback-to = 回滚到 { $release }
+rollback-to-each = 回滚到以上版本
+rollback-others = 或回滚到其他工具留下的版本：
+rollback-cancel = 取消
+rollback-not-seen = `seen` 与页面内容不符，请刷新页面
+user-delegation-endless = 缺少委托的截止时间，请返回填写

@@ -71,7 +71,8 @@ pub(in crate::server) async fn delegate(
     let new = NewDelegationBody {
         to: fields.to.trim().to_owned(),
         until: until.ok_or_else(|| {
-            Fault::Invalid("the end of the delegation is missing; go back and add it".to_owned())
+            let said = who.language.say("user-delegation-endless");
+            Fault::Invalid(said.to_string())
         })?,
         project: (!fields.project.is_empty()).then_some(fields.project),
     };

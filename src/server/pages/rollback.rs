@@ -15,7 +15,8 @@ use super::super::call::Call;
 use super::super::fault::Fault;
 use super::super::text::{self, Times};
 use super::{Frame, sender, shown, times};
-use crate::api::{RollbackBody, on_hosts};
+use crate::api::RollbackBody;
+use crate::base::language::Sentence;
 use crate::domain::host::ReleaseId;
 use crate::domain::permission::{Ability, PermissionTarget};
 use crate::engine::request::{self, RollbackGoal, RollbackPreview, RollbackTarget};
@@ -120,7 +121,7 @@ async fn confirm(
             Some(task) => store.head(task).await?.tag().to_owned(),
             None => String::new(),
         };
-        shown_live.push((release, tag, text::list(&hosts)));
+        shown_live.push((release, tag, hosts.join(", ")));
     }
     let shown_goal = goal_shown(store, back, goal).await?;
     let page = RollbackPage {
@@ -163,12 +164,29 @@ impl ShownGoal {
             Self::Made { .. } | Self::Found { .. } => None,
         }
     }
+}
 
-    fn name(&self) -> String {
-        match self {
-            Self::Made { tag, .. } => tag.clone(),
-            Self::Found { hosts, .. } => on_hosts(hosts),
-        }
+impl RollbackPage {
+    fn title(&self) -> Sentence {
+        self.frame
+            .say("rollback-title")
+            .with("project", self.project.clone())
+            .with("environment", self.environment.clone())
+    }
+
+    /// Returns the words of the button.
+    fn request(&self) -> Sentence {
+        let release = match &self.goal {
+            ShownGoal::Made { tag, .. } => tag.clone(),
+            ShownGoal::Found { hosts, .. } => {
+                let mut releases = hosts.values();
+                match releases.next() {
+                    Some(first) if releases.all(|other| other == first) => first.0.clone(),
+                    _ => return self.frame.say("rollback-to-each"),
+                }
+            }
+        };
+        self.frame.say("rollback-to").with("release", release)
     }
 }
 
@@ -239,9 +257,10 @@ pub(in crate::server) async fn roll_back(site: &Arc<Site>, call: &mut Call) -> H
     };
     let seen = match form.seen.as_str() {
         "" => None,
-        seen => Some(serde_json::from_str(seen).map_err(|_| {
-            Fault::Invalid("`seen` is not what the page sends; load the page again".to_owned())
-        })?),
+        seen => Some(
+            serde_json::from_str(seen)
+                .map_err(|_| Fault::Invalid(who.language.say("rollback-not-seen").to_string()))?,
+        ),
     };
     let task = request_rollback(site, &who, body, seen.as_ref()).await?;
     answer::see(&format!("/tasks/{}", task.id))

@@ -19,6 +19,7 @@ use super::super::codo;
 use super::super::fault::Fault;
 use super::super::text::Times;
 use super::{Frame, sender, shown, times};
+use crate::base::language::Language;
 use crate::base::secret::{self, ExposeSecret as _};
 use crate::config::Templates;
 use crate::domain::permission::{Ability, PermissionTarget};
@@ -201,7 +202,8 @@ async fn form(site: &Site, who: &Who, order: SubmissionOrder) -> Result<SubmitFo
     let library = site.web.templates.current().await;
     let template = usable(site, who, &library, &order.template).ok_or_else(|| {
         let name: String = order.template.escape_debug().take(64).collect();
-        Fault::NotFound(format!("there is no template {name}; choose another one"))
+        let said = who.language.say("submit-unknown-template");
+        Fault::NotFound(said.with("name", name).to_string())
     })?;
     let takes_tag = template.releases();
     let takes_environment =
@@ -305,7 +307,8 @@ fn environment_options(site: &Site, who: &Who, order: &SubmissionOrder) -> Vec<E
             choice(environment, format!("{name} {environment}"));
         }
         if !project.rules.is_empty() && !own.is_empty() {
-            choice("", format!("{name}, environment by the tag's rule"));
+            let said = who.language.say("submit-place-by-rule");
+            choice("", said.with("project", name.clone()).to_string());
         }
     }
     options
@@ -328,7 +331,11 @@ async fn host_group(
     let hosts = endpoints.map(|host| {
         let mut notes = host.address.clone();
         if let Some(out) = disabled.get(&host.name) {
-            notes = format!("{notes}, disabled: {}", out.reason);
+            let said = who.language.say("submit-host-disabled");
+            let said = said
+                .with("address", notes)
+                .with("reason", out.reason.clone());
+            notes = said.to_string();
         }
         HostCheckbox {
             ticked: given.contains(&host.name) || given.contains(&host.address),
@@ -366,8 +373,8 @@ pub(in crate::server) async fn send(site: &Arc<Site>, call: &mut Call) -> HttpRe
     let json = pasted.map(|(_, text)| text.clone());
     let read = match &json {
         Some(text) if codo::is_task(text) => codo::pasted(site, &who, text).await,
-        Some(text) => of_json(text),
-        None => of_form(fields),
+        Some(text) => of_json(text, who.language),
+        None => of_form(fields, who.language),
     };
     let (order, fault) = match read {
         Ok(order) => match take(site, &who, &order, Via::Page).await {
@@ -423,18 +430,21 @@ async fn without_secrets(site: &Site, text: String) -> String {
     serde_json::to_string_pretty(&pasted).unwrap_or_default()
 }
 
-fn of_json(text: &str) -> Result<SubmissionOrder, Fault> {
+fn of_json(text: &str, language: Language) -> Result<SubmissionOrder, Fault> {
     let value = serde_json::from_str(text).map_err(|error| {
         Fault::Problems(vec![FieldProblem {
             field: "json".to_owned(),
-            message: format!("is not JSON: {error}"),
+            message: language
+                .say("submit-not-json")
+                .with("problem", error.to_string())
+                .to_string(),
         }])
     })?;
     SubmissionOrder::read(&value).map_err(|error: SubmitError| error.into())
 }
 
 /// Converts `param.NAME`, `secret.NAME`, `hosts.N` and the other fields of a form into an order.
-fn of_form(fields: Vec<(String, String)>) -> Result<SubmissionOrder, Fault> {
+fn of_form(fields: Vec<(String, String)>, language: Language) -> Result<SubmissionOrder, Fault> {
     let mut order = SubmissionOrder::default();
     let mut hosts: BTreeMap<u8, Vec<String>> = BTreeMap::new();
     for (name, value) in fields {
@@ -466,9 +476,9 @@ fn of_form(fields: Vec<(String, String)>) -> Result<SubmissionOrder, Fault> {
             }
             ("hosts", number) => match number.parse() {
                 Ok(number) => hosts.entry(number).or_default().extend(split(&line)),
-                Err(_) => return Err(unknown(&name)),
+                Err(_) => return Err(unknown(&name, language)),
             },
-            _ => return Err(unknown(&name)),
+            _ => return Err(unknown(&name, language)),
         }
     }
     hosts.retain(|_, hosts| !hosts.is_empty());
@@ -476,11 +486,10 @@ fn of_form(fields: Vec<(String, String)>) -> Result<SubmissionOrder, Fault> {
     Ok(order)
 }
 
-fn unknown(name: &str) -> Fault {
+fn unknown(name: &str, language: Language) -> Fault {
     let name: String = name.escape_debug().take(64).collect();
-    Fault::Invalid(format!(
-        "the form has an unknown field {name}; reload its page"
-    ))
+    let said = language.say("submit-unknown-field").with("name", name);
+    Fault::Invalid(said.to_string())
 }
 
 fn split(text: &str) -> Vec<String> {

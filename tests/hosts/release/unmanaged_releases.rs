@@ -227,7 +227,7 @@ fn api_and_page_rollback_names_releases_and_switches_all() {
         let (_, name) = of_host(stage.directory(), host);
         assert!(
             page.contains(&format!(
-                "on {host}: <code>{name}</code>, not made by tagship"
+                "{host}</th><td><code>{name}</code></td><td>not made by tagship</td>"
             )),
             "{page}"
         );
