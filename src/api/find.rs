@@ -95,6 +95,43 @@ impl UnseenTags {
     }
 }
 
+/// `GET /audit?…`: which entries of the audit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuditSearch {
+    /// The account, or `os:NAME`.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// One of [`ACTIONS`](crate::store::audit::ACTIONS).
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
+    /// The number of a task.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// A part of the name of a host, environment or user.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub on: Option<String>,
+    /// A time with an offset, or a day or time in the agent's zone.
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    #[serde(deserialize_with = "written", skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
+    /// Only entries with a smaller number: where the previous page ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<u64>,
+}
+
+impl AuditSearch {
+    /// Returns the search without its position.
+    #[must_use]
+    pub fn search(&self) -> Self {
+        Self {
+            before: None,
+            ..self.clone()
+        }
+    }
+}
+
 /// `GET /api/v1/tasks?…`: which tasks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -22,7 +22,7 @@ pub(crate) use comparison::names;
 pub use comparison::{
     change, changed_since_approval, changes_nothing, live_called, on_hosts, rollback_summary,
 };
-pub use find::{HookList, HookQuery, TaskQuery, UnseenTags};
+pub use find::{AuditSearch, HookList, HookQuery, TaskQuery, UnseenTags};
 pub use next::next;
 use task::called;
 pub use task::{

@@ -2,6 +2,7 @@
 //! `templates/web/` escape text from repositories and hosts.
 
 pub(super) mod account;
+pub(super) mod audit;
 pub(super) mod hooks;
 pub(super) mod hosts;
 pub(super) mod language;

@@ -22,6 +22,40 @@ const ENTRIES: &str = "audit/entry/";
 /// The number of entries, and the digest of the last one.
 const TIP: &str = "audit/tip";
 
+/// The names of all actions.
+pub const ACTIONS: [&str; 30] = [
+    "approve",
+    "approve in an emergency",
+    "reject",
+    "withdraw",
+    "stop",
+    "skip",
+    "override-freeze",
+    "retry",
+    "resume",
+    "submit",
+    "roll back",
+    "roll back in an emergency",
+    "replay push",
+    "disable host",
+    "enable host",
+    "add user",
+    "change user",
+    "remove user",
+    "set password",
+    "make token",
+    "revoke token",
+    "begin second factor",
+    "confirm second factor",
+    "reset second factor",
+    "delegate",
+    "end delegation",
+    "log in",
+    "log in for CODO's API",
+    "take backup",
+    "restore",
+];
+
 /// An action of a user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditAction {
@@ -29,7 +63,7 @@ pub struct AuditAction {
     pub by: String,
     /// Where the request came from: an address, or the agent's socket.
     pub from: String,
-    /// `approve`, `add user`, `disable host`, …
+    /// One of [`ACTIONS`].
     pub what: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<u64>,

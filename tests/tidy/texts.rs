@@ -14,7 +14,8 @@ use crate::source::sources;
 const LANGUAGES: [&str; 2] = ["templates/text/en.ftl", "templates/text/zh.ftl"];
 
 /// Beginnings of ids that the code completes by a name, with these names.
-const COMPLETED: [(&str, &[&str]); 4] = [
+const COMPLETED: [(&str, &[&str]); 5] = [
+    ("audit-action-", &AUDIT_ACTIONS),
     ("hook-outcome-", &OUTCOME_NAMES),
     ("state-", &STATE_NAMES),
     (
@@ -22,6 +23,40 @@ const COMPLETED: [(&str, &[&str]); 4] = [
         &["none", "viewer", "submitter", "approver", "admin"],
     ),
     ("user-scope-", &["read", "submit", "approve", "admin"]),
+];
+
+/// The actions of the audit, without blanks and apostrophes.
+const AUDIT_ACTIONS: [&str; 30] = [
+    "approve",
+    "approve-in-an-emergency",
+    "reject",
+    "withdraw",
+    "stop",
+    "skip",
+    "override-freeze",
+    "retry",
+    "resume",
+    "submit",
+    "roll-back",
+    "roll-back-in-an-emergency",
+    "replay-push",
+    "disable-host",
+    "enable-host",
+    "add-user",
+    "change-user",
+    "remove-user",
+    "set-password",
+    "make-token",
+    "revoke-token",
+    "begin-second-factor",
+    "confirm-second-factor",
+    "reset-second-factor",
+    "delegate",
+    "end-delegation",
+    "log-in",
+    "log-in-for-codos-api",
+    "take-backup",
+    "restore",
 ];
 
 /// What a template may say in every language: names and marks.
