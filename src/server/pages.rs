@@ -8,6 +8,7 @@ pub(super) mod hosts;
 pub(super) mod language;
 pub(super) mod list;
 pub(super) mod login;
+pub(super) mod project;
 pub(super) mod rollback;
 pub(super) mod submit;
 pub(super) mod task;

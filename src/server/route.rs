@@ -102,6 +102,7 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> HttpResult {
         ("GET", ["hosts"]) => pages::hosts::show(site, call).await,
         ("GET", ["templates"]) => pages::templates::list(site, call).await,
         ("GET", ["templates", name]) => pages::templates::one(site, call, name).await,
+        ("GET", ["projects", name]) => pages::project::show(site, call, name).await,
         ("GET", ["audit"]) => pages::audit::show(site, call).await,
         ("GET", ["users"]) => pages::users::list(site, call).await,
         ("GET", ["users", name]) => pages::users::one(site, call, name).await,

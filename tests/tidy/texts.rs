@@ -14,8 +14,12 @@ use crate::source::sources;
 const LANGUAGES: [&str; 2] = ["templates/text/en.ftl", "templates/text/zh.ftl"];
 
 /// Beginnings of ids that the code completes by a name, with these names.
-const COMPLETED: [(&str, &[&str]); 5] = [
+const COMPLETED: [(&str, &[&str]); 6] = [
     ("audit-action-", &AUDIT_ACTIONS),
+    (
+        "project-day-",
+        &["mon", "tue", "wed", "thu", "fri", "sat", "sun"],
+    ),
     ("hook-outcome-", &OUTCOME_NAMES),
     ("state-", &STATE_NAMES),
     (

@@ -120,6 +120,7 @@ const OTHERS: &[Route] = &[
     get("GET /hosts", LISTS, "/hosts"),
     get("GET /templates", LISTS, "/templates"),
     get("GET /templates/{}", SEES, "/templates/restart"),
+    get("GET /projects/{}", SEES, "/projects/shop"),
     get("GET /audit", MANAGES, "/audit"),
     get("GET /users", Right(Admin, READ_ADMIN), "/users"),
     get("GET /users/{}", Oneself(READ_ADMIN), "/users/alice"),
