@@ -13,8 +13,9 @@ use tagship::domain::task::{
 };
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::{NewAccount, Role};
-use tagship::store::Disabled;
+use tagship::store::audit::{AuditAction, Ledger};
 use tagship::store::kv::Commit;
+use tagship::store::{Disabled, HookOutcome};
 
 #[path = "../tests/web/server.rs"]
 mod server;
@@ -23,10 +24,20 @@ use server::{OLDER, Options, TestServer, at, began, description, ended, person, 
 
 const LISTEN: &str = "127.0.0.1:8425";
 
+const FREEZE: &str = r#"
+[[freezes]]
+name = "weekend"
+reason = "there is no one to look at it"
+environments = ["qa"]
+from = "fri 16:00"
+until = "mon 08:00"
+"#;
+
 #[tokio::main]
 async fn main() {
     let server = TestServer::start_with(Options {
         listen: LISTEN,
+        grants: FREEZE,
         ..Options::default()
     })
     .await;
@@ -41,6 +52,7 @@ async fn main() {
     server.account("bob", Role::Submitter, &[]).await;
     server.account("carol", Role::Approver, &["ops"]).await;
     tasks(&server).await;
+    pushes_and_audit(&server).await;
     let disabled = Disabled {
         by: "carol".to_owned(),
         reason: "its disk is broken, a new one comes on Monday".to_owned(),
@@ -79,6 +91,36 @@ async fn tasks(server: &TestServer) {
     }
     waiting(server).await;
     server.proposed("release-1.6-rc1").await;
+}
+
+/// Pushes that released nothing, and a few entries of the audit.
+async fn pushes_and_audit(server: &TestServer) {
+    let reasons = vec!["rule 1: `release-*` does not match qa-2.0".to_owned()];
+    for (object, project, outcome) in [
+        ("3", Some("shop"), HookOutcome::NoRule { reasons }),
+        ("4", None, HookOutcome::UnknownRepository),
+        ("5", Some("shop"), HookOutcome::Deleted),
+    ] {
+        server.heard(&object.repeat(40), project, outcome).await;
+    }
+    let ledger = Ledger::new(server.store.kv());
+    for (by, what, task, on, result) in [
+        ("alice", "log in", None, "", "done"),
+        ("alice", "approve", Some(1), "ready when you are", "done"),
+        ("bob", "approve", Some(2), "", "refused: you submitted it"),
+        ("carol", "disable host", None, "web-3: its disk", "done"),
+        ("alice", "make token", None, "alice: ci (read)", "done"),
+    ] {
+        let action = AuditAction {
+            by: by.to_owned(),
+            from: "192.0.2.7".to_owned(),
+            what: what.to_owned(),
+            task,
+            on: on.to_owned(),
+            result: result.to_owned(),
+        };
+        ledger.note(action, server.now()).await.unwrap();
+    }
 }
 
 async fn failed(server: &TestServer) {

@@ -58,7 +58,6 @@ find-newest = Newest
 find-more = More
 find-none-yet = No match so far; continue with More.
 link-task = task { $id }
-not-set = None
 optional = optional
 
 ## Users
@@ -389,7 +388,6 @@ audit-action-restore = restore
 
 ## Project
 
-project-environments = Environments
 project-hook = Hook
 project-heard = The hook last reported a push at { $at }.
 project-never-heard = The hook has not reported a push yet.

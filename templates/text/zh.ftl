@@ -55,7 +55,6 @@ find-newest = 最新
 find-more = 更多
 find-none-yet = 暂无匹配，点“更多”继续查找。
 link-task = 上线单 { $id }
-not-set = 无
 optional = 选填
 
 ## 用户
@@ -386,7 +385,6 @@ audit-action-restore = 从备份恢复
 
 ## 项目
 
-project-environments = 环境
 project-hook = 钩子
 project-heard = 钩子最近一次上报推送：{ $at }。
 project-never-heard = 钩子尚未上报过推送。

@@ -148,7 +148,7 @@ fn every_text_is_used_and_every_used_text_exists() {
         !completed(id) && !users.values().any(|text| text.contains(&quoted))
     });
     let unused = unused.map(|id| format!("{id} is not used"));
-    let said = Regex::new(r#"(?:say|Message::new)\(\s*"([^"]+)""#).unwrap();
+    let said = Regex::new(r#"(?:\.say|Message::new)\(\s*"([^"]+)""#).unwrap();
     let missing = users.iter().flat_map(|(path, text)| {
         let ids = said.captures_iter(text).map(|found| found[1].to_owned());
         let missing = ids.filter(|id| !all.contains(id) && id != "no-such-text");

@@ -6,9 +6,11 @@
     reason = "tests fail by panicking; `server` is shared with an example"
 )]
 
+mod administration;
 mod api;
 mod audit;
 mod audit_coverage;
+mod audit_page;
 mod authorization;
 mod bad_input;
 mod browser;
