@@ -425,6 +425,7 @@ project-freeze-everywhere = all
 project-freeze-once = { $from } to { $until }
 project-freeze-daily = { $days }, { $from } to { $until }
 project-freeze-weekly = { $first } { $from } to { $last } { $until }
+project-days = { $days }, { $day }
 project-every-day = every day
 project-day-mon = Monday
 project-day-tue = Tuesday

@@ -422,6 +422,7 @@ project-freeze-everywhere = 全部
 project-freeze-once = { $from } 至 { $until }
 project-freeze-daily = { $days } { $from } 至 { $until }
 project-freeze-weekly = { $first } { $from } 至 { $last } { $until }
+project-days = { $days }、{ $day }
 project-every-day = 每天
 project-day-mon = 周一
 project-day-tue = 周二

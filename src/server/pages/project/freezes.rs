@@ -80,8 +80,12 @@ fn days_named(days: &BTreeSet<Day>, language: Language) -> String {
     if days.len() == Day::ALL.len() {
         return language.say("project-every-day").to_string();
     }
-    let names: Vec<String> = days.iter().map(|one| day(*one, language)).collect();
-    names.join(", ")
+    let names = days.iter().map(|one| day(*one, language));
+    let all = names.reduce(|days, day| {
+        let said = language.say("project-days");
+        said.with("days", days).with("day", day).to_string()
+    });
+    all.unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -120,7 +124,7 @@ mod tests {
         let weekend = [Day::Sat, Day::Sun];
         assert_eq!(
             said("16:00", "08:00", Some(&weekend), Language::Chinese),
-            "周六, 周日 16:00 至 08:00"
+            "周六、周日 16:00 至 08:00"
         );
     }
 }
