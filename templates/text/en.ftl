@@ -225,15 +225,6 @@ hosts-enable = Enable { $name }
 hosts-disable-ask = Disable…
 hosts-disable = Disable { $name }
 hosts-reason = Reason
-drift-directory = current is a directory and no link, tagship switched it to { $from }
-drift-file = current is a file and no link, tagship switched it to { $from }
-drift-text = current is a link whose text cannot be shown, tagship switched it to { $from }
-drift-dangling = current leads to { $to }, which is not there, tagship switched it to { $from }
-drift-loop = current is a link that leads to itself, tagship switched it to { $from }
-drift-leads = current leads to { $to }, tagship switched it to { $from }
-drift-missing = current is missing, tagship switched it to { $from }
-drift-changed = { $found } (changed { $changed } by the host's clock, first seen { $first })
-drift-unknown = { $found } (first seen { $first }; time of change unknown)
 
 ## Templates
 
@@ -435,3 +426,15 @@ project-day-fri = Friday
 project-day-sat = Saturday
 project-day-sun = Sunday
 project-unknown = there is no project { $name }; see the list of tasks
+
+## Drift
+
+drift-directory = current is a directory and no link, tagship switched it to { $from }
+drift-file = current is a file and no link, tagship switched it to { $from }
+drift-text = current is a link whose text cannot be shown, tagship switched it to { $from }
+drift-dangling = current leads to { $to }, which is not there, tagship switched it to { $from }
+drift-loop = current is a link that leads to itself, tagship switched it to { $from }
+drift-elsewhere = current leads to { $to }, tagship switched it to { $from }
+drift-missing = current is missing, tagship switched it to { $from }
+drift-since = { $drift } (first seen { $seen }; time of change unknown)
+drift-since-change = { $drift } (changed { $changed } by the host's clock, first seen { $seen })

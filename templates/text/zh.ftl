@@ -222,15 +222,6 @@ hosts-enable = 恢复 { $name }
 hosts-disable-ask = 摘除…
 hosts-disable = 摘除 { $name }
 hosts-reason = 原因
-drift-directory = current 是目录而非链接，tagship 上次将其切换到 { $from }
-drift-file = current 是文件而非链接，tagship 上次将其切换到 { $from }
-drift-text = current 的链接内容无法显示，tagship 上次将其切换到 { $from }
-drift-dangling = current 指向不存在的 { $to }，tagship 上次将其切换到 { $from }
-drift-loop = current 链接指向自身，tagship 上次将其切换到 { $from }
-drift-leads = current 指向 { $to }，tagship 上次将其切换到 { $from }
-drift-missing = current 不存在，tagship 上次将其切换到 { $from }
-drift-changed = { $found }（按主机时钟于 { $changed } 变更，{ $first } 首次发现）
-drift-unknown = { $found }（{ $first } 首次发现，变更时间未知）
 
 ## 发布模板
 
@@ -432,3 +423,15 @@ project-day-fri = 周五
 project-day-sat = 周六
 project-day-sun = 周日
 project-unknown = 没有项目 { $name }，请查看上线单列表
+
+## 线上版本被改动
+
+drift-directory = current 是目录而不是链接，tagship 切换到的是 { $from }
+drift-file = current 是文件而不是链接，tagship 切换到的是 { $from }
+drift-text = current 是内容无法显示的链接，tagship 切换到的是 { $from }
+drift-dangling = current 指向不存在的 { $to }，tagship 切换到的是 { $from }
+drift-loop = current 是指向自身的链接，tagship 切换到的是 { $from }
+drift-elsewhere = current 指向 { $to }，tagship 切换到的是 { $from }
+drift-missing = current 不存在，tagship 切换到的是 { $from }
+drift-since = { $drift }（{ $seen } 首次发现，改动时间未知）
+drift-since-change = { $drift }（主机时间 { $changed } 被改动，{ $seen } 首次发现）

@@ -187,7 +187,7 @@ async fn drift_is_said_in_chinese() {
     let drift = server.store.saw(place, &live["web-1"], &seen, now).await;
     assert!(drift.unwrap().is_some());
     let page = in_chinese(&vera, "/hosts").await;
-    let said = "current 指向 20260101-000000-0000000，tagship 上次将其切换到";
+    let said = "current 指向 20260101-000000-0000000，tagship 切换到的是";
     assert!(page.contains(said), "{page}");
     assert!(page.contains("首次发现"), "{page}");
     server.end().await;

@@ -35,16 +35,16 @@ impl Frame {
             (Some(BrokenCurrent::Dangling), Some(to)) => {
                 self.say("drift-dangling").with("to", to.0.clone())
             }
-            (None, Some(to)) => self.say("drift-leads").with("to", to.0.clone()),
+            (None, Some(to)) => self.say("drift-elsewhere").with("to", to.0.clone()),
             (None, None) => self.say("drift-missing"),
         };
         let found = found.with("from", drift.from.0.clone()).to_string();
         let said = match drift.changed {
-            Some(changed) => self.say("drift-changed").with("changed", utc(changed)),
-            None => self.say("drift-unknown"),
+            Some(changed) => self.say("drift-since-change").with("changed", utc(changed)),
+            None => self.say("drift-since"),
         };
-        said.with("found", found)
-            .with("first", utc(drift.since))
+        said.with("drift", found)
+            .with("seen", utc(drift.since))
             .to_string()
     }
 }
