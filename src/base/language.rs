@@ -120,7 +120,7 @@ fn texts(tag: &str, source: &str) -> Texts {
 #[derive(Clone, Debug)]
 pub struct Message {
     id: Cow<'static, str>,
-    values: FluentArgs<'static>,
+    values: Vec<(&'static str, FluentValue<'static>)>,
 }
 
 impl Message {
@@ -128,14 +128,14 @@ impl Message {
     pub fn new(id: impl Into<Cow<'static, str>>) -> Self {
         Self {
             id: id.into(),
-            values: FluentArgs::new(),
+            values: Vec::new(),
         }
     }
 
     /// Sets the value `$name`: text, or a number that selects the plural.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<FluentValue<'static>>) -> Self {
-        self.values.set(name, value);
+        self.values.push((name, value.into()));
         self
     }
 
@@ -147,8 +147,9 @@ impl Message {
         let Some(pattern) = pattern else {
             return self.id.clone().into_owned();
         };
+        let values: FluentArgs<'_> = self.values.iter().cloned().collect();
         let mut errors = Vec::new();
-        let text = texts.format_pattern(pattern, Some(&self.values), &mut errors);
+        let text = texts.format_pattern(pattern, Some(&values), &mut errors);
         text.into_owned()
     }
 }
