@@ -84,8 +84,9 @@ pub(super) async fn environment(
         project: view.project.clone(),
         environment: view.environment.clone(),
     };
+    let now = HostsNow::of(site).await?;
     let may_roll_back = who.at(&target).may(Ability::Run, "roll back").is_ok()
-        && request::has_rollback(&site.web.store, &back).await?;
+        && request::has_rollback(&site.web.store, &back, now.present()).await?;
     let mut releases: BTreeMap<_, (Option<LiveHost>, Vec<String>)> = BTreeMap::new();
     for (host, live) in view.hosts {
         let drift = live.as_ref().and_then(|live| live.drift.as_ref());

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::super::super::Site;
+use super::super::super::actions::hosts::HostsNow;
 use super::super::super::authentication::Who;
 use super::super::super::fault::Fault;
 use crate::domain::host::ReleaseId;
@@ -85,6 +86,7 @@ pub(super) async fn of(
     }
     let place = PermissionTarget::new(project, environment, "");
     let may_run = who.at(&place).may(Ability::Run, "roll back").is_ok();
+    let now = HostsNow::of(site).await?;
     let mut entries = Vec::new();
     for (release, hosts) in kept.into_iter().rev().take(LISTED_MAX) {
         let is_live = live.values().any(|live| live.release == release);
@@ -95,9 +97,11 @@ pub(super) async fn of(
         };
         let goal = made.as_ref().filter(|made| made.good).map(|made| made.task);
         let rollback = match goal.filter(|_| may_run && !is_everywhere) {
-            Some(task) => request::has_rollback(store, &RollbackTarget::ToTask(task))
-                .await?
-                .then_some(task),
+            Some(task) => {
+                request::has_rollback(store, &RollbackTarget::ToTask(task), now.present())
+                    .await?
+                    .then_some(task)
+            }
             None => None,
         };
         entries.push(ReleaseEntry {
