@@ -139,6 +139,15 @@ impl Message {
         self
     }
 
+    /// Returns it as a sentence of this language.
+    #[must_use]
+    pub fn sentence(self, language: Language) -> Sentence {
+        Sentence {
+            language,
+            message: self,
+        }
+    }
+
     /// Returns the text; the id if there is no such text.
     #[must_use]
     pub fn in_language(&self, language: Language) -> String {
