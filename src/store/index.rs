@@ -42,6 +42,7 @@ pub(super) const ACTIVE: &[u8] = b"active/";
 pub(super) const FENCE: &[u8] = b"fence";
 pub(super) const RESTORED: &[u8] = b"restored";
 pub(super) const LIVE: &[u8] = b"live/";
+pub(super) const DRIFTS: &[u8] = b"drift/";
 pub(super) const DISABLED: &[u8] = b"disabled/";
 pub(super) const HOOKS: &[u8] = b"hook/";
 pub(super) const HOOKED: &[u8] = b"hooked/";

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::kv::{self, Commit, Range, Require};
+use super::kv::{self, Commit, Range, Require, Revision, Watch};
 use super::rows::{KEPT_MAX, LiveRecord, ReleaseRecord};
 use super::{Filter, Head, Store, StoreError, index};
 use crate::domain::host::{Drift, HostState, ReleaseId};
@@ -146,6 +146,12 @@ impl Store {
             Some((parts.next()?, parts.next()?))
         });
         Ok(environments.collect())
+    }
+
+    /// Watches what changes about hosts without a task: observed drift, and which are disabled.
+    #[must_use]
+    pub fn watch_hosts(&self, after: Revision) -> [Watch; 2] {
+        [index::DRIFTS, index::DISABLED].map(|prefix| self.kv.watch(prefix, after))
     }
 
     /// Returns what is live on one host of an environment.

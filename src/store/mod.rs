@@ -60,6 +60,24 @@ pub const APPEND_EVENTS_MAX: usize = 40;
 /// Their maximum size as stored, in bytes: the rest of the commit is small in comparison.
 pub const APPEND_BYTES_MAX: usize = 384 * 1024;
 
+/// The numbers that one read of heads covers.
+const HEADS_TOGETHER: u64 = 256;
+/// With fewer tasks than this among them, each head is read by itself.
+const HEADS_APART: usize = 8;
+
+/// Parses an event or a head of a task.
+fn parsed<T: serde::de::DeserializeOwned>(
+    id: u64,
+    number: u64,
+    value: &[u8],
+) -> Result<T, StoreError> {
+    serde_json::from_slice(value).map_err(|error| StoreError::Damaged {
+        id,
+        number,
+        message: error.to_string(),
+    })
+}
+
 /// Returns the stored size of an event, in bytes.
 #[must_use]
 pub fn event_bytes(event: &Recorded) -> usize {
@@ -230,6 +248,19 @@ impl Store {
         read_events(id, 0, &rows)
     }
 
+    /// Returns the first events of a task, at most `limit`.
+    ///
+    /// # Errors
+    /// As [`Store::task`].
+    pub async fn first_events(&self, id: u64, limit: usize) -> Result<Vec<Recorded>, StoreError> {
+        let range = Range::prefix(index::events_prefix(id)).limit(limit);
+        let page = self.kv.range(range).await?;
+        if page.rows.is_empty() {
+            return Err(StoreError::NoTask(id));
+        }
+        read_events(id, 0, &page.rows)
+    }
+
     /// Returns the events of a task from number `from` on.
     ///
     /// # Errors
@@ -253,11 +284,45 @@ impl Store {
             .get(&index::head_key(id))
             .await?
             .ok_or(StoreError::NoTask(id))?;
-        serde_json::from_slice(&entry.value).map_err(|error| StoreError::Damaged {
-            id,
-            number: 0,
-            message: error.to_string(),
-        })
+        parsed(id, 0, &entry.value)
+    }
+
+    /// Returns the heads of these tasks, given and returned in ascending order. Heads that are close
+    /// together are read together, so many cost few reads.
+    ///
+    /// # Errors
+    /// As [`Store::head`]; a task without a head is left out.
+    pub async fn heads(&self, ids: &[u64]) -> Result<Vec<Head>, StoreError> {
+        let mut heads = Vec::with_capacity(ids.len());
+        let mut rest = ids;
+        while let Some(first) = rest.first().copied() {
+            let near = rest.partition_point(|id| id - first < HEADS_TOGETHER);
+            if near < HEADS_APART {
+                heads.push(self.head(first).await?);
+                rest = &rest[1..];
+                continue;
+            }
+            let (wanted, _) = rest.split_at(near);
+            let range = Range::prefix(index::HEADS)
+                .after(index::head_key(first.saturating_sub(1)))
+                .limit(usize::try_from(HEADS_TOGETHER).unwrap_or(usize::MAX));
+            let page = self.kv.range(range).await?;
+            let mut reached = first;
+            for row in &page.rows {
+                reached = index::id_of(&row.key).unwrap_or(reached);
+                if wanted.binary_search(&reached).is_ok() {
+                    heads.push(parsed(reached, 0, &row.value)?);
+                }
+            }
+            // A page of large heads may end before the last of them.
+            let end = if page.more {
+                near.min(rest.partition_point(|id| *id <= reached))
+            } else {
+                near
+            };
+            rest = &rest[end.max(1)..];
+        }
+        Ok(heads)
     }
 
     /// Returns the ids of all active tasks, oldest first, with the revision to watch from.

@@ -182,7 +182,7 @@ pub(super) fn prefix_of(target: &PermissionTarget) -> Option<Key> {
 }
 
 /// Where a search for words looks, besides the beginning of a commit's hash: what [`words`] and
-/// [`described`] return. Help, pages and documentation take it from here.
+/// [`described`] return. Help takes it from here; tests compare page and documentation with it.
 pub const SEARCHED: &str = "tag, title, remarks, commit message, comments or reasons";
 
 /// Returns the words in events, and the blob of the description that holds more.

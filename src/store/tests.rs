@@ -369,6 +369,20 @@ fn outdated_drift_check_records_no_drift() {
 }
 
 #[test]
+fn heads_are_read_together_and_in_order() {
+    let (_, store) = store();
+    for number in 0..40 {
+        push(&store, &format!("v{number}"), 'a', None);
+    }
+    for step in [1, 3, 9] {
+        let ids: Vec<u64> = (1..=40).step_by(step).collect();
+        let heads = at_once(store.heads(&ids)).unwrap();
+        let read: Vec<u64> = heads.iter().map(|head| head.id).collect();
+        assert_eq!(read, ids);
+    }
+}
+
+#[test]
 fn fences_grow_with_the_clock_and_without_it() {
     let (_, store) = store();
     let next = |second| at_once(store.next_fence(at(second))).unwrap();
