@@ -5,6 +5,7 @@
 //! them from tasks and the store, and `cli` shows them. Text from a repository or from hosts is
 //! passed on unchanged; callers that display it must escape it.
 
+mod board;
 mod comparison;
 mod find;
 mod next;
@@ -18,6 +19,10 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use board::{
+    BOARD_HOSTS_MAX, BoardEnvironment, BoardGroup, BoardProgress, BoardQuery, BoardRef,
+    BoardRelease, BoardTask, BoardView,
+};
 pub(crate) use comparison::names;
 pub use comparison::{
     change, changed_since_approval, changes_nothing, live_called, on_hosts, rollback_summary,

@@ -6,6 +6,7 @@
 
 pub(super) mod account;
 mod approvers;
+pub(super) mod board;
 pub(super) mod hooks;
 pub(super) mod hosts;
 pub(super) mod submit;

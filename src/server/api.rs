@@ -1,6 +1,7 @@
 //! `/api/v1/…`: JSON in, JSON out, for the command line and other programs.
 
 mod account;
+mod board;
 mod hooks;
 mod hosts;
 mod login;
@@ -67,6 +68,7 @@ async fn get(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> HttpResult {
         ["agent"] => hosts::about(site, call).await,
         ["hosts"] => hosts::list_hosts(site, call).await,
         ["live"] => hosts::list_live(site, call).await,
+        ["status"] => board::status(site, call).await,
         ["audit"] => maintenance::audit(site, call).await,
         ["audit", "verify"] => maintenance::verify(site, call).await,
         _ => Err(call.unknown()),

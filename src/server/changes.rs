@@ -44,6 +44,37 @@ impl StoreChanges {
     }
 }
 
+/// A watch for everything that the board shows.
+pub(super) struct BoardChanges {
+    tasks: Watch,
+    hosts: [Watch; 2],
+}
+
+impl BoardChanges {
+    /// Watches from now on.
+    pub(super) async fn of(site: &Site) -> Result<Self, StoreError> {
+        let store = &site.web.store;
+        let revision = store.revision().await?;
+        Ok(Self {
+            tasks: store.watch_heads(revision),
+            hosts: store.watch_hosts(revision),
+        })
+    }
+
+    /// Waits until something may have changed.
+    pub(super) async fn next(mut self) {
+        let [drift, disabled] = &mut self.hosts;
+        let end = tokio::select! {
+            end = self.tasks.next() => end,
+            end = drift.next() => end,
+            end = disabled.next() => end,
+        };
+        if let Err(WatchEnd::Closed) = end {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 pub(super) enum Changed {
     These(Vec<u64>),
     /// Any task may have changed: too many changes came at once.

@@ -13,6 +13,7 @@ mod answer;
 mod api;
 mod assets;
 mod authentication;
+mod board;
 mod call;
 mod changes;
 mod codo;
@@ -106,6 +107,7 @@ struct Site {
     ledger: Ledger,
     lockouts: login_audit::lockouts::LockoutEnds,
     streams: Arc<stream_slots::Streams>,
+    board: actions::board::BoardCache,
     /// Number of requests, by the hundreds digit of the status.
     answered: [AtomicU64; 6],
     /// The user, apart from root, whose requests over the Unix socket are accepted.

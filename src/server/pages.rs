@@ -3,6 +3,7 @@
 
 pub(super) mod account;
 pub(super) mod audit;
+pub(super) mod board;
 pub(super) mod hooks;
 pub(super) mod hosts;
 pub(super) mod language;

@@ -88,8 +88,8 @@ async fn page(site: &Arc<Site>, call: &mut Call) -> HttpResult {
         ("GET", ["assets", name]) => assets::asset(call, name),
         ("GET", ["login"]) => pages::login::show(site, call).await,
         ("GET", ["login", "code"]) => pages::login::show_code(site, call).await,
-        // The hook prints the second form.
-        ("GET", [""] | ["tasks"]) => pages::list::show(site, call).await,
+        ("GET", [""]) => pages::board::show(site, call).await,
+        ("GET", ["tasks"]) => pages::list::show(site, call).await,
         ("GET", ["events"]) => stream::all(site, call).await,
         ("GET", ["tasks", id]) => pages::task::show(site, call, id).await,
         ("GET", ["tasks", id, "events"]) => stream::task(site, call, id).await,

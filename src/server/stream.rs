@@ -3,6 +3,7 @@
 //! The store and the log book wake each stream; nothing polls. After a reconnect it sends complete
 //! state, never a difference, so the browser needs nothing that it missed.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +22,14 @@ use super::actions::tasks::{TaskDetail, detail_for, parse_id};
 use super::answer::HttpResult;
 use super::authentication::{Who, who, who_reads};
 use super::call::Call;
-use super::changes::{Changed, StoreChanges};
+use super::changes::{BoardChanges, Changed, StoreChanges};
 use super::fault::Fault;
 use super::output::{self, LOG_END_BYTES, TaskLogReader};
+use super::pages::board::BoardContent;
+use super::pages::list::ListContent;
 use super::pages::task::TaskPage;
-use crate::api::LogQuery;
+use crate::api::{BoardQuery, LogQuery, TaskQuery};
+use crate::base::secret;
 use crate::domain::task::State;
 use crate::store::StoreError;
 
@@ -277,10 +281,99 @@ fn data_event(name: &str, data: &impl Serialize) -> Result<Event, StreamEnd> {
     event.map_err(|error| StreamEnd::Broken(Fault::Broken(error.to_string())))
 }
 
-/// `/events`: sends `tasks` whenever the list of tasks may have changed.
+/// `/events`: sends `tasks` whenever the list of tasks may have changed; with `page=board` or
+/// `page=tasks`, and the query of that page, `parts` with what has changed on it.
 pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who_reads(site, call).await?;
-    open(site, who, send_all)
+    match LivePage::of(&call.query)? {
+        None => open(site, who, send_all),
+        Some(page) => open(site, who, move |site, line, who| {
+            send_page(site, line, who, page)
+        }),
+    }
+}
+
+/// A page whose parts are sent.
+enum LivePage {
+    Board(BoardQuery),
+    Tasks(TaskQuery),
+}
+
+impl LivePage {
+    /// Parses the query of a stream; `None` if it names no page.
+    fn of(query: &str) -> Result<Option<Self>, Fault> {
+        let wrong = |error: &dyn std::fmt::Display| {
+            Fault::Invalid(format!("the query is invalid: {error}; correct it"))
+        };
+        let pairs: Vec<(String, String)> =
+            serde_urlencoded::from_str(query).map_err(|error| wrong(&error))?;
+        let (page, search): (Vec<_>, Vec<_>) =
+            pairs.into_iter().partition(|(name, _)| name == "page");
+        let search = serde_urlencoded::to_string(search).map_err(|error| wrong(&error))?;
+        let [(_, page)] = page.as_slice() else {
+            return match (page.as_slice(), search.as_str()) {
+                ([], "") => Ok(None),
+                _ => Err(wrong(&"`page` must be board or tasks, once")),
+            };
+        };
+        let parsed = match page.as_str() {
+            "board" => serde_urlencoded::from_str(&search).map(Self::Board),
+            "tasks" => serde_urlencoded::from_str(&search).map(Self::Tasks),
+            _ => return Err(wrong(&"`page` must be board or tasks")),
+        };
+        parsed.map(Some).map_err(|error| wrong(&error))
+    }
+
+    async fn draw(&self, site: &Site, who: &Who) -> Result<(Option<String>, PageParts), Fault> {
+        match self {
+            Self::Board(query) => {
+                let board = BoardContent::of(site, who, query).await?;
+                Ok((Some(board.title()), board.parts()?))
+            }
+            Self::Tasks(query) => {
+                let list = ListContent::of(site, who, query).await?;
+                Ok((None, list.parts()?))
+            }
+        }
+    }
+}
+
+/// Parts of a page, as HTML, by the ids of the elements that they replace.
+type PageParts = Vec<(&'static str, String)>;
+
+/// The data of `parts`.
+#[derive(Serialize)]
+struct PageData {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    title: Option<String>,
+    parts: PageParts,
+}
+
+/// Sends the parts of a page: all of them first, then those that have changed.
+async fn send_page(
+    site: Arc<Site>,
+    mut line: OpenStream,
+    who: Who,
+    page: LivePage,
+) -> Result<Infallible, StreamEnd> {
+    line.send(Event::default().comment("").retry(COME_BACK))
+        .await?;
+    let mut sent: BTreeMap<&'static str, String> = BTreeMap::new();
+    loop {
+        // Watched before it is read: what changes meanwhile is read again.
+        let changes = BoardChanges::of(&site).await?;
+        let (title, mut parts) = page.draw(&site, &who).await?;
+        parts.retain(|(id, html)| {
+            let digest = secret::sha256_hex(html.as_bytes());
+            sent.insert(id, digest.clone()) != Some(digest)
+        });
+        if !parts.is_empty() {
+            line.send(data_event("parts", &PageData { title, parts })?)
+                .await?;
+        }
+        line.until(&site, std::pin::pin!(changes.next())).await?;
+        tokio::time::sleep(site.web.limits.together).await;
+    }
 }
 
 async fn send_all(

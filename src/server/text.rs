@@ -10,7 +10,7 @@ use crate::api::{StageView, StepState, TaskView};
 pub(super) use crate::api::{list, missing, plural};
 use crate::domain::document::moment::{self, WrittenMoment};
 use crate::domain::host::ReleaseId;
-use crate::domain::task::{Comparison, Relation, STATE_NAMES};
+use crate::domain::task::{Comparison, Relation};
 use crate::store::LiveRelease;
 
 /// Times as people read and write them.
@@ -111,14 +111,6 @@ pub(super) fn tone(state: &str) -> &'static str {
 /// `rolled back`, for `rolled-back`.
 pub(super) fn state(name: &str) -> String {
     name.replace('-', " ")
-}
-
-/// Returns every state, for a select box.
-pub(super) fn states() -> Vec<(&'static str, String)> {
-    STATE_NAMES
-        .iter()
-        .map(|name| (*name, state(name)))
-        .collect()
 }
 
 /// Describes a task's state in one sentence that begins with a verb: it follows "TAG → PLACE".
@@ -302,6 +294,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+    use crate::domain::task::STATE_NAMES;
 
     #[test]
     fn a_time_is_read_in_the_agents_zone() {

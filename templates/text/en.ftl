@@ -4,6 +4,7 @@
 
 skip-to-content = Skip to content
 nav-pages = Pages
+nav-board = Board
 nav-tasks = Tasks
 nav-submit = Submit
 nav-hooks = Hook log
@@ -438,3 +439,148 @@ drift-elsewhere = current leads to { $to }, tagship switched it to { $from }
 drift-missing = current is missing, tagship switched it to { $from }
 drift-since = { $drift } (first seen { $seen }; time of change unknown)
 drift-since-change = { $drift } (changed { $changed } by the host's clock, first seen { $seen })
+## Live updates
+
+live-connection-lost = The connection is lost. This page may be out of date; it is updated as soon as the connection is back.
+live-agent-gone = The agent does not answer. This page may be out of date; releases that run continue when the agent is back.
+
+## Board
+
+board-title = Board
+board-you-can-approve = You can approve { $count }.
+board-you-decide = { $count ->
+    [one] 1 paused task waits for your decision.
+   *[other] { $count } paused tasks wait for your decision.
+}
+board-nothing-for-you = Nothing waits for you.
+board-for-you = For you
+board-waiting = Waiting for others
+board-running = In progress
+board-next = Next
+board-live = Live
+board-failed = Failed
+board-recent = Recent
+board-no-tasks = No task yet. Push a tag to start one.
+board-no-environments = There is no environment that you may see.
+board-left-out = { $count ->
+    [one] 1 older unfinished task is not shown. Use the list of tasks to find it.
+   *[other] { $count } older unfinished tasks are not shown. Use the list of tasks to find them.
+}
+board-more = Show { $count } more
+board-all-projects = All projects
+board-all-environments = All environments
+board-rollback = rollback
+board-emergency = EMERGENCY
+board-approval-requested = approval requested
+board-you-can = you can approve
+board-you-decide-this = you decide
+board-task = task { $id }
+board-no-project = no project
+board-starts = Starts at { $at }
+board-starts-not-before = Starts no earlier than { $at }
+board-held-by-freeze = Frozen until { $until }
+board-by = by { $who }
+board-by-because = by { $who }: { $reason }
+board-by-task = by task { $id }
+board-gate-stage = waits at the gate before stage { $number }
+board-gate-step = waits at the gate before a step
+board-gate-time = waits for its time
+board-not-landed = not landed yet: { $why }
+board-first-release = first release
+board-changes-nothing = changes nothing
+board-adds = { $count ->
+    [one] adds 1 commit
+   *[other] adds { $count } commits
+}
+board-removes = { $count ->
+    [one] REMOVES 1 commit
+   *[other] REMOVES { $count } commits
+}
+board-diverged = DIVERGED: adds { $ahead }, removes { $back }
+board-not-comparable = cannot be compared
+board-needs = { $count ->
+    [one] needs 1 approval
+   *[other] needs { $count } approvals
+}
+board-needs-of = { $count ->
+    [one] needs 1 approval of { $who }
+   *[other] needs { $count } approvals of { $who }
+}
+board-needs-for-pusher = { $count ->
+    [one] needs 1 more approval, because no account is known for the pusher
+   *[other] needs { $count } more approvals, because no account is known for the pusher
+}
+board-progress = { $hosts ->
+    [one] stage { $number } of { $stages }, { $stage }: { $done } of 1 host done
+   *[other] stage { $number } of { $stages }, { $stage }: { $done } of { $hosts } hosts done
+}
+board-drift = { $count ->
+    [one] Drift on { $hosts }
+   *[other] Drift on { $count } hosts: { $hosts }
+}
+board-taken-out = { $count ->
+    [one] { $hosts } is disabled
+   *[other] { $count } hosts are disabled: { $hosts }
+}
+board-frozen = Releases are frozen until { $until }
+board-several-releases = { $count } different releases are live
+board-nothing-live = Nothing is live.
+board-on-hosts = { $count ->
+    [one] on 1 host
+   *[other] on { $count } hosts
+}
+board-since = since { $at }
+board-place-running = In progress
+board-place-next = Next
+board-and-more = and { $count } more
+board-place-last = Last task
+board-place-hosts = Hosts
+board-place-history = All its tasks
+
+## Tasks
+
+list-search = Search
+list-filters = Filters
+list-by-state = By state
+list-project = Project
+list-state = State
+list-all = all
+list-all-states = All
+list-words = Keywords
+list-words-cover = tag, title, remarks, commit message, comments or reasons
+list-more-filters = More filters
+list-tag = Tag starts with
+list-environment = Environment
+list-template = Template
+list-submitter = Submitter
+list-approver = Approver
+list-since = Created since
+list-until = Created until
+list-id = Task number
+list-clear = Clear
+list-none = No tasks found.
+list-none-so-far = No match so far; continue with More.
+list-pages = More tasks
+list-newest = Newest
+list-more = More
+
+## States of a task
+
+state-proposed = proposed
+state-waiting = waiting
+state-scheduled = scheduled
+state-queued = queued
+state-running = running
+state-paused = paused
+state-stopping = stopping
+state-stopped = stopped
+state-rolling-back = rolling back
+state-rolled-back = rolled back
+state-rollback-failed = rollback failed
+state-failed = failed
+state-succeeded = succeeded
+state-rejected = rejected
+state-expired = expired
+state-withdrawn = withdrawn
+state-superseded = superseded
+state-observed = observed

@@ -4,6 +4,7 @@
 
 skip-to-content = 跳到正文
 nav-pages = 页面
+nav-board = 看板
 nav-tasks = 上线单
 nav-submit = 提单
 nav-hooks = 钩子日志
@@ -435,3 +436,115 @@ drift-elsewhere = current 指向 { $to }，tagship 切换到的是 { $from }
 drift-missing = current 不存在，tagship 切换到的是 { $from }
 drift-since = { $drift }（{ $seen } 首次发现，改动时间未知）
 drift-since-change = { $drift }（主机时间 { $changed } 被改动，{ $seen } 首次发现）
+## 实时更新
+
+live-connection-lost = 连接已断开，页面内容可能不是最新的；连接恢复后会自动更新。
+live-agent-gone = agent 没有响应，页面内容可能不是最新的；agent 恢复后，执行中的发布会继续。
+
+## 发布看板
+
+board-title = 发布看板
+board-you-can-approve = 有 { $count } 个上线单等您审批。
+board-you-decide = 有 { $count } 个已暂停的上线单等您处理。
+board-nothing-for-you = 暂无待您处理的上线单。
+board-for-you = 待我处理
+board-waiting = 等待他人
+board-running = 执行中
+board-next = 即将执行
+board-live = 线上版本
+board-failed = 失败
+board-recent = 最近上线单
+board-no-tasks = 还没有上线单，推送一个 tag 即可开始。
+board-no-environments = 没有您可以查看的环境。
+board-left-out = 另有 { $count } 个较早的未完成上线单未显示，请在上线单列表中查找。
+board-more = 查看其余 { $count } 个
+board-all-projects = 全部项目
+board-all-environments = 全部环境
+board-rollback = 回滚
+board-emergency = 紧急
+board-approval-requested = 请您审批
+board-you-can = 可审批
+board-you-decide-this = 待您处理
+board-task = 上线单 { $id }
+board-no-project = 无项目
+board-starts = { $at } 开始
+board-starts-not-before = 不早于 { $at } 开始
+board-held-by-freeze = 封网至 { $until }
+board-by = 操作人：{ $who }
+board-by-because = 操作人：{ $who }，原因：{ $reason }
+board-by-task = 被上线单 { $id } 取代
+board-gate-stage = 在第 { $number } 阶段前的卡点等待
+board-gate-step = 在步骤前的卡点等待
+board-gate-time = 等待定时开始
+board-not-landed = tag 尚未落地：{ $why }
+board-first-release = 首次发布
+board-changes-nothing = 没有变更
+board-adds = 新增 { $count } 个提交
+board-removes = 撤销 { $count } 个提交
+board-diverged = 已分叉：新增 { $ahead } 个提交，撤销 { $back } 个
+board-not-comparable = 无法与线上版本比较
+board-needs = 还需 { $count } 人审批
+board-needs-of = 还需 { $who } 中 { $count } 人审批
+board-needs-for-pusher = 推送者没有对应的账号，还需另外 { $count } 人审批
+board-progress = 第 { $number } / { $stages } 阶段 { $stage }：{ $hosts } 台主机已完成 { $done } 台
+board-drift = 线上版本被改动（{ $count } 台）：{ $hosts }
+board-taken-out = 已摘除 { $count } 台主机：{ $hosts }
+board-frozen = 封网至 { $until }
+board-several-releases = 线上同时有 { $count } 个版本
+board-nothing-live = 尚未发布。
+board-on-hosts = { $count } 台主机
+board-since = { $at } 上线
+board-place-running = 执行中
+board-place-next = 下一个
+board-and-more = 另有 { $count } 个
+board-place-last = 最近一次
+board-place-hosts = 主机
+board-place-history = 全部上线单
+
+## 上线单列表
+
+list-search = 搜索
+list-filters = 筛选
+list-by-state = 按状态
+list-project = 项目
+list-state = 状态
+list-all = 全部
+list-all-states = 全部
+list-words = 关键词
+list-words-cover = tag、标题、备注、提交说明、评论或原因
+list-more-filters = 更多筛选
+list-tag = tag 开头
+list-environment = 环境
+list-template = 发布模板
+list-submitter = 提单人
+list-approver = 审批人
+list-since = 创建时间从
+list-until = 创建时间至
+list-id = 上线单编号
+list-clear = 清除
+list-none = 没有找到上线单。
+list-none-so-far = 目前没有匹配的上线单，请点“更多”继续查找。
+list-pages = 更多上线单
+list-newest = 最新
+list-more = 更多
+
+## 上线单状态
+
+state-proposed = 待落地
+state-waiting = 待审批
+state-scheduled = 已排期
+state-queued = 排队中
+state-running = 执行中
+state-paused = 已暂停
+state-stopping = 停止中
+state-stopped = 已停止
+state-rolling-back = 回滚中
+state-rolled-back = 已回滚
+state-rollback-failed = 回滚失败
+state-failed = 失败
+state-succeeded = 成功
+state-rejected = 已驳回
+state-expired = 已过期
+state-withdrawn = 已撤回
+state-superseded = 已被取代
+state-observed = 仅预演

@@ -25,16 +25,65 @@
         ((form.elements && form.elements.plan && form.elements.plan.value) || "")).join(" ");
   }
 
+  // What names an element in the old and in the new text of a part.
+  function nameOf(element) {
+    const keyed = element.closest("[data-key]");
+    const own = element.id || element.getAttribute("name") || element.getAttribute("href") || element.tagName;
+    return (keyed ? keyed.dataset.key : "") + " " + own;
+  }
+
+  function byName(part, selector, name) {
+    return Array.from(part.querySelectorAll(selector)).find((element) => nameOf(element) === name);
+  }
+
+  // Replaces a part; focus, open details and what was scrolled to stay.
   function showPart(id, html) {
     const part = document.getElementById(id);
     if (!part || part.dataset.html === html) return;
     if (id === "requests" && inUse(part) && offers(html) === offers(part.innerHTML)) return;
+    const focused = part.contains(document.activeElement) ? nameOf(document.activeElement) : null;
     const open = Array.from(part.querySelectorAll("details")).map((details) => details.open);
+    const scrolled = Array.from(part.querySelectorAll(".scroll")).map(
+      (inner) => [nameOf(inner) + inner.getAttribute("aria-label"), inner.scrollLeft, inner.scrollTop]);
     part.dataset.html = html;
     part.innerHTML = html;
     part.querySelectorAll("details").forEach((details, number) => {
       if (open[number] !== undefined) details.open = open[number];
     });
+    part.querySelectorAll(".scroll").forEach((inner) => {
+      const before = scrolled.find(([name]) => name === nameOf(inner) + inner.getAttribute("aria-label"));
+      if (before) [, inner.scrollLeft, inner.scrollTop] = before;
+    });
+    const again = focused && byName(part, "a, button, input, select, summary, [tabindex]", focused);
+    if (again) again.focus({ preventScroll: true });
+  }
+
+  // The first keyed element in view, and where it is: the page is scrolled so that it stays there.
+  function inView() {
+    const seen = Array.from(live.querySelectorAll("[data-key]")).find(
+      (element) => element.getBoundingClientRect().bottom > 0);
+    return seen && window.scrollY > 0
+      ? { key: seen.dataset.key, top: seen.getBoundingClientRect().top } : null;
+  }
+
+  function showParts(parts) {
+    const before = inView();
+    for (const [id, html] of parts) showPart(id, html);
+    if (!before) return;
+    const now = Array.from(live.querySelectorAll("[data-key]")).find(
+      (element) => element.dataset.key === before.key);
+    if (now) window.scrollBy(0, now.getBoundingClientRect().top - before.top);
+  }
+
+  // Says that the page may be out of date, and whether the agent answers at all.
+  async function showLost() {
+    if (!lost) return;
+    lost.hidden = false;
+    const causes = lost.querySelectorAll("[data-lost]");
+    if (causes.length === 0) return;
+    const answer = await fetch("/healthz", { cache: "no-store" }).catch(() => null);
+    const cause = answer && answer.ok || !navigator.onLine ? "connection" : "agent";
+    causes.forEach((text) => { text.hidden = text.dataset.lost !== cause; });
   }
 
   function showLog(data) {
@@ -47,21 +96,12 @@
     if (atEnd) log.scrollTop = log.scrollHeight;
   }
 
-  async function showList() {
-    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
-    if (!answer.ok || answer.redirected) return;
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const fresh = page.getElementById("list");
-    const list = document.getElementById("list");
-    if (fresh && list && !list.contains(document.activeElement)) list.replaceChildren(...fresh.childNodes);
-  }
-
   function start() {
     if (source) return;
     source = new EventSource(live.dataset.live);
     source.addEventListener("open", () => { if (lost) lost.hidden = true; });
     source.addEventListener("error", () => {
-      if (lost) lost.hidden = false;
+      showLost();
       // Refused for good (logged out, or the agent is full): ask again later.
       if (source && source.readyState === EventSource.CLOSED) {
         stop();
@@ -72,10 +112,14 @@
       last = event.data;
       const data = JSON.parse(event.data);
       document.title = data.title;
-      for (const [id, html] of data.parts) showPart(id, html);
+      showParts(data.parts);
+    });
+    source.addEventListener("parts", (event) => {
+      const data = JSON.parse(event.data);
+      if (data.title) document.title = data.title + " – tagship";
+      showParts(data.parts);
     });
     source.addEventListener("log", (event) => showLog(JSON.parse(event.data)));
-    source.addEventListener("tasks", () => { showList(); });
   }
 
   function stop() {
@@ -89,7 +133,6 @@
       stop();
     } else {
       start();
-      if (document.getElementById("list")) showList();
     }
   });
   // What was put off while a form was in use is shown when it is left.

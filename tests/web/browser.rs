@@ -321,7 +321,7 @@ async fn history_and_the_hook_log_are_searched_on_a_phone() {
     server.heard(&object, Some("shop"), no_rule).await;
     let browser = Browser::open(390, 844).await;
     log_in(&browser, &server).await;
-    browser.sees("Action required").await;
+    browser.sees("You can approve").await;
     browser.fill("input[name=words]", "ROUND prices").await;
     browser.click("form[role=search] button").await;
     browser.sees("release-1.60").await;
@@ -349,4 +349,40 @@ async fn history_and_the_hook_log_are_searched_on_a_phone() {
     assert_eq!(task.submission.object, object);
     browser.close().await;
     server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn board_follows_without_losing_focus_or_place() {
+    let mut server = TestServer::start().await;
+    for number in 1..=30 {
+        server.waiting(&format!("release-1.{number}")).await;
+    }
+    let browser = Browser::open(1200, 700).await;
+    log_in(&browser, &server).await;
+    browser.sees("You can approve 30.").await;
+    let focus = "
+        const link = document.querySelector(\"a[href='/tasks/20']\");
+        link.scrollIntoView({block: 'center'});
+        link.focus();
+        return link.getBoundingClientRect().top";
+    let before = browser.run(focus).await;
+    let first = server.store.task(1).await.unwrap();
+    let rejected = Event::Rejected {
+        by: "bob".to_owned(),
+        reason: "no".to_owned(),
+    };
+    server.append(&first, vec![rejected]).await;
+    // The row of task 1, above, is gone.
+    browser.sees("You can approve 29.").await;
+    let focused = "
+        const focused = document.activeElement;
+        return [focused.getAttribute('href'), focused.getBoundingClientRect().top]";
+    let after = browser.run(focused).await;
+    assert_eq!(after[0], "/tasks/20");
+    let moved = after[1].as_f64().unwrap() - before.as_f64().unwrap();
+    assert!(moved.abs() < 2.0, "{before} {after}");
+    server.ask_to_end();
+    server.ended().await;
+    browser.sees("The agent does not answer.").await;
+    browser.close().await;
 }

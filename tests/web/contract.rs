@@ -318,6 +318,7 @@ async fn every_operation_answers_and_refuses_as_described() {
         "agent",
         "hosts",
         "live",
+        "status",
         "users",
         "users/dora/tokens",
     ] {

@@ -13,6 +13,7 @@ mod audit_coverage;
 mod audit_page;
 mod authorization;
 mod bad_input;
+mod board;
 mod browser;
 mod client;
 mod codo;

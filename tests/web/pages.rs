@@ -193,21 +193,17 @@ async fn browser_without_cookies_sees_the_cause() {
 }
 
 #[tokio::test]
-async fn task_list_begins_with_waiting_tasks() {
+async fn task_list_is_filtered_by_state() {
     let server = TestServer::start().await;
     server.succeeded("release-1.1").await;
     server.waiting("release-1.2").await;
-    server.running("release-1.3").await;
     let vera = Browser::of(&server, "vera", Role::Viewer).await;
-    let (status, page) = vera.get("/").await;
+    let (status, page) = vera.get("/tasks").await;
     assert_eq!(status, StatusCode::OK);
     let place = |text: &str| page.find(text).unwrap_or_else(|| panic!("no {text}"));
-    assert!(place("Action required") < place("release-1.2"));
-    assert!(place("release-1.2") < place("In progress"));
-    assert!(place("In progress") < place("release-1.3"));
-    assert!(place("release-1.3") < place("release-1.1"));
+    assert!(place("release-1.2") < place("release-1.1"), "newest first");
     assert!(page.contains("CE"), "times name their zone");
-    let (_, page) = vera.get("/?state=succeeded&project=").await;
+    let (_, page) = vera.get("/tasks?state=succeeded&project=").await;
     assert!(page.contains("release-1.1") && !page.contains("release-1.2"));
     server.end().await;
 }
@@ -224,20 +220,21 @@ async fn old_tasks_are_reached_page_by_page() {
         server.append(&task, vec![withdrawn]).await;
     }
     let vera = Browser::of(&server, "vera", Role::Viewer).await;
-    let (_, page) = vera.get("/?project=shop").await;
+    let (_, page) = vera.get("/tasks?project=shop").await;
     assert!(page.contains("release-3-") && !page.contains("release-2-<"));
-    let older = page
-        .split("href=\"/?")
-        .nth(1)
-        .unwrap()
-        .split('"')
-        .next()
-        .unwrap();
+    let more = page.split("class=\"pager\"").nth(1).unwrap();
+    let older = more.split("href=\"/tasks?").nth(1).unwrap();
+    let older = older.split('"').next().unwrap();
     let older = older.replace("&#38;", "&").replace("&amp;", "&");
     assert!(older.starts_with("project=shop&cursor="), "{older}");
-    let (_, page) = vera.get(&format!("/?{older}")).await;
+    let (_, page) = vera.get(&format!("/tasks?{older}")).await;
     assert!(page.contains("release-2-") && page.contains("release-1-"));
     assert!(!page.contains("release-3-"));
+    // An address of the time when the board was the list.
+    let old = vera.ask(Method::GET, &format!("/?{older}"));
+    let moved = old.send().await.unwrap();
+    assert_eq!(moved.status(), StatusCode::SEE_OTHER);
+    assert_eq!(moved.headers()["location"], format!("/tasks?{older}"));
     server.end().await;
 }
 
@@ -465,6 +462,8 @@ async fn repository_content_is_escaped_in_pages() {
         "/".to_owned(),
         path,
         "/?project=%22%3E%3Cscript%3E".to_owned(),
+        "/tasks".to_owned(),
+        "/tasks?project=%22%3E%3Cscript%3E&words=%22%3E%3Cscript%3E".to_owned(),
         "/login?next=%22%3E%3Cscript%3E".to_owned(),
         "/tasks/%22%3E%3Cscript%3E".to_owned(),
         "/<script>alert(1)</script>".to_owned(),
@@ -526,6 +525,7 @@ async fn pages_load_no_external_and_no_inline_script() {
     let handler = regex::Regex::new(r"\son[a-z]+=").unwrap();
     for path in [
         "/",
+        "/tasks",
         &format!("/tasks/{}", task.id),
         "/hosts",
         "/users",

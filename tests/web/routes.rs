@@ -161,6 +161,7 @@ const OTHERS: &[Route] = &[
     get("GET /api/v1/agent", ANYBODY, "/api/v1/agent"),
     get("GET /api/v1/hosts", LISTS, "/api/v1/hosts"),
     get("GET /api/v1/live", LISTS, "/api/v1/live"),
+    get("GET /api/v1/status", LISTS, "/api/v1/status"),
     get("GET /api/v1/audit", MANAGES, "/api/v1/audit"),
     get("GET /api/v1/audit/verify", MANAGES, "/api/v1/audit/verify"),
     send("POST /api/v1/tasks", Right(Submitter, SUBMIT), "/api/v1/tasks", ORDER),

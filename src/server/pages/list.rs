@@ -1,48 +1,46 @@
-//! The list of tasks: first those that wait for people, then those at work, then the rest.
+//! The list of tasks, newest first, with all filters.
 
 use std::sync::Arc;
 
 use askama::Template;
 
 use super::super::Site;
+use super::super::actions::board::{ListedTasks, listed};
 use super::super::actions::tasks::lines;
 use super::super::answer::HttpResult;
 use super::super::authentication::{Who, who_reads};
 use super::super::call::Call;
 use super::super::fault::Fault;
-use super::super::text::{self, Times};
+use super::board::{Chip, RowReader, TaskRow, address};
 use super::{Frame, shown, times};
-use crate::api::{TaskLine, TaskList, TaskQuery};
+use crate::api::{BoardQuery, TaskList, TaskQuery};
+use crate::base::language::{Language, Sentence};
+use crate::domain::task::{STATE_NAMES, State};
 
-/// How many recent tasks a page shows.
+/// How many tasks a page shows.
 const PAGE_TASKS: usize = 50;
-/// How many tasks that have not ended are shown; the others are behind the filters.
-const ACTIVE_MAX: usize = 200;
-/// How many of them are read, newest first, so that a reader who may see few tasks does not wait
-/// until all have been read.
-const ACTIVE_LOOKED_AT_MAX: usize = 1_000;
 
 #[derive(Template)]
 #[template(path = "web/list.html")]
 struct ListPage {
     frame: Frame,
-    times: Times,
+    l: ListContent,
     query: TaskQuery,
     projects: Vec<String>,
-    states: Vec<(&'static str, String)>,
-    groups: Vec<TaskGroup>,
-    older: Option<String>,
-    newer: bool,
-    /// The reader's account.
-    reader: String,
+    states: Vec<(&'static str, Sentence)>,
+    /// The address of its event stream; only of the newest tasks.
+    live: Option<String>,
 }
 
-/// Tasks under one heading.
-struct TaskGroup {
-    name: &'static str,
-    /// The text shown if there are none.
-    empty: &'static str,
-    tasks: Vec<TaskLine>,
+/// What changes on the page.
+pub(in crate::server) struct ListContent {
+    language: Language,
+    chips: Vec<Chip>,
+    rows: Vec<TaskRow>,
+    /// The address of the next page.
+    older: Option<String>,
+    /// On a later page, the address of the first.
+    newest: Option<String>,
 }
 
 impl ListPage {
@@ -54,57 +52,131 @@ impl ListPage {
         self.query.state.as_deref() == Some(name)
     }
 
-    /// Whether the reader is asked to approve the task.
-    fn asks(&self, task: &TaskLine) -> bool {
-        task.head.state == "waiting" && task.head.approvers.contains(&self.reader)
-    }
-
     fn filtered(&self) -> bool {
         self.query.search() != TaskQuery::default()
     }
 
-    /// Whether the query has more than a project and a state.
+    /// Whether the query has a filter besides project, state and words.
     fn detailed(&self) -> bool {
         let plain = TaskQuery {
             project: self.query.project.clone(),
             state: self.query.state.clone(),
+            words: self.query.words.clone(),
             ..TaskQuery::default()
         };
         self.query.search() != plain
     }
 }
 
+impl ListContent {
+    /// Returns the tasks that a user sees.
+    pub(in crate::server) async fn of(
+        site: &Site,
+        who: &Who,
+        query: &TaskQuery,
+    ) -> Result<Self, Fault> {
+        let query = TaskQuery {
+            limit: Some(PAGE_TASKS),
+            ..query.clone()
+        };
+        let TaskList { tasks, next } = lines(site, who, &query).await?;
+        let place = BoardQuery {
+            project: query.project.clone(),
+            environment: query.environment.clone(),
+        };
+        let ListedTasks { tasks, states } = listed(site, who, &place, &tasks).await?;
+        let (language, times) = (who.language, times(site));
+        let reader = RowReader {
+            language,
+            times: &times,
+            name: &who.actor.name,
+        };
+        let unfinished = STATE_NAMES
+            .iter()
+            .filter(|name| !State::is_settled_name(name))
+            .filter_map(|name| Some((*name, *states.get(*name)?)));
+        let of_state = |name: Option<&str>| {
+            let search = TaskQuery {
+                state: name.map(str::to_owned),
+                ..query.search()
+            };
+            address("/tasks", &search)
+        };
+        let all = query.state.is_none();
+        let mut chips = vec![Chip::new(
+            of_state(None),
+            language.say("list-all-states"),
+            None,
+            all,
+        )];
+        chips.extend(unfinished.map(|(name, count)| {
+            let current = query.state.as_deref() == Some(name);
+            let label = language.say(format!("state-{name}"));
+            Chip::new(of_state(Some(name)), label, Some(count), current)
+        }));
+        for name in ["failed", "succeeded"] {
+            let current = query.state.as_deref() == Some(name);
+            let label = language.say(format!("state-{name}"));
+            chips.push(Chip::new(of_state(Some(name)), label, None, current));
+        }
+        let newer = query.before.is_some() || query.cursor.is_some();
+        if newer {
+            // Counts are of now, and belong to the newest tasks.
+            chips.clear();
+        }
+        let older = |cursor: String| TaskQuery {
+            cursor: Some(cursor),
+            ..query.search()
+        };
+        Ok(Self {
+            rows: tasks
+                .iter()
+                .map(|task| TaskRow::of(task, &reader))
+                .collect(),
+            older: next.map(|cursor| address("/tasks", &older(cursor))),
+            newest: newer.then(|| address("/tasks", &query.search())),
+            language,
+            chips,
+        })
+    }
+
+    fn say(&self, id: &'static str) -> Sentence {
+        self.language.say(id)
+    }
+
+    /// Says why there are no tasks.
+    fn empty(&self) -> Sentence {
+        match self.older {
+            Some(_) => self.say("list-none-so-far"),
+            None => self.say("list-none"),
+        }
+    }
+
+    /// Returns the parts that change, by the ids of their elements.
+    pub(in crate::server) fn parts(&self) -> Result<Vec<(&'static str, String)>, Fault> {
+        let html = TaskListPart { l: self }.render();
+        let html = html.map_err(|error| Fault::Broken(error.to_string()))?;
+        Ok(vec![("list", html)])
+    }
+}
+
+#[derive(Template)]
+#[template(path = "web/part/task_list.html")]
+struct TaskListPart<'a> {
+    l: &'a ListContent,
+}
+
+/// `/tasks`: the hook prints links to it.
 pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpResult {
     let who = who_reads(site, call).await?;
-    let mut query: TaskQuery = call.query()?;
-    query.limit = Some(PAGE_TASKS);
-    let TaskList { tasks, next } = lines(site, &who, &query).await?;
-    let newer = query.before.is_some() || query.cursor.is_some();
-    // Groups are shown only in the overview of everything, or of one environment.
-    let whole = !newer
-        && query.search()
-            == TaskQuery {
-                project: query.project.clone(),
-                environment: query.environment.clone(),
-                ..TaskQuery::default()
-            };
-    let groups = if whole {
-        grouped(site, &who, &query, tasks).await?
-    } else {
-        let empty = match &next {
-            Some(_) => "No match so far; continue with More.",
-            None => "No tasks found.",
-        };
-        vec![TaskGroup {
-            name: if newer { "Older tasks" } else { "Tasks" },
-            empty,
-            tasks,
-        }]
-    };
+    let query: TaskQuery = call.query()?;
+    let l = ListContent::of(site, &who, &query).await?;
     let projects = site.web.config.projects.iter();
+    let search = query.search();
+    let first = l.newest.is_none();
     let page = ListPage {
         frame: Frame::of(site, &who).await?,
-        times: times(site),
+        l,
         projects: projects
             .filter(|project| {
                 let mut names = project.environments.keys();
@@ -112,77 +184,28 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
             })
             .map(|project| project.name.clone())
             .collect(),
-        states: text::states(),
-        groups,
-        older: next.map(|cursor| older(&query, cursor)),
-        newer,
+        states: STATE_NAMES
+            .iter()
+            .map(|name| (*name, who.language.say(format!("state-{name}"))))
+            .collect(),
+        live: first.then(|| {
+            address(
+                "/events",
+                &LiveTasks {
+                    page: "tasks",
+                    query: &search,
+                },
+            )
+        }),
         query,
-        reader: who.actor.name.clone(),
     };
     shown(&page)
 }
 
-/// Returns the URL of the next page.
-fn older(query: &TaskQuery, cursor: String) -> String {
-    let next = TaskQuery {
-        cursor: Some(cursor),
-        ..query.search()
-    };
-    format!(
-        "/?{}",
-        serde_urlencoded::to_string(next).unwrap_or_default()
-    )
-}
-
-async fn grouped(
-    site: &Site,
-    who: &Who,
-    query: &TaskQuery,
-    latest: Vec<TaskLine>,
-) -> Result<Vec<TaskGroup>, Fault> {
-    let store = &site.web.store;
-    let (active, _) = store.active().await?;
-    let is_shown = |line: &TaskLine| {
-        let is = |filter: &Option<String>, value: &str| {
-            filter.as_deref().is_none_or(|filter| filter == value)
-        };
-        is(&query.project, &line.head.project)
-            && is(&query.environment, &line.head.environment)
-            && who.sees(&line.head.target())
-    };
-    let (mut waiting, mut working) = (Vec::new(), Vec::new());
-    for id in active.iter().rev().take(ACTIVE_LOOKED_AT_MAX) {
-        if waiting.len() + working.len() == ACTIVE_MAX {
-            break;
-        }
-        let line = TaskLine::from(store.head(*id).await?);
-        if !is_shown(&line) {
-            continue;
-        }
-        match text::tone(&line.head.state) {
-            "asks" => waiting.push(line),
-            _ => working.push(line),
-        }
-    }
-    let rest = latest
-        .into_iter()
-        .filter(|line| !active.contains(&line.head.id))
-        .collect();
-    Ok(vec![
-        TaskGroup {
-            name: "Action required",
-            empty: "None.",
-            tasks: waiting,
-        },
-        TaskGroup {
-            name: "In progress",
-            empty: "None.",
-            tasks: working,
-        },
-        TaskGroup {
-            name: "Recent",
-            empty: "None yet: push a tag to start one.",
-            tasks: rest,
-        },
-    ])
+/// The query of the list's event stream.
+#[derive(serde::Serialize)]
+struct LiveTasks<'a> {
+    page: &'static str,
+    #[serde(flatten)]
+    query: &'a TaskQuery,
 }
