@@ -14,7 +14,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use color::{ColorWhen, unparsed as unparsed_color};
-pub(crate) use live::LiveArgs;
+pub(crate) use live::{LiveArgs, StatusArgs};
 pub(crate) use output::{FollowUp, OutputForm};
 pub(crate) use submit::Submit;
 pub(crate) use verb::{Resume, VerbCommand};
@@ -56,6 +56,8 @@ pub enum CliCommand {
     Demo(Demo),
     /// Submit a task manually
     Submit(Box<Submit>),
+    /// Show the board: what waits for you, what runs, what is live, and what has ended
+    Status(StatusArgs),
     /// List tasks, newest first
     Tasks(Box<Tasks>),
     /// Show a task: changes, progress, and what to do next

@@ -30,6 +30,7 @@ mod requests;
 mod rules;
 mod screen;
 mod serve;
+mod status;
 mod submit;
 mod summary;
 mod table;
@@ -102,6 +103,7 @@ async fn perform(ctx: &CliContext, command: &CliCommand) -> Result<(), CommandEr
         CliCommand::Check(args) => check::check(ctx, args).await,
         CliCommand::Demo(args) => demo::demo(ctx, args).await,
         CliCommand::Submit(args) => submit::submit(ctx, args).await,
+        CliCommand::Status(args) => status::status(ctx, args).await,
         CliCommand::Tasks(args) => requests::tasks(ctx, args).await,
         CliCommand::Show(args) => requests::show(ctx, args).await,
         CliCommand::Approve(args) => requests::approve(ctx, args).await,

@@ -1,4 +1,4 @@
-//! The arguments of `tagship live`.
+//! The arguments of `tagship live` and `tagship status`.
 
 use clap::Args;
 
@@ -10,6 +10,18 @@ pub struct LiveArgs {
     #[arg(long, value_name = "NAME")]
     pub project: Option<String>,
     /// List only this environment
+    #[arg(long, value_name = "NAME")]
+    pub environment: Option<String>,
+    #[command(flatten)]
+    pub form: OutputForm,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Show only this project
+    #[arg(long, value_name = "NAME")]
+    pub project: Option<String>,
+    /// Show only this environment
     #[arg(long, value_name = "NAME")]
     pub environment: Option<String>,
     #[command(flatten)]

@@ -56,7 +56,7 @@ fn every_command_and_option_has_help() {
 
 #[test]
 fn commands_match_the_promised_list() {
-    let promised = "serve install uninstall check tasks show approve reject withdraw stop retry resume \
+    let promised = "serve install uninstall check status tasks show approve reject withdraw stop retry resume \
         rollback log rules hosts user token completions man";
     let commands = commands();
     for name in promised.split_whitespace() {
@@ -93,6 +93,7 @@ fn commands_match_the_promised_list() {
 #[test]
 fn every_list_and_show_command_supports_json() {
     for name in [
+        "status",
         "tasks",
         "show",
         "check",

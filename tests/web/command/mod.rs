@@ -21,6 +21,7 @@ mod preload;
 mod program;
 mod rules;
 mod serve;
+mod status;
 mod submit;
 mod templates;
 mod unreported_tags;
