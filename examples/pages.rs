@@ -8,8 +8,10 @@
     reason = "it is shared with tests, which fail by panicking"
 )]
 
+use tagship::domain::host::ReleaseId;
 use tagship::domain::task::{
-    ChangedPath, CommitLine, Comparison, Event, Outcome, Relation, StepResult, TagInfo,
+    ChangedPath, CommitLine, Comparison, Event, Origin, Outcome, Relation, StepResult, Submission,
+    TagInfo,
 };
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::{NewAccount, Role};
@@ -20,11 +22,28 @@ use tagship::store::{Disabled, HookOutcome};
 #[path = "../tests/web/server.rs"]
 mod server;
 
-use server::{OLDER, Options, TestServer, at, began, description, ended, person, staged};
+use server::{
+    OLDER, Options, TestServer, at, began, description, ended, person, staged, submission,
+};
 
 const LISTEN: &str = "127.0.0.1:8425";
 
-const FREEZE: &str = r#"
+/// A second project, whose releases are frozen, and a freeze of every weekend.
+const MORE: &str = r#"
+[[projects]]
+name = "a-till-with-a-long-name"
+repository = "/srv/git/till.git"
+[projects.environments.production]
+group = "web"
+deploy_to = "/srv/till"
+[[projects.rules]]
+pattern = "till-*"
+environment = "production"
+[[freezes]]
+name = "the fair"
+projects = ["a-till-with-a-long-name"]
+from = "2026-01-01 00:00"
+until = "2099-01-01 00:00"
 [[freezes]]
 name = "weekend"
 reason = "there is no one to look at it"
@@ -37,7 +56,7 @@ until = "mon 08:00"
 async fn main() {
     let server = TestServer::start_with(Options {
         listen: LISTEN,
-        grants: FREEZE,
+        grants: MORE,
         ..Options::default()
     })
     .await;
@@ -89,7 +108,9 @@ async fn tasks(server: &TestServer) {
         log.write_at(offset, line.as_bytes());
         offset += line.len() as u64;
     }
+    server.approved("release-1.4.1").await;
     waiting(server).await;
+    rollback(server).await;
     server.proposed("release-1.6-rc1").await;
 }
 
@@ -142,6 +163,26 @@ async fn failed(server: &TestServer) {
         }),
     ];
     server.append(&task, events).await;
+}
+
+/// A rollback that waits for approval.
+async fn rollback(server: &TestServer) {
+    let back = Submission {
+        origin: Origin::Rollback {
+            to: Some(1),
+            release: ReleaseId("20261121-160114-3f2a9c1".to_owned()),
+        },
+        ..submission("release-1.2")
+    };
+    let proposal = server
+        .store
+        .propose(back, None, server.now())
+        .await
+        .unwrap();
+    let task = server.store.task(proposal.id()).await.unwrap();
+    let mut described = description();
+    described.comparisons[0].relation = Relation::Back { commits: 2 };
+    server.landed(&task, &described).await;
 }
 
 async fn waiting(server: &TestServer) {
