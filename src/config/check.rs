@@ -312,6 +312,16 @@ impl ConfigCheck<'_> {
             ),
             Some(_) => {}
         }
+        if let Some(web) = &project.web
+            && !is_page(web)
+        {
+            self.refuse(
+                &path.join("web"),
+                format!(
+                    "`{web}` is no page of a project: write its address in a browser, as https://gitlab.example.com/group/shop"
+                ),
+            );
+        }
         if let Some(source) = &project.source
             && let Some(fault) = inner_path::fault(source)
         {
@@ -542,6 +552,15 @@ fn is_git_url(url: &str) -> bool {
     })
 }
 
+/// Whether this is the address of a page, without query and fragment.
+fn is_page(url: &str) -> bool {
+    let rest = url
+        .strip_prefix("https://")
+        .or_else(|| url.strip_prefix("http://"));
+    let odd = |c: char| c.is_whitespace() || c.is_control() || "?#\"'<>\\".contains(c);
+    rest.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('/') && !rest.contains(odd))
+}
+
 /// Whether this is `USER` or `USER:GROUP`, names or numbers as in `chown`.
 fn is_owner(owner: &str) -> bool {
     match owner.split_once(':') {
@@ -556,4 +575,25 @@ fn is_system_user(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn project_page_is_a_plain_web_address() {
+        let page = "https://gitlab.example.com/group/shop";
+        for (url, is) in [
+            (page, true),
+            ("http://git.example.com:3000/a/b", true),
+            ("javascript:alert(1)", false),
+            ("git@gitlab.example.com:group/shop", false),
+            ("https://", false),
+            ("https://gitlab.example.com/shop?x=1", false),
+            ("https://gitlab.example.com/a b", false),
+        ] {
+            assert_eq!(is_page(url), is, "{url}");
+        }
+    }
 }

@@ -271,6 +271,8 @@ pub struct Project {
     /// Where the agent fetches from. Default: `repository`, if that is an absolute path. Always set
     /// once loaded, see [`Project::git_url`].
     pub git_url: Option<String>,
+    /// The project's page on the git server, for links. Without a trailing slash once loaded.
+    pub web: Option<String>,
     /// The sub-directory to release. Default: the whole repository.
     pub source: Option<String>,
     #[serde(default)]

@@ -266,6 +266,9 @@ impl Project {
             }
             _ => {}
         }
+        if let Some(web) = &mut self.web {
+            web.truncate(web.trim_end_matches('/').len());
+        }
         if let Some(source) = &mut self.source {
             source.truncate(source.trim_end_matches('/').len());
         }
