@@ -294,6 +294,7 @@ pub(super) fn head(task: &Task) -> Head {
         account: submission.submitter.account.clone(),
         created_at: task.created,
         updated_at: task.updated,
+        started_at: task.work.as_ref().map(|work| work.started),
         events: task.events,
     }
 }

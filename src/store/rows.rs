@@ -41,6 +41,9 @@ pub struct Head {
     pub emergency: bool,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
+    /// When its work began. Earlier versions did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
     /// The number of the task's events.
     pub events: u64,
 }
