@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::task::TaskView;
-use super::waiting::list;
+use super::waiting::{attribution, list_in, some_of};
+use crate::base::language::Language;
 use crate::domain::host::ReleaseId;
 use crate::domain::task::{ComparedRelease, OriginKind, Relation};
 use crate::store::Head;
@@ -30,27 +31,24 @@ fn name(live: &ComparedRelease) -> &str {
     }
 }
 
-pub(crate) fn names(live: &[ComparedRelease]) -> String {
-    let named: Vec<&str> = live.iter().take(NAMED_MAX).map(name).collect();
-    let more = live.len().saturating_sub(NAMED_MAX);
-    match (named.split_last(), more) {
-        (None, _) => "nothing".to_owned(),
-        (Some((only, [])), _) => (*only).to_owned(),
-        (Some((last, others)), 0) => format!("{} and {last}", others.join(", ")),
-        _ => format!("{} and {more} more", named.join(", ")),
+pub(crate) fn names(language: Language, live: &[ComparedRelease]) -> String {
+    if live.is_empty() {
+        return language.say("live-nothing").to_string();
     }
+    let named: Vec<String> = live.iter().map(|live| name(live).to_owned()).collect();
+    some_of(language, &named, NAMED_MAX, NAMED_MAX)
 }
 
 /// Returns the live releases of a commit that a task was compared with, by their tags.
 #[must_use]
-pub fn live_called(task: &TaskView, commit: &str) -> Option<String> {
+pub fn live_called(language: Language, task: &TaskView, commit: &str) -> Option<String> {
     let compared = task
         .compared
         .iter()
         .flat_map(|compared| &compared.with.live);
     let of_commit = compared.filter(|live| live.commit.as_deref() == Some(commit));
     let live: Vec<ComparedRelease> = of_commit.cloned().collect();
-    (!live.is_empty()).then(|| names(&live))
+    (!live.is_empty()).then(|| names(language, &live))
 }
 
 fn same_releases(one: &[ComparedRelease], other: &[ComparedRelease]) -> bool {
@@ -65,7 +63,11 @@ fn same_releases(one: &[ComparedRelease], other: &[ComparedRelease]) -> bool {
 /// Returns `approved by bob when release-1.3 was live; release-1.4 is live since 14:02`, for each
 /// approval given when something else was live than now.
 #[must_use]
-pub fn changed_since_approval(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Vec<String> {
+pub fn changed_since_approval(
+    language: Language,
+    task: &TaskView,
+    show: impl Fn(Timestamp) -> String,
+) -> Vec<String> {
     let Some(compared) = task.compared.as_ref().filter(|_| waits(&task.state)) else {
         return Vec::new();
     };
@@ -80,15 +82,16 @@ pub fn changed_since_approval(task: &TaskView, show: impl Fn(Timestamp) -> Strin
             let new = live
                 .iter()
                 .find(|now| given.live.iter().all(|then| then.release != now.release));
-            let now = match new.and_then(|new| Some((new, new.since?))) {
-                Some((new, since)) => format!("{} is live since {}", name(new), show(since)),
-                None => format!("{} is live since {}", names(live), show(compared.at)),
+            let (now, since) = match new.and_then(|new| Some((new, new.since?))) {
+                Some((new, since)) => (name(new).to_owned(), since),
+                None => (names(language, live), compared.at),
             };
-            format!(
-                "approved by {} when {} was live; {now}",
-                given.approval.attribution(),
-                names(&given.live),
-            )
+            let text = language
+                .say("approved-before-change")
+                .with("who", attribution(language, &given.approval))
+                .with("then", names(language, &given.live));
+            let text = text.with("now", now).with("since", show(since));
+            text.to_string()
         })
         .collect()
 }
@@ -96,52 +99,70 @@ pub fn changed_since_approval(task: &TaskView, show: impl Fn(Timestamp) -> Strin
 /// Returns `to release-1.3 (3f2a9c1b2d, released 2026-11-20 14:02 by task 12), from release-1.4`:
 /// target and source of a rollback.
 #[must_use]
-pub fn rollback_summary(task: &TaskView, show: impl Fn(Timestamp) -> String) -> Option<String> {
+pub fn rollback_summary(
+    language: Language,
+    task: &TaskView,
+    show: impl Fn(Timestamp) -> String,
+) -> Option<String> {
     let OriginKind::Rollback { to, release } = &task.origin else {
         return None;
     };
     let commit = task.commit.as_deref().unwrap_or_default();
     let commit = commit.get(..COMMIT_DIGITS).unwrap_or(commit);
-    let made = release.created_at();
-    let made = made.map_or_else(String::new, |at| format!(" {}", show(at)));
-    let back = match to {
-        Some(to) => format!(
-            "to {} ({commit}, released{made} by task {to})",
-            task.called()
-        ),
-        None => format!("to {}", on_hosts(&task.goes_back_to)),
+    let target = match (to, release.created_at()) {
+        (Some(to), made) => {
+            let text = match made {
+                Some(made) => language.say("way-back-release").with("at", show(made)),
+                None => language.say("way-back-undated-release"),
+            };
+            let text = text.with("release", task.called().to_owned());
+            let text = text.with("commit", commit.to_owned()).with("task", *to);
+            text.to_string()
+        }
+        (None, _) => on_hosts_in(language, &task.goes_back_to),
     };
     let from = task.compared.as_ref().map(|compared| &compared.with.live);
-    Some(match from {
-        Some(live) if !live.is_empty() => format!("{back}, from {}", names(live)),
-        _ => back,
-    })
+    let text = match from {
+        Some(live) if !live.is_empty() => language
+            .say("way-back-from")
+            .with("live", names(language, live)),
+        _ => language.say("way-back"),
+    };
+    Some(text.with("target", target).to_string())
 }
 
 /// Returns `20260101120000 (not made by tagship)`; with the hosts if they differ.
 pub fn on_hosts(targets: &BTreeMap<String, ReleaseId>) -> String {
+    on_hosts_in(Language::English, targets)
+}
+
+/// As [`on_hosts`], in a language.
+pub fn on_hosts_in(language: Language, targets: &BTreeMap<String, ReleaseId>) -> String {
     let mut hosts: BTreeMap<&ReleaseId, Vec<String>> = BTreeMap::new();
     for (host, release) in targets {
         hosts.entry(release).or_default().push(host.clone());
     }
     let all = hosts.len() == 1;
     let named = hosts.into_iter().map(|(release, hosts)| {
-        let maker = match release.created_at() {
-            Some(_) => "",
-            None => " (not made by tagship)",
+        let made = match release.created_at() {
+            Some(_) => release.to_string(),
+            None => {
+                let text = language.say("release-of-others");
+                text.with("release", release.to_string()).to_string()
+            }
         };
         if all {
-            format!("{release}{maker}")
-        } else {
-            format!("{release}{maker} on {}", list(&hosts))
+            return made;
         }
+        let text = language.say("release-on-hosts").with("release", made);
+        text.with("hosts", list_in(language, &hosts)).to_string()
     });
-    list(&named.collect::<Vec<_>>())
+    list_in(language, &named.collect::<Vec<_>>())
 }
 
 /// Says that a rollback changes nothing: its target is live on every host.
 #[must_use]
-pub fn changes_nothing(task: &TaskView) -> Option<String> {
+pub fn changes_nothing(language: Language, task: &TaskView) -> Option<String> {
     let OriginKind::Rollback { release, .. } = &task.origin else {
         return None;
     };
@@ -152,14 +173,16 @@ pub fn changes_nothing(task: &TaskView) -> Option<String> {
     let live = !with.live.is_empty() && with.live.iter().all(|live| live.release == *release);
     let one = task.goes_back_to.values().all(|target| target == release);
     let same = (live && one) || with.relations == [Relation::Same];
-    let what = match with.live.as_slice() {
-        _ if !task.goes_back_to.is_empty() => "its target is already live".to_owned(),
-        [one] if one.release != *release => {
-            format!("the same commit is already live as {}", name(one))
-        }
-        _ => format!("{} is already live", task.called()),
+    let text = match with.live.as_slice() {
+        _ if !task.goes_back_to.is_empty() => language.say("rollback-target-is-live"),
+        [one] if one.release != *release => language
+            .say("rollback-commit-is-live")
+            .with("release", name(one).to_owned()),
+        _ => language
+            .say("rollback-release-is-live")
+            .with("release", task.called().to_owned()),
     };
-    same.then(|| format!("this rollback changes nothing: {what}"))
+    same.then(|| text.to_string())
 }
 
 /// Summarizes what a waiting task would change now; empty if that is not known.
@@ -204,6 +227,7 @@ mod tests {
 
     #[test]
     fn compared_releases_are_named_by_tag_and_abbreviated() {
+        let names = |live: &[ComparedRelease]| names(Language::English, live);
         assert_eq!(names(&[]), "nothing");
         assert_eq!(names(&[live("a")]), "a");
         assert_eq!(names(&[live("a"), live("b")]), "a and b");

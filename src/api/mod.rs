@@ -25,7 +25,8 @@ pub use board::{
 };
 pub(crate) use comparison::names;
 pub use comparison::{
-    change, changed_since_approval, changes_nothing, live_called, on_hosts, rollback_summary,
+    change, changed_since_approval, changes_nothing, live_called, on_hosts, on_hosts_in,
+    rollback_summary,
 };
 pub use find::{AuditSearch, HookList, HookQuery, TaskQuery, UnseenTags};
 pub use next::next;
@@ -44,7 +45,7 @@ pub use users::{
 };
 
 pub use waiting::{CAN_APPROVE_MAX, has_too_few_approvers, missing_and_who, waits_for};
-pub(crate) use waiting::{list, missing, plural};
+pub(crate) use waiting::{attribution, list, list_in, missing};
 
 use crate::domain::host::{Drift, ReleaseId};
 pub use crate::engine::request::AllowedRequest;

@@ -1,7 +1,8 @@
 //! What a task waits for that only people can provide, as text for page and command line. Pure.
 
 use super::task::TaskView;
-use crate::domain::approval::MissingApproval;
+use crate::base::language::{Language, Message};
+use crate::domain::approval::{Approval, MissingApproval};
 use crate::engine::request::AllowedRequest;
 
 /// The most names in [`TaskView::can_approve`].
@@ -22,7 +23,7 @@ pub fn waits_for(task: &TaskView) -> String {
 #[must_use]
 pub fn missing_and_who(task: &TaskView) -> String {
     let id = task.id;
-    let mut text = list(&missing(task));
+    let mut text = list(&missing(Language::English, task));
     let who = task.can_approve.join(", ");
     let are_few = has_too_few_approvers(task);
     if who.is_empty() {
@@ -71,48 +72,77 @@ fn people_needed(missing: &[MissingApproval]) -> usize {
 
 /// Returns `1 more approval by @pm` for each requirement that is not met. Agents of earlier versions
 /// send only texts.
-pub(crate) fn missing(task: &TaskView) -> Vec<String> {
+pub(crate) fn missing(language: Language, task: &TaskView) -> Vec<String> {
     match task.missing_approvals.as_slice() {
         [] => task.missing.clone(),
-        missing => missing.iter().map(approvals).collect(),
+        missing => {
+            let missing = missing.iter().map(approvals);
+            missing.map(|text| text.in_language(language)).collect()
+        }
     }
 }
 
-fn approvals(missing: &MissingApproval) -> String {
-    let what = match missing.have {
-        _ if missing.unknown_pusher => return missing.to_string(),
-        0 => "approval",
-        _ => "more approval",
-    };
+fn approvals(missing: &MissingApproval) -> Message {
     let lack = missing.required.saturating_sub(missing.have);
-    let approvals = plural(u64::from(lack), what);
-    match &missing.of {
-        None => approvals,
-        Some(of) => format!("{approvals} by {of}"),
-    }
+    let message = match (missing.have, &missing.of) {
+        _ if missing.unknown_pusher => {
+            return Message::new("approvals-unknown-pusher").with("count", missing.required);
+        }
+        (0, None) => Message::new("approvals-needed"),
+        (0, Some(of)) => Message::new("approvals-needed-by").with("of", of.clone()),
+        (_, None) => Message::new("approvals-more"),
+        (_, Some(of)) => Message::new("approvals-more-by").with("of", of.clone()),
+    };
+    message.with("count", lack)
 }
 
-/// `1 commit`, `2 commits`.
-pub(crate) fn plural(count: u64, what: &str) -> String {
-    if count == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{count} {what}s")
-    }
+/// Returns `bob`, `bob on behalf of alice`, or `root in an EMERGENCY (the shop is down)`.
+pub(crate) fn attribution(language: Language, approval: &Approval) -> String {
+    let by = approval.by.clone();
+    let text = match (&approval.in_stead_of, &approval.emergency) {
+        (_, Some(reason)) => language
+            .say("approval-in-emergency")
+            .with("reason", reason.clone()),
+        (Some(of), None) => language.say("approval-in-stead").with("of", of.clone()),
+        (None, None) => return by,
+    };
+    text.with("by", by).to_string()
 }
 
 /// `a`, `a and b`, `a, b and c`; long lists are cut.
 pub(crate) fn list(names: &[String]) -> String {
+    list_in(Language::English, names)
+}
+
+/// As [`list`], in a language.
+pub(crate) fn list_in(language: Language, names: &[String]) -> String {
     const NAMED_MAX: usize = 5;
+    some_of(language, names, NAMED_MAX, NAMED_MAX - 1)
+}
+
+/// Returns all names if there are at most `all`, else the first `some` and the number of the others.
+pub(super) fn some_of(language: Language, names: &[String], all: usize, some: usize) -> String {
+    let joined = |names: &[String]| {
+        let names = names.iter().cloned();
+        let joined = names.reduce(|first, second| {
+            let pair = language.say("list-pair").with("first", first);
+            pair.with("second", second).to_string()
+        });
+        joined.unwrap_or_default()
+    };
     match names {
         [] => String::new(),
         [one] => one.clone(),
-        _ if names.len() > NAMED_MAX => format!(
-            "{} and {} more",
-            names[..NAMED_MAX - 1].join(", "),
-            names.len() - (NAMED_MAX - 1)
-        ),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+        _ if names.len() > all => {
+            let text = language
+                .say("list-more")
+                .with("named", joined(&names[..some]));
+            text.with("count", names.len() - some).to_string()
+        }
+        [first @ .., last] => {
+            let text = language.say("list-last").with("named", joined(first));
+            text.with("last", last.clone()).to_string()
+        }
     }
 }
 
@@ -129,6 +159,7 @@ mod tests {
                 of: of.map(str::to_owned),
                 unknown_pusher: false,
             })
+            .to_string()
         };
         assert_eq!(text(1, 0, None), "1 approval");
         assert_eq!(text(2, 0, None), "2 approvals");
@@ -163,5 +194,8 @@ mod tests {
         assert_eq!(list(&names[..2]), "web-1 and web-2");
         assert_eq!(list(&names[..5]), "web-1, web-2, web-3, web-4 and web-5");
         assert_eq!(list(&names), "web-1, web-2, web-3, web-4 and 3 more");
+        let chinese = |names: &[String]| list_in(Language::Chinese, names);
+        assert_eq!(chinese(&names[..3]), "web-1、web-2 和 web-3");
+        assert_eq!(chinese(&names), "web-1、web-2、web-3、web-4 及另外 3 个");
     }
 }

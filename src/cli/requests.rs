@@ -12,6 +12,7 @@ use super::table::{Table, printable};
 use super::times::Zone;
 use crate::api::{self, AllowedRequest, TaskLine, TaskList, TaskView};
 use crate::base::clock::{Clock, SystemClock};
+use crate::base::language::Language;
 use crate::domain::plan::PlanDigest;
 use crate::engine::request::TaskRequest;
 use crate::store::Head;
@@ -318,12 +319,13 @@ fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     let id = task.id;
     let state = printable(&state_line(task, &agent.zone));
     let mut text = String::new();
+    let show = |at| agent.zone.show(at);
     if let Some(back) =
-        api::rollback_summary(task, |at| agent.zone.show(at)).filter(|_| done == ROLLBACK)
+        api::rollback_summary(Language::English, task, show).filter(|_| done == ROLLBACK)
     {
         let destination = task.destination();
         text = format!("task {id} rolls back {destination} {back}\n");
-        if let Some(nothing) = api::changes_nothing(task) {
+        if let Some(nothing) = api::changes_nothing(Language::English, task) {
             text.push_str(&format!("{nothing}\n"));
         }
         for note in &task.notes {

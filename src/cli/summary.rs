@@ -7,6 +7,7 @@ use super::paint::Paint;
 use super::table::{Table, printable};
 use super::times::Zone;
 use crate::api::{self, FrozenView, StageView, TaskView};
+use crate::base::language::Language;
 use crate::domain::rule::Schedule;
 use crate::domain::task::{Comparison, Description, Relation};
 
@@ -96,10 +97,10 @@ fn heading(text: &mut String, task: &TaskView, zone: &Zone, paint: Paint) {
     };
     let state = printable(&state_line(task, zone));
     printed(text, "state", &paint.state(&state));
-    if let Some(back) = api::rollback_summary(task, |at| zone.show(at)) {
+    if let Some(back) = api::rollback_summary(Language::English, task, |at| zone.show(at)) {
         field(text, "rollback", &back);
     }
-    if let Some(nothing) = api::changes_nothing(task) {
+    if let Some(nothing) = api::changes_nothing(Language::English, task) {
         field(text, "warning", &nothing);
     }
     let submitted = format!("by {}, {}", task.who(), zone.show(task.created_at));
@@ -214,7 +215,7 @@ fn compared(text: &mut String, task: &TaskView, description: &Description) {
 fn comparison_line(task: &TaskView, comparison: &Comparison) -> String {
     let hosts = host_rollup::hosts(&comparison.hosts);
     let commit = comparison.live.as_deref().unwrap_or_default();
-    let live = match api::live_called(task, commit) {
+    let live = match api::live_called(Language::English, task, commit) {
         Some(called) => format!("{called} ({}), live on {hosts}", short(commit)),
         None => format!("{}, live on {hosts}", short(commit)),
     };
@@ -269,7 +270,7 @@ fn approvals(text: &mut String, task: &TaskView, zone: &Zone) {
         }
         field(text, "approved", &line);
     }
-    for changed in api::changed_since_approval(task, |at| zone.show(at)) {
+    for changed in api::changed_since_approval(Language::English, task, |at| zone.show(at)) {
         field(text, "warning", &changed);
     }
     for missing in &task.missing {

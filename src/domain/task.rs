@@ -36,7 +36,7 @@ pub use event::{
     Direction, Event, Landed, Outcome, Pause, Recorded, ScheduleScope, StepRef, StepResult,
     StopRequester, SwitchReport,
 };
-pub(crate) use failure_summary::join_reason;
+pub(crate) use failure_summary::{generalize, join_reason};
 pub use next::next_actions;
 pub use state::{STATE_NAMES, State};
 pub use step_position::{AGENT_INDEX, host_index};

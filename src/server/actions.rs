@@ -9,6 +9,7 @@ mod approvers;
 pub(super) mod board;
 pub(super) mod hooks;
 pub(super) mod hosts;
+pub(super) mod precedents;
 pub(super) mod submit;
 pub(super) mod tasks;
 pub(super) mod templates;

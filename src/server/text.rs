@@ -1,13 +1,14 @@
 //! Text for people: states, times, comparisons and sizes. Pure; the time zone is passed in.
 
-use jiff::Timestamp;
-use jiff::civil::{Date, Time};
+use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 
 use super::Site;
 use super::fault::Fault;
-use crate::api::{StageView, StepState, TaskView};
-pub(super) use crate::api::{list, missing, plural};
+use crate::api::TaskView;
+pub(super) use crate::api::{list, list_in};
+use crate::base::language::Language;
 use crate::domain::document::moment::{self, WrittenMoment};
 use crate::domain::host::ReleaseId;
 use crate::domain::task::{Comparison, Relation};
@@ -84,6 +85,26 @@ impl Times {
         at.map(Some).ok_or_else(wrong)
     }
 
+    /// `Tue 18:04` in the last six days; else `2026-11-21 18:04`.
+    pub(super) fn lately(&self, language: Language, at: Timestamp, now: Timestamp) -> String {
+        let zoned = at.to_zoned(self.zone.clone());
+        let age = now.duration_since(at);
+        if age.is_negative() || age >= SignedDuration::from_hours(6 * 24) {
+            return zoned.strftime("%Y-%m-%d %H:%M").to_string();
+        }
+        let day = match zoned.weekday() {
+            Weekday::Monday => language.say("weekday-monday"),
+            Weekday::Tuesday => language.say("weekday-tuesday"),
+            Weekday::Wednesday => language.say("weekday-wednesday"),
+            Weekday::Thursday => language.say("weekday-thursday"),
+            Weekday::Friday => language.say("weekday-friday"),
+            Weekday::Saturday => language.say("weekday-saturday"),
+            Weekday::Sunday => language.say("weekday-sunday"),
+        };
+        day.with("time", zoned.strftime("%H:%M").to_string())
+            .to_string()
+    }
+
     fn format(&self, at: &Timestamp, format: &str) -> String {
         at.to_zoned(self.zone.clone()).strftime(format).to_string()
     }
@@ -113,50 +134,9 @@ pub(super) fn state(name: &str) -> String {
     name.replace('-', " ")
 }
 
-/// Describes a task's state in one sentence that begins with a verb: it follows "TAG → PLACE".
-pub(super) fn statement(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> String {
-    let destination = view.destination();
-    let detail = view.detail.as_str();
-    let freeze = view.frozen.as_ref();
-    let freeze = freeze.filter(|freeze| freeze.overridden_by.is_none());
-    match view.state.as_str() {
-        "proposed" if !detail.is_empty() => format!("has {detail}"),
-        "proposed" if view.reference.is_empty() => "is being planned".to_owned(),
-        "proposed" => "waits for its ref on the git server".to_owned(),
-        "waiting" => format!("waits for {}", list(&missing(view))),
-        "scheduled" | "queued" if freeze.is_some() => "waits for the end of a freeze".to_owned(),
-        "scheduled" => match &view.starts_at {
-            Some(at) => format!("starts at {}", times.minute(at)),
-            None => "is scheduled".to_owned(),
-        },
-        "queued" if view.project.is_empty() => "starts when a task slot is free".to_owned(),
-        "queued" if !detail.is_empty() => format!("is queued: {detail}"),
-        "queued" => format!("is next in the queue of {destination}"),
-        "running" => match current(&view.stages) {
-            Some(at) => format!("is running: {at}"),
-            None => "is running".to_owned(),
-        },
-        "paused" => match &view.pause_ends_at {
-            Some(end) => format!(
-                "is paused: {detail}; it stops at {} unless resumed",
-                times.minute(end)
-            ),
-            None => format!("is paused: {detail}"),
-        },
-        "stopping" => format!("is being stopped, {detail}"),
-        "stopped" => "was stopped; hosts stay as they were at that moment".to_owned(),
-        "rolling-back" => because("is rolling back", detail),
-        "rolled-back" => because("failed, and was rolled back", detail),
-        "rollback-failed" => because("FAILED, and so did the rollback; check the hosts", detail),
-        "failed" => because("failed", detail),
-        "succeeded" => succeeded(view, live),
-        "rejected" => format!("was rejected {detail}"),
-        "expired" => because("has expired", detail),
-        "withdrawn" => format!("was withdrawn {detail}"),
-        "superseded" => format!("was superseded {detail}"),
-        "observed" => "was only planned: its rule says observe".to_owned(),
-        other => format!("is {}", state(other)),
-    }
+/// Returns the name of a state in a language.
+pub(super) fn state_in(language: Language, name: &str) -> String {
+    language.say(format!("state-{name}")).to_string()
 }
 
 /// Whether a user is asked to approve it, and has not.
@@ -165,104 +145,39 @@ pub(super) fn asks(view: &TaskView, name: &str) -> bool {
     view.state == "waiting" && !approved && view.approvers.iter().any(|approver| approver == name)
 }
 
-fn because(what: &str, why: &str) -> String {
-    if why.is_empty() {
-        what.to_owned()
-    } else {
-        format!("{what}: {why}")
-    }
-}
-
-fn succeeded(view: &TaskView, live: &[(String, LiveRelease)]) -> String {
-    if view.commit.is_none() {
-        return "succeeded".to_owned();
-    }
-    let ours: Vec<String> = live
-        .iter()
-        .filter(|(_, live)| live.task == Some(view.id) || live.switched_by == view.id)
-        .map(|(host, _)| host.clone())
-        .collect();
-    if ours.is_empty() {
-        // The release of a newer task, or an older one that a rollback restored.
-        let by = |live: &LiveRelease| live.task.filter(|task| *task > view.id);
-        let by = |live: &LiveRelease| by(live).unwrap_or(live.switched_by);
-        let newest = live.iter().map(|(_, live)| by(live)).max();
-        return match newest {
-            Some(newest) => format!("was released; task {newest} has replaced it"),
-            None => "was released".to_owned(),
-        };
-    }
-    if ours.len() == live.len() {
-        return format!("is live on {}", list(&ours));
-    }
-    format!(
-        "is live on {} of {} hosts: {}",
-        ours.len(),
-        live.len(),
-        list(&ours)
-    )
-}
-
-/// `stage 2 of 3, switch: 3 of 10 hosts done`.
-fn current(stages: &[StageView]) -> Option<String> {
-    let through = |stage: &StageView| {
-        let hosts = stage.hosts.iter();
-        hosts
-            .filter(|host| {
-                host.steps.iter().all(|step| {
-                    !matches!(
-                        step.state,
-                        StepState::Pending | StepState::Held | StepState::Running
-                    )
-                })
-            })
-            .count()
-    };
-    let (number, stage) = stages
-        .iter()
-        .enumerate()
-        .find(|(_, stage)| through(stage) < stage.hosts.len())?;
-    Some(format!(
-        "stage {} of {}, {}: {} of {} done",
-        number + 1,
-        stages.len(),
-        stage.name,
-        through(stage),
-        plural(stage.hosts.len() as u64, "host"),
-    ))
-}
-
 /// Describes how a commit relates to a live one, and whether that needs a second look.
-pub(super) fn relation(comparison: &Comparison) -> (String, &'static str) {
-    match comparison.relation {
-        Relation::First => ("first release: nothing to compare with".to_owned(), "plain"),
-        Relation::Same => ("no change: this commit is already live".to_owned(), "warn"),
-        Relation::Ahead { commits } => (format!("adds {}", plural(commits, "commit")), "plain"),
-        Relation::Back { commits } => (format!("REMOVES {}", plural(commits, "commit")), "warn"),
-        Relation::Diverged { ahead, back } => (
-            format!(
-                "DIVERGED: adds {}, removes {}",
-                plural(ahead, "commit"),
-                plural(back, "commit")
-            ),
-            "warn",
+pub(super) fn relation(language: Language, comparison: &Comparison) -> (String, &'static str) {
+    let (text, tone) = match comparison.relation {
+        Relation::First => (language.say("relation-first"), "plain"),
+        Relation::Same => (language.say("relation-same"), "warn"),
+        Relation::Ahead { commits } => (
+            language.say("relation-ahead").with("count", commits),
+            "plain",
         ),
-        Relation::Unknown => (
-            "no comparison: the repository does not have the live commit".to_owned(),
-            "warn",
-        ),
-    }
+        Relation::Back { commits } => {
+            (language.say("relation-back").with("count", commits), "warn")
+        }
+        Relation::Diverged { ahead, back } => {
+            let text = language.say("relation-diverged").with("ahead", ahead);
+            (text.with("back", back), "warn")
+        }
+        Relation::Unknown => (language.say("relation-unknown"), "warn"),
+    };
+    (text.to_string(), tone)
 }
 
-/// `14 files, 120 lines added, 8 removed`.
-pub(super) fn shortstat(comparison: &Comparison) -> String {
-    let mut text = plural(comparison.files_changed, "changed file");
-    if let (Some(added), Some(removed)) = (comparison.insertions, comparison.deletions) {
-        text.push_str(&format!(", +{added} \u{2212}{removed} lines"));
-    } else if comparison.files_changed > 0 {
-        text.push_str(", too large to count lines");
-    }
-    text
+/// `14 changed files, +120 −8 lines`.
+pub(super) fn shortstat(language: Language, comparison: &Comparison) -> String {
+    let files = comparison.files_changed;
+    let text = match (comparison.insertions, comparison.deletions) {
+        (Some(added), Some(removed)) => {
+            let text = language.say("changed-files-and-lines");
+            text.with("added", added).with("removed", removed)
+        }
+        _ if files > 0 => language.say("changed-files-uncounted"),
+        _ => language.say("changed-files"),
+    };
+    text.with("count", files).to_string()
 }
 
 /// Says how the task of a release ended that was live without its success.
@@ -275,13 +190,40 @@ pub(super) fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
 }
 
-/// `850 ms`, `12 s`, `3 min 4 s`.
-pub(super) fn lasted(from: Timestamp, to: Timestamp) -> String {
-    let millis = to.duration_since(from).as_millis().max(0);
-    match millis {
-        0..1_000 => format!("{millis} ms"),
-        1_000..60_000 => format!("{} s", millis / 1000),
-        _ => format!("{} min {} s", millis / 60_000, millis / 1000 % 60),
+/// `850 ms`, `12 s`, `3 min 4 s`, `2 h 5 min`.
+pub(super) fn lasted(language: Language, from: Timestamp, to: Timestamp) -> String {
+    duration(language, to.duration_since(from).as_millis())
+}
+
+/// As [`lasted`], for a number of milliseconds.
+pub(super) fn duration(language: Language, millis: i128) -> String {
+    let millis = u64::try_from(millis.max(0)).unwrap_or(u64::MAX);
+    let (seconds, minutes) = (millis / 1_000, millis / 60_000);
+    let text = match seconds {
+        0 => language.say("duration-ms").with("ms", millis),
+        1..60 => language.say("duration-s").with("s", seconds),
+        60..3_600 => {
+            let text = language.say("duration-min").with("min", minutes);
+            text.with("s", seconds % 60)
+        }
+        3_600..86_400 => {
+            let text = language.say("duration-h").with("h", minutes / 60);
+            text.with("min", minutes % 60)
+        }
+        _ => {
+            let text = language.say("duration-d").with("d", minutes / 1_440);
+            text.with("h", minutes / 60 % 24)
+        }
+    };
+    text.to_string()
+}
+
+/// `0:07`, `3:04`, `1:02:03`: a running time in seconds, as the page's script counts it on.
+pub(super) fn clock(seconds: u64) -> String {
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    match hours {
+        0 => format!("{minutes}:{seconds:02}"),
+        _ => format!("{hours}:{minutes:02}:{seconds:02}"),
     }
 }
 
@@ -304,6 +246,36 @@ mod tests {
         assert_eq!(times.minute(&at), "2026-07-01 18:04 CEST");
         assert_eq!(times.parse(" ").unwrap(), None);
         assert!(times.parse("tomorrow").is_err());
+    }
+
+    #[test]
+    fn recent_time_is_named_by_its_weekday() {
+        let times = Times::new(TimeZone::get("Europe/Berlin").unwrap());
+        let at: Timestamp = "2026-11-24T13:02:00Z".parse().unwrap();
+        let days = |days: i64| at + SignedDuration::from_hours(24 * days);
+        let lately = |language, now| times.lately(language, at, now);
+        assert_eq!(lately(Language::English, days(5)), "Tue 14:02");
+        assert_eq!(lately(Language::Chinese, days(5)), "周二 14:02");
+        for now in [days(6), days(-1)] {
+            assert_eq!(lately(Language::English, now), "2026-11-24 14:02");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_in_two_units() {
+        for (millis, english, chinese, count) in [
+            (850, "850 ms", "850 毫秒", "0:00"),
+            (59_999, "59 s", "59 秒", "0:59"),
+            (184_000, "3 min 4 s", "3 分 4 秒", "3:04"),
+            (7_500_000, "2 h 5 min", "2 小时 5 分", "2:05:00"),
+            (97_200_000, "1 d 3 h", "1 天 3 小时", "27:00:00"),
+            (-5, "0 ms", "0 毫秒", "0:00"),
+        ] {
+            assert_eq!(duration(Language::English, millis), english);
+            assert_eq!(duration(Language::Chinese, millis), chinese);
+            let seconds = u64::try_from(millis.max(0)).unwrap() / 1_000;
+            assert_eq!(clock(seconds), count);
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Builds the view of a task from the task, its plan and its events: pure.
 
+pub(super) mod drift;
+mod events;
 mod notes;
 
 use std::collections::BTreeMap;
@@ -7,20 +9,21 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use crate::api::{
-    self, ApprovalView, ComparedView, EventLine, FrozenView, HostView, SkippedView, StageView,
-    StepState, StepView, TaskView,
+    ApprovalView, ComparedView, FrozenView, HostView, SkippedView, StageView, StepState, StepView,
+    TaskView,
 };
+use crate::base::language::{Language, Sentence};
 use crate::base::secret::REDACTED;
 use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor, MissingApproval};
 use crate::domain::plan::Plan;
 use crate::domain::task::{
-    Description, Direction, Event, Origin, OriginKind, Outcome, Pause, Recorded, State,
-    StepProgress, StepRef, StepResult, Task, host_index,
+    Description, Direction, Event, Origin, OriginKind, Pause, Recorded, State, StepProgress,
+    StepRef, StepResult, Task, host_index,
 };
 use crate::domain::template::{Gate, StepAction};
 use crate::engine::request::{self, RequestContext, Rollbacks};
-use crate::server::text::{self, plural};
+use crate::server::text;
 use crate::store::{Head, LiveRelease};
 
 /// Everything that is shown of a task.
@@ -43,6 +46,8 @@ pub struct TaskViewInputs<'a> {
     pub live: &'a BTreeMap<String, LiveRelease>,
     /// The accounts whose approval is missing, or would count.
     pub can_approve: &'a [String],
+    /// The language of its sentences.
+    pub language: Language,
 }
 
 /// Returns the view of a task for `actor`.
@@ -60,6 +65,7 @@ pub fn task_view(shown: TaskViewInputs<'_>, actor: &Actor, now: Timestamp) -> Ta
         ahead,
         live,
         can_approve,
+        language,
     } = shown;
     let moment = RequestContext {
         now,
@@ -89,7 +95,7 @@ pub fn task_view(shown: TaskViewInputs<'_>, actor: &Actor, now: Timestamp) -> Ta
         tag: task.tag().to_owned(),
         commit: task.commit().map(str::to_owned),
         state: task.state.name().to_owned(),
-        detail: detail(task, head, plan, ahead),
+        detail: detail(language, task, head, plan, ahead),
         at_rest: task.state.is_settled(),
         schedule: submission.schedule,
         template: submission.template.clone(),
@@ -110,18 +116,18 @@ pub fn task_view(shown: TaskViewInputs<'_>, actor: &Actor, now: Timestamp) -> Ta
         plan: task.landed.as_ref().map(|landed| landed.terms.plan.clone()),
         release: task.work.as_ref().map(|work| work.release.clone()),
         on_failure: plan.map(|plan| plan.on_failure),
-        stages: of(plan, |plan| stages(task, plan)),
+        stages: of(plan, |plan| stages(language, task, plan)),
         rollback_stages: of(plan, |plan| {
-            rollback_stage(task, plan).into_iter().collect()
+            rollback_stage(language, task, plan).into_iter().collect()
         }),
         live_before: of(plan, |plan| live_before(task, plan)),
         goes_back_to: of(plan, |plan| plan.targets.clone()),
         description: description.cloned(),
         compared,
-        events: events.iter().filter_map(|kept| line(kept, plan)).collect(),
+        events: events::lines(language, events, plan),
         frozen: frozen(task, calendar, now),
         skipped: skipped(task),
-        notes: of(plan, |plan| notes::notes(task, plan, live)),
+        notes: of(plan, |plan| notes::notes(language, task, plan, live)),
         drift: notes::met(task, plan, live),
         may: request::granted(task, actor, &moment),
     }
@@ -158,40 +164,62 @@ fn waits_for_people(state: &State) -> bool {
 
 /// Returns the details of the state; at a gate, the steps that wait there, by the names of the
 /// plan; in the queue, the task that it waits for.
-fn detail(task: &Task, head: &Head, plan: Option<&Plan>, ahead: Option<&Head>) -> String {
-    if let (State::Queued, None, Some(ahead)) = (&task.state, &task.ref_error, ahead) {
-        return format!(
-            "waits for task {}, which is {}",
-            ahead.id,
-            text::state(&ahead.state)
-        );
-    }
-    let named = match (&task.state, plan) {
-        (
-            State::Paused {
-                why: Pause::Gate { stage },
-            },
-            Some(plan),
-        ) => plan
-            .stages
-            .get(usize::from(*stage))
-            .map(|stage| format!("stage {}", stage.name)),
-        (
-            State::Paused {
-                why: Pause::StepGate,
-            },
-            Some(plan),
-        ) => held(task, plan),
+fn detail(
+    language: Language,
+    task: &Task,
+    head: &Head,
+    plan: Option<&Plan>,
+    ahead: Option<&Head>,
+) -> String {
+    let text = match (&task.state, &task.ref_error) {
+        (State::Queued, None) => ahead.map(|ahead| {
+            let text = language.say("detail-behind").with("task", ahead.id);
+            text.with("state", text::state_in(language, &ahead.state))
+        }),
+        (State::Waiting | State::Scheduled { .. } | State::Queued, Some(why)) => {
+            let text = language.say("detail-ref-unseen").with("why", why.clone());
+            Some(text.with("tag", task.tag().to_owned()))
+        }
+        (State::Proposed, _) => {
+            let why = task.landing_error.clone();
+            why.map(|why| language.say("detail-not-landed").with("why", why))
+        }
+        (State::Stopping { by }, _) => Some(language.say("detail-asked-by").with("by", by.clone())),
+        (State::Rejected { by, reason } | State::Withdrawn { by, reason }, _) => {
+            let text = language.say("detail-by").with("by", by.clone());
+            Some(text.with("reason", reason.clone()))
+        }
+        (State::Superseded { by }, _) => Some(language.say("detail-by-task").with("task", *by)),
+        (State::Paused { why }, _) => gate(language, task, why, plan),
         _ => None,
     };
-    named.map_or_else(
-        || head.detail.clone(),
-        |what| format!("waits at the gate before {what}"),
-    )
+    text.map_or_else(|| head.detail.clone(), |text| text.to_string())
+}
+
+/// Returns what waits at the gate of a paused task.
+fn gate(language: Language, task: &Task, why: &Pause, plan: Option<&Plan>) -> Option<Sentence> {
+    match why {
+        Pause::Gate { stage } => {
+            let stage = usize::from(*stage);
+            Some(match plan.and_then(|plan| plan.stages.get(stage)) {
+                Some(stage) => {
+                    let text = language.say("detail-gate-of-stage");
+                    text.with("stage", stage.name.clone())
+                }
+                None => language.say("detail-gate").with("number", stage + 1),
+            })
+        }
+        Pause::StepGate => Some(match plan.and_then(|plan| held(language, task, plan)) {
+            Some(steps) => language.say("detail-gate-of-steps").with("steps", steps),
+            None => language.say("detail-gate-of-a-step"),
+        }),
+        Pause::Time { .. } => Some(language.say("detail-time")),
+        Pause::HostFailed { .. } | Pause::Unknown { .. } => None,
+    }
 }
 
 /// Returns `look on web1 and web2`: the steps whose gates hold hosts.
-fn held(task: &Task, plan: &Plan) -> Option<String> {
+fn held(language: Language, task: &Task, plan: &Plan) -> Option<String> {
     let mut hosts_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for (at, held) in &task.work.as_ref()?.held_hosts {
         if held.gate == Gate::Hand {
@@ -199,11 +227,13 @@ fn held(task: &Task, plan: &Plan) -> Option<String> {
             hosts.push(plan.host_name(*at).to_owned());
         }
     }
-    let steps = hosts_of
-        .iter()
-        .map(|(step, hosts)| format!("{step} on {}", text::list(hosts)));
+    let steps = hosts_of.into_iter().map(|(step, hosts)| {
+        let text = language.say("step-on-hosts").with("step", step.to_owned());
+        let hosts = text::list_in(language, &hosts);
+        text.with("hosts", hosts).to_string()
+    });
     let steps: Vec<String> = steps.collect();
-    (!steps.is_empty()).then(|| text::list(&steps))
+    (!steps.is_empty()).then(|| text::list_in(language, &steps))
 }
 
 /// Returns the plan's parameters; before there is a plan, the submitted ones. Secrets are in
@@ -264,14 +294,14 @@ fn live_before(
         .collect()
 }
 
-fn stages(task: &Task, plan: &Plan) -> Vec<StageView> {
+fn stages(language: Language, task: &Task, plan: &Plan) -> Vec<StageView> {
     (0..plan.stages.len())
-        .map(|stage| stage_view(task, plan, Direction::Forward, stage))
+        .map(|stage| stage_view(language, task, plan, (Direction::Forward, stage)))
         .collect()
 }
 
 /// Returns the stage that switches, as it was rolled back; `None` if nothing was.
-fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
+fn rollback_stage(language: Language, task: &Task, plan: &Plan) -> Option<StageView> {
     let went_back = task
         .work
         .as_ref()?
@@ -281,7 +311,8 @@ fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
     if !went_back && !matches!(task.state, State::RollingBack { .. }) {
         return None;
     }
-    let mut stage = stage_view(task, plan, Direction::Back, plan.publish_stage()?);
+    let back = (Direction::Back, plan.publish_stage()?);
+    let mut stage = stage_view(language, task, plan, back);
     if went_back && task.state.is_settled() {
         // Hosts that had not switched have nothing to roll back.
         stage.hosts.retain(|host| {
@@ -293,7 +324,12 @@ fn rollback_stage(task: &Task, plan: &Plan) -> Option<StageView> {
     Some(stage)
 }
 
-fn stage_view(task: &Task, plan: &Plan, way: Direction, number: usize) -> StageView {
+fn stage_view(
+    language: Language,
+    task: &Task,
+    plan: &Plan,
+    (way, number): (Direction, usize),
+) -> StageView {
     let stage = &plan.stages[number];
     let host = |(position, name): (usize, &&str)| HostView {
         name: (*name).to_owned(),
@@ -310,7 +346,7 @@ fn stage_view(task: &Task, plan: &Plan, way: Direction, number: usize) -> StageV
                 if stage.runs(position, step)
                     || work.is_some_and(|work| work.steps.contains_key(&at))
                 {
-                    step_view(task, plan, at)
+                    step_view(language, task, plan, at)
                 } else {
                     step_elsewhere(plan, at)
                 }
@@ -347,7 +383,7 @@ fn step_elsewhere(plan: &Plan, at: StepRef) -> StepView {
     }
 }
 
-fn step_view(task: &Task, plan: &Plan, at: StepRef) -> StepView {
+fn step_view(language: Language, task: &Task, plan: &Plan, at: StepRef) -> StepView {
     let work = task.work.as_ref();
     let mut view = StepView {
         state: StepState::Pending,
@@ -371,42 +407,48 @@ fn step_view(task: &Task, plan: &Plan, at: StepRef) -> StepView {
     view.started_at = Some(*began);
     view.state = StepState::Running;
     if let Some((reason, until)) = gone {
-        view.message = away(reason, *until);
+        view.message = events::away(language, reason, *until);
     }
     if let Some((ended, result)) = end {
         view.ended_at = Some(*ended);
         let runs = plan
             .step(at)
             .is_some_and(|step| matches!(step.action, StepAction::Run(_)));
-        (view.state, view.message, view.exit_code) = result_view(result, runs);
+        (view.state, view.message, view.exit_code) = result_view(language, result, runs);
         view.omits_exit = matches!(result, StepResult::Failed { omits_exit, .. } if *omits_exit);
     }
     view
 }
 
-fn result_view(result: &StepResult, runs: bool) -> (StepState, String, Option<i32>) {
+fn result_view(
+    language: Language,
+    result: &StepResult,
+    runs: bool,
+) -> (StepState, String, Option<i32>) {
     let done = StepState::Succeeded;
     match result {
-        StepResult::CheckedOut { files, .. } => (done, plural(*files, "file"), None),
+        StepResult::CheckedOut { files, .. } => {
+            let text = language.say("step-checked-out").with("count", *files);
+            (done, text.to_string(), None)
+        }
         StepResult::Staged {
             files_sent,
             bytes_sent,
             notes,
             ..
         } => {
-            let sent = format!(
-                "{} sent, {}",
-                plural(*files_sent, "file"),
-                size(*bytes_sent)
-            );
+            let sent = language.say("step-sent").with("count", *files_sent);
+            let sent = sent.with("size", size(*bytes_sent)).to_string();
             (done, with_notes(sent, notes), None)
         }
         StepResult::Published { was, found } => {
             let before = match was {
-                Some(was) => format!("was {was}"),
-                None => "nothing was live".to_owned(),
+                Some(was) => language
+                    .say("step-was-live")
+                    .with("release", was.to_string()),
+                None => language.say("step-nothing-was-live"),
             };
-            (done, with_notes(before, &found.notes), None)
+            (done, with_notes(before.to_string(), &found.notes), None)
         }
         StepResult::Done { .. } => (done, String::new(), runs.then_some(0)),
         StepResult::Failed {
@@ -438,90 +480,6 @@ fn size(bytes: u64) -> String {
         unit += 1;
     }
     format!("{size:.1} {}", UNITS[unit])
-}
-
-/// Describes an event; claims and checks of refs are internal to the agent and omitted.
-fn line(recorded: &Recorded, plan: Option<&Plan>) -> Option<EventLine> {
-    let step = |at: &StepRef| match plan {
-        Some(plan) => format!("{} {}", plan.host_name(*at), plan.log_name(*at)),
-        None => String::new(),
-    };
-    let detail = match &recorded.event {
-        Event::Claimed { .. } | Event::RefConfirmed | Event::ProgramBegan { .. } => return None,
-        Event::Proposed(submission) => format!("by {}", submission.submitter.name),
-        Event::Joined { submitter } => format!("by {submitter}"),
-        Event::RefDoubted | Event::Due => String::new(),
-        Event::Landed(landed) => landed.commit.clone(),
-        Event::Compared { with, .. } => format!("{} is live", api::names(&with.live)),
-        Event::Approved(approval) => format!("by {}", approval.attribution()),
-        Event::Rejected { by, reason } | Event::Withdrawn { by, reason } => {
-            because(format!("by {by}"), reason)
-        }
-        Event::Superseded { by } => format!("by task {by}"),
-        Event::RefUnseen { reason }
-        | Event::NotLanded { reason }
-        | Event::Expired { reason, .. }
-        | Event::RollbackBegan { reason } => reason.clone(),
-        Event::Reopened { by }
-        | Event::Continued { by, host: None }
-        | Event::StopRequested { by, .. }
-        | Event::RetryRequested { by } => format!("by {by}"),
-        Event::Continued {
-            by,
-            host: Some(host),
-        } => format!("by {by}, on {host}"),
-        Event::HostStopRequested { name, by, .. } => format!("{name}, by {by}"),
-        Event::HostSkipped {
-            name, by, reason, ..
-        } => because(format!("{name}, by {by}"), reason),
-        Event::FreezeOverridden { by, reason, .. } => because(format!("by {by}"), reason),
-        Event::Held { at, .. } => step(at),
-        Event::Started { release } => release.to_string(),
-        Event::Began { at, attempt: 1 } => step(at),
-        Event::Began { at, attempt } => format!("{}, attempt {attempt}", step(at)),
-        Event::HostAway { at, reason, until } => because(step(at), &away(reason, *until)),
-        Event::HostBack { at } => step(at),
-        Event::Ended { at, result } => {
-            let (state, message, _) = result_view(result, false);
-            because(format!("{} {}", step(at), state.name()), &message)
-        }
-        Event::Paused(Pause::Gate { stage }) => format!("before stage {}", stage + 1),
-        Event::Paused(Pause::StepGate) => "hosts wait at a gate".to_owned(),
-        Event::Paused(Pause::Time { .. }) => "until its time".to_owned(),
-        Event::Paused(Pause::HostFailed { message } | Pause::Unknown { message }) => {
-            message.clone()
-        }
-        Event::Finished(outcome) => outcome_text(outcome),
-    };
-    Some(EventLine {
-        at: recorded.time,
-        name: recorded.event.name().to_owned(),
-        detail,
-    })
-}
-
-/// Describes the retries of an unreachable host.
-fn away(reason: &str, until: Timestamp) -> String {
-    format!("unreachable: {reason}; retried until {until:.0}")
-}
-
-fn because(what: String, why: &str) -> String {
-    if why.is_empty() {
-        what
-    } else {
-        format!("{what}: {why}")
-    }
-}
-
-fn outcome_text(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Succeeded => "succeeded".to_owned(),
-        Outcome::Stopped => "stopped".to_owned(),
-        Outcome::Observed => "observed".to_owned(),
-        Outcome::Failed { message } => because("failed".to_owned(), message),
-        Outcome::RolledBack { message } => because("rolled back".to_owned(), message),
-        Outcome::RollbackFailed { message } => because("rollback failed".to_owned(), message),
-    }
 }
 
 /// Returns the approvals that count for this plan or counted for an earlier one, each with its

@@ -566,6 +566,12 @@ list-more = More
 
 ## States of a task
 
+## Lists, states and times
+
+list-pair = { $first }, { $second }
+list-last = { $named } and { $last }
+list-more = { $named } and { $count } more
+with-reason = { $what }: { $why }
 state-proposed = proposed
 state-waiting = waiting
 state-scheduled = scheduled
@@ -584,3 +590,437 @@ state-expired = expired
 state-withdrawn = withdrawn
 state-superseded = superseded
 state-observed = observed
+weekday-monday = Mon { $time }
+weekday-tuesday = Tue { $time }
+weekday-wednesday = Wed { $time }
+weekday-thursday = Thu { $time }
+weekday-friday = Fri { $time }
+weekday-saturday = Sat { $time }
+weekday-sunday = Sun { $time }
+duration-ms = { $ms } ms
+duration-s = { $s } s
+duration-min = { $min } min { $s } s
+duration-h = { $h } h { $min } min
+duration-d = { $d } d { $h } h
+
+## Approvals
+
+approvals-needed = { $count ->
+    [one] { $count } approval
+   *[other] { $count } approvals
+}
+approvals-needed-by = { $count ->
+    [one] { $count } approval by { $of }
+   *[other] { $count } approvals by { $of }
+}
+approvals-more = { $count ->
+    [one] { $count } more approval
+   *[other] { $count } more approvals
+}
+approvals-more-by = { $count ->
+    [one] { $count } more approval by { $of }
+   *[other] { $count } more approvals by { $of }
+}
+approvals-unknown-pusher = { $count } more, because no account is known for the pusher (map it with gitlab, system or ssh_keys of [users.NAME])
+approval-in-stead = { $by } on behalf of { $of }
+approval-in-emergency = { $by } in an EMERGENCY ({ $reason })
+approved-before-change = approved by { $who } when { $then } was live; { $now } is live since { $since }
+refusal-role = { $actor } has the role { $role }; to approve a task requires the role { $needs }: ask an admin for it
+refusal-role-in = { $actor } has the role { $role } in { $place }; to approve a task requires the role { $needs }: ask an admin for it
+refusal-role-of-template = { $actor } has the role { $role } (template { $template }); to approve a task requires the role { $needs }: ask an admin for it
+refusal-scope = this token of { $actor } has the scopes { $scopes }; to approve a task requires the scope { $needs }: create a token with it
+refusal-local = { $actor } is a user of the agent's machine, whose approval does not count; log in as an approver, set [agent] local_approval = true, or, in an emergency, approve with --emergency REASON
+refusal-own = { $actor } submitted this task and may not approve it; another approver has to
+refusal-twice = { $actor } has approved this plan already, or another user on their behalf; another approver has to
+refusal-other-plan = the plan has changed: you saw { $seen }, it is now { $now }; look at it again
+refusal-not-asked = { $actor } is in none of the groups that this plan asks for: { $asked }
+
+## What changes
+
+live-nothing = nothing
+relation-first = first release: nothing to compare with
+relation-same = no change: this commit is already live
+relation-ahead = adds { $count ->
+    [one] { $count } commit
+   *[other] { $count } commits
+}
+relation-back = REMOVES { $count ->
+    [one] { $count } commit
+   *[other] { $count } commits
+}
+relation-diverged = DIVERGED: adds { $ahead ->
+    [one] { $ahead } commit
+   *[other] { $ahead } commits
+}, removes { $back ->
+    [one] { $back } commit
+   *[other] { $back } commits
+}
+relation-unknown = no comparison: the repository does not have the live commit
+changed-files = { $count ->
+    [one] { $count } changed file
+   *[other] { $count } changed files
+}
+changed-files-and-lines = { $count ->
+    [one] { $count } changed file
+   *[other] { $count } changed files
+}, +{ $added } −{ $removed } lines
+changed-files-uncounted = { $count ->
+    [one] { $count } changed file
+   *[other] { $count } changed files
+}, too large to count lines
+release-of-others = { $release } (not made by tagship)
+release-on-hosts = { $release } on { $hosts }
+way-back = to { $target }
+way-back-from = to { $target }, from { $live }
+way-back-release = { $release } ({ $commit }, released { $at } by task { $task })
+way-back-undated-release = { $release } ({ $commit }, released by task { $task })
+rollback-target-is-live = this rollback changes nothing: its target is already live
+rollback-commit-is-live = this rollback changes nothing: the same commit is already live as { $release }
+rollback-release-is-live = this rollback changes nothing: { $release } is already live
+
+## Details of a state
+
+detail-behind = waits for task { $task }, which is { $state }
+detail-ref-unseen = tag { $tag } cannot be looked for: { $why }
+detail-not-landed = not landed yet: { $why }
+detail-asked-by = asked by { $by }
+detail-by = by { $by }: { $reason }
+detail-by-task = by task { $task }
+detail-gate = waits at the gate before stage { $number }
+detail-gate-of-stage = waits at the gate before stage { $stage }
+detail-gate-of-steps = waits at the gate before { $steps }
+detail-gate-of-a-step = waits at the gate before a step
+detail-time = waits for its time
+step-on-hosts = { $step } on { $hosts }
+step-checked-out = { $count ->
+    [one] { $count } file
+   *[other] { $count } files
+}
+step-sent = { $count ->
+    [one] { $count } file
+   *[other] { $count } files
+} sent, { $size }
+step-was-live = was { $release }
+step-nothing-was-live = nothing was live
+step-host-away = unreachable: { $reason }; retried until { $until }
+drift-directory = current is a directory and no link, tagship switched it to { $from }
+drift-file = current is a file and no link, tagship switched it to { $from }
+drift-text = current is a link whose text cannot be shown, tagship switched it to { $from }
+drift-dangling = current leads to { $to }, which is not there, tagship switched it to { $from }
+drift-loop = current is a link that leads to itself, tagship switched it to { $from }
+drift-elsewhere = current leads to { $to }, tagship switched it to { $from }
+drift-missing = current is missing, tagship switched it to { $from }
+drift-since = { $drift } (first seen { $seen }; time of change unknown)
+drift-since-change = { $drift } (changed { $changed } by the host's clock, first seen { $seen })
+drift-remedy = look who switched it; the next release or rollback there replaces it
+drift-remedy-dangling = look who removed it; release or roll back there, which makes the link again
+drift-remedy-text = look who made it; roll back there, which replaces it; a release needs a plain link, and its error says how to make one
+drift-remedy-directory = look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then release or roll back
+note-on-hosts = on { $hosts }: { $finding }
+note-left-out = left out: { $hosts }, disabled or no longer configured when the rollback was requested; what is live there stays
+note-drift = { $drift }; { $then }
+note-drift-leads-here = it leads to this task's release already
+note-drift-is-replaced = this task replaces it
+note-drift-found = found by this task: { $drift }
+note-rolls-back = rolls back to { $to }
+note-rolls-back-from = rolls back to { $to }, from { $from }
+note-stays = stays at { $to }
+note-may-be-gone = { $back }; { $to } is not known to exist there: if it is gone, this task fails before any host switches, and nothing is built
+note-differs = it differs from what was released
+note-files-differ = { $count ->
+    [one] { $count } file differs
+   *[other] { $count } files differ
+} from what was released: { $names }
+note-more-files-differ = { $count ->
+    [one] { $count } file differs
+   *[other] { $count } files differ
+} from what was released: { $names } and { $others } more
+note-differs-after-rollback = rolled back; { $differs }
+note-rebuilt = release { $release } may be missing on { $hosts }: if so, it is rebuilt from commit { $commit }, without files that were written into it on the host
+
+## History of a task
+
+event-proposed = proposed
+event-joined = joined
+event-ref-doubted = ref doubted
+event-ref-not-seen = ref not seen
+event-not-landed-yet = not landed yet
+event-landed = landed
+event-compared = compared
+event-approved = approved
+event-rejected = rejected
+event-withdrawn = withdrawn
+event-superseded = superseded
+event-expired = expired
+event-reopened = reopened
+event-due = due
+event-started = started
+event-step-began = step began
+event-host-away = host away
+event-host-back = host back
+event-step-ended = step ended
+event-paused = paused
+event-held-at-a-gate = held at a gate
+event-continued = continued
+event-stop-requested = stop requested
+event-host-stop-requested = host stop requested
+event-host-skipped = host skipped
+event-freeze-overridden = freeze overridden
+event-retry-requested = retry requested
+event-rollback-began = rollback began
+event-finished = finished
+happened-by = by { $by }
+happened-by-on-host = by { $by }, on { $host }
+happened-on-host-by = { $host }, by { $by }
+happened-by-task = by task { $task }
+happened-live = { $live } is live
+happened-attempt = { $step }, attempt { $number }
+happened-step-succeeded = { $step } succeeded
+happened-step-failed = { $step } failed
+happened-step-unknown = { $step } unknown
+happened-step-stopped = { $step } stopped
+happened-before-stage = before stage { $number }
+happened-hosts-at-gate = hosts wait at a gate
+happened-until-time = until its time
+
+## Plan of a task
+
+plan-on-agent = on the agent
+plan-on-hosts = on { $count ->
+    [one] { $hosts }
+   *[other] { $count } hosts: { $hosts }
+}
+plan-gate-by-hand = manual gate
+plan-gate-timed = timed gate
+plan-gate-on-each-host = manual gate on each host
+plan-at-a-time = { $count ->
+    [one] { $count } host at a time
+   *[other] { $count } hosts at a time
+}
+plan-first-host-only = on the first host only
+plan-on-agent-as = on the agent, as { $user }
+plan-once-on = once, on { $host }
+plan-as-user = as { $user }, system user { $system }
+plan-outputs = outputs { $names }
+plan-secret = { $name } (a secret)
+plan-digest-of-script = SHA-256 { $digest }
+plan-check-presence = check that it exists in { $directory }
+plan-switch-to = switch { $directory }/current to { $release }
+plan-check-out = check out { $commit }
+plan-sync = sync to { $directory }
+plan-switch = switch { $directory }/current to the release
+plan-check-http = check that { $url } returns { $status }
+plan-check-tcp = check that { $address } accepts connections
+plan-check-command = check: { $command }
+plan-command-with = { $command } with { $arguments }
+plan-in-release = { $command } (in the release)
+plan-in-directory = { $command } (in { $directory })
+plan-script = script { $name }
+
+## Page of a task: state
+
+task-number = task { $id }
+task-rollback = rollback
+task-rollback-to = to task { $id }
+task-connection-lost = Connection lost; reconnecting. This page may be out of date.
+task-clauses = { $first }; { $second }
+task-hosts = { $count ->
+    [one] { $count } host of { $place }
+   *[other] { $count } hosts of { $place }
+}
+task-replaces = replaces { $release }
+task-replaces-since = replaces { $release }, live since { $since } by { $by }
+task-replaces-several = replaces { $release }, which differ by host
+task-size = { $commits ->
+    [one] { $commits } commit
+   *[other] { $commits } commits
+}, { $files ->
+    [one] { $files } file
+   *[other] { $files } files
+}
+task-hosts-differ = compared with several live releases
+task-waits-for = waits for { $what }
+task-waits-for-freeze-end = waits for the end of a freeze
+task-starts = starts at { $at }
+task-is-scheduled = is scheduled
+task-is-planned = is being planned
+task-waits-for-ref = waits for its ref on the git server
+task-not-landed = has not landed yet: { $why }
+task-waits-for-slot = starts when a task slot is free
+task-is-next = is next in the queue of { $place }
+task-is-queued = is queued: { $why }
+task-is-running = is running
+task-is-at-stage = is running: stage { $number } of { $stages }, { $stage }: { $done } of { $hosts ->
+    [one] { $hosts } host
+   *[other] { $hosts } hosts
+} done
+task-is-paused = is paused: { $why }
+task-is-paused-until = is paused: { $why }; it stops at { $end } unless resumed
+task-is-being-stopped = is being stopped, asked by { $by }
+task-was-stopped = was stopped; hosts stay as they were at that moment
+task-is-rolling-back = is rolling back
+task-was-rolled-back = failed, and was rolled back
+task-rollback-failed = FAILED, and so did the rollback; check the hosts
+task-failed = failed
+task-errors-on = errors on { $count ->
+    [one] { $count } host
+   *[other] { $count } hosts
+}
+task-was-rejected = was rejected by { $by }
+task-expired = has expired
+task-was-withdrawn = was withdrawn by { $by }
+task-was-superseded = was superseded by task { $task }
+task-was-observed = was only planned: its rule says observe
+task-succeeded = succeeded
+task-was-released = was released
+task-was-replaced = was released; task { $task } has replaced it
+task-is-live = is live on { $hosts }
+task-is-live-on-some = is live on { $count } of { $total } hosts: { $hosts }
+task-frozen = Releases to { $environment } are frozen until { $until } ({ $freeze }).
+task-freeze-overridden = Releases to { $environment } are frozen until { $until } ({ $freeze }). Overridden for this task by { $by }.
+task-host-skipped = Host { $host } was skipped by { $by }: { $reason }
+task-approved-by = Approved by { $who }.
+task-rolls-back = Rolls back { $way }.
+task-newer-has-run = task { $task } has run there since: this task can no longer be retried
+task-other-went-live = task { $task } went live there after this comparison; the comparison is being updated
+
+## Page of a task: changes
+
+task-changes = Changes
+task-rollback-target = Rollback target
+task-tag-named-otherwise = The tag object is named { $name }, but was pushed as { $tag }.
+task-release-note = Release note
+task-tagged-by = Tagged by { $name }, { $at }
+task-passed = This commit passed { $environment } as { $release }, { $at }
+task-compared-now = Compared with the release live now ({ $at }):
+task-compared-then = Compared with the release live at that time ({ $at }):
+task-hosts-differed = The hosts ran different releases.
+task-compared-with = compared with { $release } ({ $commit }) on { $hosts }
+task-compared-with-commit = compared with { $commit } on { $hosts }
+task-commits-added = Commits added ({ $count })
+task-newest-commits-added = Commits added ({ $count } newest)
+task-commits-removed = Commits removed ({ $count })
+task-newest-commits-removed = Commits removed ({ $count } newest)
+task-and-more = and { $count } more
+path-added = added
+path-deleted = deleted
+path-type-changed = type changed
+path-modified = modified
+task-compare-on-server = All changes on the git server
+
+## Page of a task: decision
+
+task-actions = Actions
+task-approve = Approve
+task-reject = Reject
+task-reject-because = Reject…
+task-optional-comment = Comment (optional)
+task-reason = Reason
+task-optional-reason = Reason (optional)
+task-schedule = Schedule…
+task-not-before-in-zone = Start no earlier than (time zone { $zone })
+task-emergency = Approve in an emergency…
+task-emergency-means = Your approval replaces every missing one. It is marked on the task and in the audit log.
+task-approve-in-emergency = Approve in an emergency
+task-override-freeze = Override the freeze…
+task-override-freeze-now = Override the freeze
+task-resume = Resume
+task-retry = Retry
+task-retry-rollback = Retry the rollback
+task-retry-steps = Retry failed and unstarted steps
+task-withdraw = Withdraw
+task-withdraw-because = Withdraw…
+task-stop = Stop
+task-stop-now = Stop…
+task-stop-means = Running steps end now. Hosts stay as they are at that moment: some may have switched.
+task-single-host = Single host…
+task-reason-to-skip = Reason (required to skip)
+task-stop-host = Stop host
+task-skip-host = Skip host
+task-resume-host = Resume host
+task-roll-back-to-this = Roll back to this release…
+task-roll-back = Roll back { $place }…
+task-submit-again = Submit again…
+task-approvals = Approvals
+task-your-approval = Your approval is requested.
+task-approval-requested = Approval requested from
+task-can-be-approved = Can be approved by { $who }.
+task-too-few-approvers = Only { $who } can approve it, which is not enough.
+task-missing = missing: { $what }
+task-not-before = start no earlier than { $at }
+
+## Page of a task: facts
+
+task-facts = Details
+task-submitted = Submitted by
+task-tag = Tag
+task-commit = Commit
+task-run-at = Start no earlier than
+task-expires = Expires
+task-began = Started
+task-ended = Ended
+task-took = Took
+task-executor = Executor
+task-release = Release
+task-host-list = Hosts ({ $count })
+task-live-before = Live before this task
+task-no-release = no release
+task-plan = Plan
+task-parameters = Parameters ({ $count })
+task-plan-digest = Plan digest
+task-template = Template
+task-on-failure-rollback = If a host fails: switched hosts roll back.
+task-on-failure-pause = If a host fails: the task pauses.
+task-on-failure-stop = If a host fails: the task stops; switched hosts keep the new release.
+task-on-failure-continue = If a host fails: the other hosts continue.
+task-log = Log
+task-log-end = The latest lines.
+task-full-log = Full log
+task-history = History ({ $count })
+
+## Page of a task: progress
+
+task-progress = Progress
+task-elapsed = Running for
+task-usual-time = usually { $time }
+task-longer-than-usual = longer than usual ({ $time })
+task-against-usual = Time against the usual time
+task-phases = How long each stage took
+task-stage = Stage { $number }: { $name }
+task-rollback-stage = Rollback: { $name }
+task-on-agent = on the agent
+task-hosts-done = { $done } of { $count ->
+    [one] { $count } host
+   *[other] { $count } hosts
+} done
+task-done-hosts = { $count ->
+    [one] { $count } host done
+   *[other] { $count } hosts done
+}
+task-more-hosts = { $count ->
+    [one] { $count } more host, done or not started.
+   *[other] { $count } more hosts, done or not started.
+}
+task-host = Host
+task-since = since { $time }
+step-pending = not started
+step-running = running
+step-done = done
+step-failed = failed
+step-unknown = unknown
+step-stopped = stopped
+step-held = waits at gate
+step-skipped = skipped
+step-elsewhere = not on this host
+step-exit = exit { $code }
+step-attempt = attempt { $number }
+task-errors = Errors
+task-host-count = { $count ->
+    [one] { $count } host
+   *[other] { $count } hosts
+}
+task-more-errors = { $count ->
+    [one] { $count } more error
+   *[other] { $count } more errors
+}
+task-log-of = Log of { $step } on { $host }

@@ -42,13 +42,16 @@
     if (!part || part.dataset.html === html) return;
     if (id === "requests" && inUse(part) && offers(html) === offers(part.innerHTML)) return;
     const focused = part.contains(document.activeElement) ? nameOf(document.activeElement) : null;
-    const open = Array.from(part.querySelectorAll("details")).map((details) => details.open);
+    const key = (details, number) => details.dataset.key || number;
+    const open = new Map(Array.from(part.querySelectorAll("details")).map(
+      (details, number) => [key(details, number), details.open]));
     const scrolled = Array.from(part.querySelectorAll(".scroll")).map(
       (inner) => [nameOf(inner) + inner.getAttribute("aria-label"), inner.scrollLeft, inner.scrollTop]);
     part.dataset.html = html;
     part.innerHTML = html;
     part.querySelectorAll("details").forEach((details, number) => {
-      if (open[number] !== undefined) details.open = open[number];
+      const was = open.get(key(details, number));
+      if (was !== undefined) details.open = was;
     });
     part.querySelectorAll(".scroll").forEach((inner) => {
       const before = scrolled.find(([name]) => name === nameOf(inner) + inner.getAttribute("aria-label"));
@@ -86,13 +89,31 @@
     causes.forEach((text) => { text.hidden = text.dataset.lost !== cause; });
   }
 
+  // Counts the running time on, from what the page said when it came.
+  function tick() {
+    const now = performance.now();
+    document.querySelectorAll("[data-elapsed]").forEach((shown) => {
+      if (shown.since === undefined) shown.since = now - shown.dataset.elapsed * 1000;
+      const seconds = Math.floor((now - shown.since) / 1000);
+      const two = (number) => String(number).padStart(2, "0");
+      const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+      if (shown.tagName === "PROGRESS") shown.value = seconds;
+      else shown.textContent = h > 0 ? h + ":" + two(m) + ":" + two(s) : m + ":" + two(s);
+    });
+  }
+
+  // What landing printed is shown only if it matters.
+  function revealLog() {
+    if (log && log.textContent && document.querySelector("[data-logs]")) document.getElementById("logs").hidden = false;
+  }
+
   function showLog(data) {
     if (!log) return;
-    document.getElementById("logs").hidden = false;
     const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 24;
     let lines = ((data.replace ? "" : log.textContent) + data.text).split("\n");
     if (lines.length > LINES_MAX) lines = lines.slice(lines.length - LINES_MAX);
     log.textContent = lines.join("\n");
+    revealLog();
     if (atEnd) log.scrollTop = log.scrollHeight;
   }
 
@@ -113,6 +134,7 @@
       const data = JSON.parse(event.data);
       document.title = data.title;
       showParts(data.parts);
+      revealLog();
     });
     source.addEventListener("parts", (event) => {
       const data = JSON.parse(event.data);
@@ -142,6 +164,19 @@
       for (const [id, html] of JSON.parse(last).parts) showPart(id, html);
     }, 0);
   });
+  // A link to a field that is folded away opens it, also where the browser does not.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("a[href^='#']");
+    const field = link && document.getElementById(link.hash.slice(1));
+    const folded = field && field.closest("details");
+    if (!folded) return;
+    event.preventDefault();
+    folded.open = true;
+    field.focus();
+  });
+
+  tick();
+  window.setInterval(tick, 1000);
   if (log) log.scrollTop = log.scrollHeight;
   if (!document.hidden) start();
 })();

@@ -4,6 +4,7 @@
 use clap::Parser as _;
 use tagship::api::{TaskView, next};
 use tagship::base::clock::Clock as _;
+use tagship::base::language::Language;
 use tagship::cli::{Cli, CliCommand};
 use tagship::domain::approval::Actor;
 use tagship::domain::rule::Schedule;
@@ -67,6 +68,7 @@ impl<'s> Advised<'s> {
             ahead: None,
             live: &std::collections::BTreeMap::new(),
             can_approve: &can_approve,
+            language: Language::English,
         };
         let view = task_view(shown, &actor(who), sim.clock.now());
         Self {

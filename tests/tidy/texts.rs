@@ -14,7 +14,8 @@ use crate::source::sources;
 const LANGUAGES: [&str; 2] = ["templates/text/en.ftl", "templates/text/zh.ftl"];
 
 /// Beginnings of ids that the code completes by a name, with these names.
-const COMPLETED: [(&str, &[&str]); 6] = [
+const COMPLETED: [(&str, &[&str]); 7] = [
+    ("event-", &EVENTS),
     ("audit-action-", &AUDIT_ACTIONS),
     (
         "project-day-",
@@ -61,6 +62,39 @@ const AUDIT_ACTIONS: [&str; 30] = [
     "log-in-for-codos-api",
     "take-backup",
     "restore",
+];
+
+/// The events that the history of a task shows, by their names with hyphens.
+const EVENTS: [&str; 29] = [
+    "approved",
+    "compared",
+    "continued",
+    "due",
+    "expired",
+    "finished",
+    "freeze-overridden",
+    "held-at-a-gate",
+    "host-away",
+    "host-back",
+    "host-skipped",
+    "host-stop-requested",
+    "joined",
+    "landed",
+    "not-landed-yet",
+    "paused",
+    "proposed",
+    "ref-doubted",
+    "ref-not-seen",
+    "rejected",
+    "reopened",
+    "retry-requested",
+    "rollback-began",
+    "started",
+    "step-began",
+    "step-ended",
+    "stop-requested",
+    "superseded",
+    "withdrawn",
 ];
 
 /// What a template may say in every language: names and marks.
@@ -148,7 +182,7 @@ fn every_text_is_used_and_every_used_text_exists() {
         !completed(id) && !users.values().any(|text| text.contains(&quoted))
     });
     let unused = unused.map(|id| format!("{id} is not used"));
-    let said = Regex::new(r#"(?:\.say|Message::new)\(\s*"([^"]+)""#).unwrap();
+    let said = Regex::new(r#"(?:\.say|Message::new)\(\s*"([a-z][a-z0-9-]*)""#).unwrap();
     let missing = users.iter().flat_map(|(path, text)| {
         let ids = said.captures_iter(text).map(|found| found[1].to_owned());
         let missing = ids.filter(|id| !all.contains(id) && id != "no-such-text");

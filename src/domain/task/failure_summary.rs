@@ -86,7 +86,7 @@ fn names(hosts: &[&str]) -> String {
 
 /// Returns a host's message in a form common to all hosts: its name becomes `{HOST}`, and its name
 /// with its address becomes `the host`.
-fn generalize(host: &str, message: &str) -> String {
+pub(crate) fn generalize(host: &str, message: &str) -> String {
     let mut rest = message
         .strip_prefix(host)
         .and_then(|rest| rest.strip_prefix(": "))

@@ -50,15 +50,6 @@ impl StepAction {
         }
     }
 
-    /// Describes the outputs: `outputs A, B (a secret)`.
-    #[must_use]
-    pub fn describe_outputs(&self) -> Option<String> {
-        let (seen, secret) = self.outputs();
-        let secret = secret.iter().map(|name| format!("{name} (a secret)"));
-        let names: Vec<String> = seen.iter().cloned().chain(secret).collect();
-        (!names.is_empty()).then(|| format!("outputs {}", names.join(", ")))
-    }
-
     /// Whether it may output a value under this name.
     #[must_use]
     pub fn has_output(&self, name: &str) -> bool {

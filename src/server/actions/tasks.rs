@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
+
 use super::super::Site;
 use super::super::authentication::{AuditedAction, Who};
 use super::super::cursor;
@@ -11,8 +13,10 @@ use super::super::text::{TimeBound, times};
 use super::super::view::{TaskViewInputs, task_view};
 use super::approvers::who_can_approve;
 use super::hosts::HostsNow;
+use super::precedents::Precedents;
 use super::templates::called;
 use crate::api::{RollbackBody, TaskLine, TaskList, TaskQuery, TaskView};
+use crate::base::language::Language;
 use crate::domain::host::ReleaseId;
 use crate::domain::permission::PermissionTarget;
 use crate::domain::plan::Plan;
@@ -149,6 +153,8 @@ pub(in crate::server) struct TaskDetail {
     /// The running task that this one is queued behind.
     ahead: Option<Head>,
     live: BTreeMap<String, LiveRelease>,
+    /// Read when it is first asked for.
+    precedents: OnceCell<Precedents>,
 }
 
 impl TaskDetail {
@@ -181,8 +187,28 @@ impl TaskDetail {
         Ok(true)
     }
 
-    /// Returns the task as a user sees it, with the actions they may take.
+    /// Returns what earlier tasks tell about it, as it was when that was first asked for.
+    pub(in crate::server) async fn precedents(
+        &self,
+        site: &Site,
+        who: &Who,
+    ) -> Result<&Precedents, Fault> {
+        let read = || Precedents::of(site, who, &self.task);
+        self.precedents.get_or_try_init(read).await
+    }
+
+    /// Returns the task as a program sees it, with the actions that its user may take.
     pub(in crate::server) fn view(&self, site: &Site, who: &Who) -> TaskView {
+        self.view_in(site, who, Language::English)
+    }
+
+    /// As [`view`](Self::view), with sentences in a language.
+    pub(in crate::server) fn view_in(
+        &self,
+        site: &Site,
+        who: &Who,
+        language: Language,
+    ) -> TaskView {
         let calendar = site.web.config.calendar();
         let shown = TaskViewInputs {
             task: &self.task,
@@ -196,6 +222,7 @@ impl TaskDetail {
             newer: self.newer,
             ahead: self.ahead.as_ref(),
             live: &self.live,
+            language,
         };
         task_view(shown, &who.at(&self.task.target()), site.web.clock.now())
     }
@@ -250,6 +277,7 @@ pub(in crate::server) async fn detail_of(site: &Site, id: u64) -> Result<TaskDet
         rollbacks: request::possible_rollbacks(store, &task, hosts.present()).await?,
         can_approve: who_can_approve(site, &task).await?,
         live: live_now(store, &task).await?,
+        precedents: OnceCell::new(),
         description,
         events,
         task,

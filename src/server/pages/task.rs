@@ -1,14 +1,25 @@
-//! One task: its status, changes, plan, host progress and available actions. Its parts are also
-//! rendered one by one, for open pages.
+//! One task: what it changes, who decides, how far it is, and the available actions. Its parts are
+//! also rendered one by one, for open pages.
 
+mod compared;
+mod failures;
 mod planned;
+mod progress;
+mod refusal;
+mod statement;
 
 use std::sync::Arc;
 
 use askama::Template;
+use jiff::Timestamp;
 
+use self::compared::{Compared, compared};
+use self::failures::Failures;
 use self::planned::{Planned, planned};
+use self::progress::{Phase, Running, StageTable, Tables, phases};
+use self::statement::TaskSentences;
 use super::super::Site;
+use super::super::actions::precedents::Precedents;
 use super::super::actions::tasks::{TaskDetail, detail_for, parse_id};
 use super::super::answer::HttpResult;
 use super::super::authentication::{Who, who_reads};
@@ -17,19 +28,20 @@ use super::super::fault::Fault;
 use super::super::output::{LOG_END_BYTES, TaskLogReader};
 use super::super::text::{self, Times};
 use super::{Frame, shown, times};
-use crate::api::{
-    self, AllowedRequest, HostView, LogQuery, StageView, StepState, StepView, TaskView,
-};
-use crate::domain::approval::Actor;
+use crate::api::{self, AllowedRequest, EventLine, LogQuery, TaskView};
+use crate::base::language::{Language, Sentence};
+use crate::domain::approval::{Actor, Approval};
 use crate::domain::permission::Ability;
-use crate::domain::plan::{Plan, PlanDigest};
-use crate::domain::task::{ChangedPath, CommitLine, OriginKind};
+use crate::domain::plan::{AGENT, Plan, PlanDigest};
+use crate::domain::task::OriginKind;
 use crate::domain::template::OnFailure;
 use crate::engine::request::{self, RequestContext, RequestError, Rollbacks, TaskRequest};
 use crate::store::LiveRelease;
 
-/// In stages with more hosts than this, only unfinished or failed hosts are shown.
-const HOSTS_MAX: usize = 40;
+/// The most hosts that the page lists by name.
+const HOSTS_LISTED_MAX: usize = 100;
+/// From this length on, in bytes, a sentence is set smaller.
+const LONG_SENTENCE: usize = 120;
 
 #[derive(Template)]
 #[template(path = "web/task.html")]
@@ -53,16 +65,20 @@ macro_rules! part {
 part!(Statement, "web/part/statement.html");
 part!(Requests, "web/part/requests.html");
 part!(Approvals, "web/part/approvals.html");
+part!(Facts, "web/part/facts.html");
 part!(Progress, "web/part/progress.html");
 part!(Changes, "web/part/changes.html");
 part!(History, "web/part/history.html");
 
 /// What the page and its parts are rendered from.
 pub(in crate::server) struct TaskPage {
+    language: Language,
     view: TaskView,
     times: Times,
     csrf: String,
     statement: String,
+    /// What it releases, where and instead of what; empty if the statement says it.
+    summary: String,
     /// Why the reader may not take an action that they would expect.
     refusal: String,
     /// What has changed since the comparisons were made, or since an approval.
@@ -71,10 +87,19 @@ pub(in crate::server) struct TaskPage {
     rolls_back: Option<String>,
     changes_nothing: Option<String>,
     comparisons: Vec<Compared>,
+    /// Where its commit was released before, each with the task.
+    passed: Vec<(u64, String)>,
     /// How many events it shows.
     events: u64,
     planned: Vec<Planned>,
     parameters: Vec<(String, String)>,
+    running: Option<Running>,
+    failures: Failures,
+    phases: Vec<Phase>,
+    /// When its work began.
+    began: Option<Timestamp>,
+    /// Whether the log is shown although no step has begun.
+    landing_matters: bool,
     /// Whether the release before the live one can be restored there.
     back: bool,
     /// Whether a similar task may be submitted.
@@ -83,58 +108,91 @@ pub(in crate::server) struct TaskPage {
     asks_reader: bool,
 }
 
-/// The comparison with one live release.
-struct Compared {
-    words: String,
-    tone: &'static str,
-    /// `3f2a9c1b2d on web-1 and web-2`; empty where nothing is live.
-    against: String,
-    shortstat: String,
-    coming: Vec<CommitLine>,
-    going: Vec<CommitLine>,
-    paths: Vec<ChangedPath>,
-    paths_left_out: u64,
-}
-
 impl TaskPage {
     pub(in crate::server) async fn of(
         site: &Site,
         who: &Who,
         detail: &TaskDetail,
     ) -> Result<Self, Fault> {
-        let view = detail.view(site, who);
+        let language = who.language;
+        let view = detail.view_in(site, who, language);
         let actor = who.at(&detail.task.target());
         let times = times(site);
-        let live = site
-            .web
-            .store
-            .live(&view.project, &view.environment)
-            .await?;
+        let now = site.web.clock.now();
+        let store = &site.web.store;
+        let live = store.live(&view.project, &view.environment).await?;
         let live: Vec<(String, LiveRelease)> = live.into_iter().collect();
+        let unknown = Precedents::default();
+        let precedents = match view.at_rest {
+            true => &unknown,
+            false => detail.precedents(site, who).await?,
+        };
+        let failures = Failures::of(site, language, &view).await?;
+        let sentences = TaskSentences {
+            language,
+            times: &times,
+            now,
+            view: &view,
+            task: &detail.task,
+            live: &live,
+            hosts: hosts(&view).len(),
+            live_by: live_by(site, who, &view).await?,
+            failed_hosts: failures.hosts,
+        };
+        let waits = waits(&view);
+        let mut projects = site.web.config.projects.iter();
+        let project = projects.find(|project| project.name == view.project);
+        let web = project.and_then(|project| project.web.as_deref());
+        let work = detail.task.work.as_ref();
         Ok(Self {
-            statement: text::statement(&view, &live, &times),
-            refusal: refusal(site, &actor, detail, &view),
-            changed: changed(&view, &live, &times),
-            rolls_back: api::rollback_summary(&view, |at| times.minute(&at)),
-            changes_nothing: api::changes_nothing(&view),
-            comparisons: compared(&view),
+            statement: sentences.sentence(waits),
+            summary: if waits {
+                String::new()
+            } else {
+                sentences.summary()
+            },
+            refusal: refusal(site, language, &actor, detail, &view),
+            changed: changed(language, &view, &live, &times),
+            rolls_back: api::rollback_summary(language, &view, |at| times.minute(&at)),
+            changes_nothing: api::changes_nothing(language, &view),
+            comparisons: compared(language, &view, web),
+            passed: passed(language, precedents, &times, now),
             events: detail.task.events,
-            planned: detail.plan.as_deref().map(planned).unwrap_or_default(),
+            planned: detail
+                .plan
+                .as_deref()
+                .map(|plan| planned(language, plan))
+                .unwrap_or_default(),
             parameters: parameters(&view, detail.plan.as_deref()),
+            running: Running::of(language, &detail.task, precedents.usual_ms, now),
+            phases: phases(language, &view),
+            began: work.map(|work| work.started),
+            landing_matters: matters(&view),
+            failures,
             again: actor.may(Ability::Submit, "submit a task").is_ok(),
             back: view.may.contains(&AllowedRequest::RollbackBefore),
             csrf: who.csrf_token(),
             asks_reader: text::asks(&view, &actor.name),
+            language,
             view,
             times,
         })
     }
 
+    /// Returns a text of `templates/text/` in the reader's language.
+    fn say(&self, id: &'static str) -> Sentence {
+        self.language.say(id)
+    }
+
     /// Returns the title of the browser's window.
     pub(in crate::server) fn title(&self) -> String {
         let view = &self.view;
-        let state = text::state(&view.state);
-        format!("{state}: {} \u{2192} {}", view.called(), view.destination())
+        format!(
+            "{}: {} \u{2192} {}",
+            self.state(),
+            view.called(),
+            view.destination()
+        )
     }
 
     /// Returns the parts that change, by the ids of their elements.
@@ -144,6 +202,7 @@ impl TaskPage {
             ("statement", Statement { t }.render()),
             ("requests", Requests { t }.render()),
             ("approvals", Approvals { t }.render()),
+            ("facts", Facts { t }.render()),
             ("progress", Progress { t }.render()),
             ("changes", Changes { t }.render()),
             ("history", History { t }.render()),
@@ -165,32 +224,47 @@ impl TaskPage {
 
     /// Returns the hosts that take part in the task.
     fn hosts(&self) -> Vec<&str> {
-        let named = self.view.stages.iter().flat_map(|stage| &stage.hosts);
-        let mut hosts: Vec<&str> = Vec::new();
-        for host in named.map(|host| host.name.as_str()) {
-            let out = host == crate::domain::plan::AGENT
-                || self.view.skipped.iter().any(|skipped| skipped.name == host);
-            if !out && !hosts.contains(&host) {
-                hosts.push(host);
-            }
-        }
+        hosts(&self.view)
+    }
+
+    /// Returns those of them that are listed by name.
+    fn listed_hosts(&self) -> Vec<&str> {
+        let mut hosts = self.hosts();
+        hosts.truncate(HOSTS_LISTED_MAX);
         hosts
     }
 
-    /// Whether the reader may do this; `what` is the name of an [`AllowedRequest`] in JSON.
+    fn unlisted_hosts(&self) -> usize {
+        self.hosts().len().saturating_sub(HOSTS_LISTED_MAX)
+    }
+
+    /// Whether the reader may do this; `what` is the name of a [`AllowedRequest`] in JSON.
     fn may(&self, what: &str) -> bool {
         let named = |may: &AllowedRequest| serde_json::to_value(may).is_ok_and(|name| name == what);
         self.view.may.iter().any(named)
     }
 
+    /// Returns where a decision releases to, in few words: `production`.
+    fn target(&self) -> String {
+        match self.view.project.as_str() {
+            "" => self.view.destination(),
+            _ => self.view.environment.clone(),
+        }
+    }
+
+    fn is_long(&self) -> bool {
+        self.statement.len() > LONG_SENTENCE
+    }
+
     /// Returns what it waits for that only people can provide.
     fn waits_for(&self) -> Option<String> {
         let waits = self.view.state == "waiting" && !self.view.can_approve.is_empty();
-        let who = text::list(&self.view.can_approve);
-        waits.then(|| match api::has_too_few_approvers(&self.view) {
-            true => format!("Only {who} can approve it, which is not enough"),
-            false => format!("Can be approved by {who}"),
-        })
+        let who = text::list_in(self.language, &self.view.can_approve);
+        let text = match api::has_too_few_approvers(&self.view) {
+            true => self.say("task-too-few-approvers"),
+            false => self.say("task-can-be-approved"),
+        };
+        waits.then(|| text.with("who", who).to_string())
     }
 
     /// Returns the approvals that an admin gave in an emergency.
@@ -198,8 +272,15 @@ impl TaskPage {
         let given = self.view.approvals.iter();
         given
             .filter(|given| given.approval.emergency.is_some())
-            .map(|given| format!("Approved by {}", given.approval.attribution()))
+            .map(|given| {
+                let who = self.approved_by(&given.approval);
+                self.say("task-approved-by").with("who", who).to_string()
+            })
             .collect()
+    }
+
+    fn approved_by(&self, approval: &Approval) -> String {
+        api::attribution(self.language, approval)
     }
 
     fn tone(&self) -> &'static str {
@@ -207,7 +288,7 @@ impl TaskPage {
     }
 
     fn state(&self) -> String {
-        text::state(&self.view.state)
+        text::state_in(self.language, &self.view.state)
     }
 
     fn plan_digest(&self) -> &str {
@@ -215,7 +296,7 @@ impl TaskPage {
     }
 
     fn missing(&self) -> Vec<String> {
-        text::missing(&self.view)
+        api::missing(self.language, &self.view)
     }
 
     fn rollback_of(&self) -> Option<u64> {
@@ -225,163 +306,150 @@ impl TaskPage {
         }
     }
 
+    /// Returns the freeze over it: until when, its name and reason, and who overrode it.
+    fn frozen(&self) -> Option<String> {
+        let frozen = self.view.frozen.as_ref()?;
+        let freeze = match frozen.reason.as_str() {
+            "" => frozen.name.clone(),
+            reason => {
+                let text = self.say("with-reason").with("what", frozen.name.clone());
+                text.with("why", reason.to_owned()).to_string()
+            }
+        };
+        let text = match &frozen.overridden_by {
+            Some(by) => self.say("task-freeze-overridden").with("by", by.clone()),
+            None => self.say("task-frozen"),
+        };
+        let text = text.with("environment", self.view.environment.clone());
+        let text = text.with("until", self.times.minute(&frozen.until));
+        Some(text.with("freeze", freeze).to_string())
+    }
+
     /// Describes what happens when a host fails.
-    fn on_failure(&self) -> Option<&'static str> {
+    fn on_failure(&self) -> Option<Sentence> {
         Some(match self.view.on_failure? {
-            OnFailure::Rollback => "switched hosts roll back",
-            OnFailure::Pause => "the task pauses",
-            OnFailure::Stop => "the task stops; switched hosts keep the new release",
-            OnFailure::Continue => "the other hosts continue",
+            OnFailure::Rollback => self.say("task-on-failure-rollback"),
+            OnFailure::Pause => self.say("task-on-failure-pause"),
+            OnFailure::Stop => self.say("task-on-failure-stop"),
+            OnFailure::Continue => self.say("task-on-failure-continue"),
         })
     }
 
     /// Describes what a retry does in this state.
-    fn retry_words(&self) -> &'static str {
+    fn retry_words(&self) -> Sentence {
         match self.view.state.as_str() {
-            "withdrawn" | "superseded" | "expired" => "Retry",
-            "rollback-failed" => "Retry the rollback",
-            _ => "Retry failed and unstarted steps",
+            "withdrawn" | "superseded" | "expired" => self.say("task-retry"),
+            "rollback-failed" => self.say("task-retry-rollback"),
+            _ => self.say("task-retry-steps"),
         }
+    }
+
+    /// Returns the name of an event.
+    fn event(&self, event: &EventLine) -> String {
+        let id = format!("event-{}", event.name.replace(' ', "-"));
+        self.language.say(id).to_string()
     }
 
     /// Whether it is compared with what is live now.
     fn waits(&self) -> bool {
-        matches!(self.view.state.as_str(), "waiting" | "scheduled" | "queued")
+        waits(&self.view)
     }
 
-    /// Returns the forward stages, then the rollback.
+    /// Whether the output of steps is shown: what landing printed matters only if it fails.
+    fn shows_log(&self) -> bool {
+        self.view.release.is_some() || self.landing_matters
+    }
+
     fn tables(&self) -> Vec<StageTable<'_>> {
-        let forward = self.view.stages.iter().enumerate();
-        let back = self.view.rollback_stages.iter();
-        forward
-            .map(|(number, stage)| {
-                let title = format!("Stage {}: {}", number + 1, stage.name);
-                self.table(title, stage)
-            })
-            .chain(back.map(|stage| self.table(format!("Rollback: {}", stage.name), stage)))
-            .collect()
+        let tables = Tables {
+            language: self.language,
+            times: &self.times,
+            view: &self.view,
+        };
+        tables.all()
     }
 
-    fn table<'a>(&'a self, title: String, stage: &'a StageView) -> StageTable<'a> {
-        let many = stage.hosts.len() > HOSTS_MAX;
-        let done = |host: &&HostView| {
-            host.steps
-                .iter()
-                .all(|step| matches!(step.state, StepState::Succeeded | StepState::Elsewhere))
-        };
-        let begun = |host: &&HostView| {
-            host.steps.iter().any(|step| {
-                !matches!(
-                    step.state,
-                    StepState::Pending
-                        | StepState::Held
-                        | StepState::Skipped
-                        | StepState::Elsewhere
-                )
-            })
-        };
-        let through = stage.hosts.iter().filter(done).count();
-        let rows: Vec<&HostView> = stage
-            .hosts
-            .iter()
-            .filter(|host| !many || (begun(host) && !done(host)))
-            .take(HOSTS_MAX)
-            .collect();
-        let hosts = text::plural(stage.hosts.len() as u64, "host");
-        StageTable {
-            title,
-            summary: if stage.hosts.len() == 1 && stage.hosts[0].name == crate::domain::plan::AGENT
-            {
-                "on the agent".to_owned()
-            } else {
-                format!("{through} of {hosts} done")
-            },
-            steps: stage
-                .hosts
-                .first()
-                .map(|host| host.steps.iter().map(|step| step.name.as_str()).collect())
-                .unwrap_or_default(),
-            left_out: stage.hosts.len() - rows.len(),
-            rows: rows
-                .into_iter()
-                .map(|host| {
-                    let cells = host.steps.iter().map(|step| self.cell(step));
-                    (host.name.as_str(), cells.collect())
-                })
-                .collect(),
-        }
-    }
-
-    fn cell(&self, step: &StepView) -> Cell {
-        let lasted = match (step.started_at, step.ended_at) {
-            (Some(from), Some(to)) => text::lasted(from, to),
-            (Some(from), None) => format!("since {}", self.times.second(&from)),
-            _ => String::new(),
-        };
-        let (mark, word, tone) = match step.state {
-            StepState::Pending => ("\u{b7}", "not started", "over"),
-            StepState::Running => ("\u{25b6}", "running", "work"),
-            StepState::Succeeded => ("\u{2713}", "done", "good"),
-            StepState::Failed => ("\u{2717}", "failed", "bad"),
-            StepState::Unknown => ("?", "unknown", "warn"),
-            StepState::Stopped => ("\u{25a0}", "stopped", "warn"),
-            StepState::Held => ("\u{2016}", "waits at gate", "asks"),
-            StepState::Skipped => ("\u{2013}", "skipped", "over"),
-            StepState::Elsewhere => ("\u{2013}", "not on this host", "over"),
-        };
-        let code = match step.unstated_exit() {
-            Some(code) if code != 0 => format!("exit {code}"),
-            _ => String::new(),
-        };
-        let attempt = match step.attempt {
-            0 | 1 => String::new(),
-            attempt => format!("attempt {attempt}"),
-        };
-        let notes = [lasted, code, attempt, step.message.clone()];
-        Cell {
-            mark,
-            word,
-            tone,
-            notes: notes
-                .into_iter()
-                .filter(|note| !note.is_empty())
-                .collect::<Vec<_>>()
-                .join(", "),
-            begun: step.attempt > 0,
-            log: step.log.clone(),
-        }
+    /// Returns how long its work took, once it has ended.
+    fn took(&self) -> Option<String> {
+        let began = self.began.filter(|_| self.view.at_rest)?;
+        Some(text::lasted(self.language, began, self.view.updated_at))
     }
 }
 
-/// Hosts × steps of one stage.
-struct StageTable<'a> {
-    title: String,
-    summary: String,
-    steps: Vec<&'a str>,
-    rows: Vec<(&'a str, Vec<Cell>)>,
-    left_out: usize,
+/// Whether it is compared with what is live now.
+fn waits(view: &TaskView) -> bool {
+    matches!(view.state.as_str(), "waiting" | "scheduled" | "queued")
 }
 
-/// One step on one host.
-struct Cell {
-    /// Shown next to the word, never instead of it.
-    mark: &'static str,
-    word: &'static str,
-    tone: &'static str,
-    notes: String,
-    begun: bool,
-    log: String,
+/// Whether a reader needs what landing printed.
+fn matters(view: &TaskView) -> bool {
+    view.release.is_none() && matches!(view.state.as_str(), "proposed" | "expired")
+}
+
+/// Returns the hosts that take part in a task.
+fn hosts(view: &TaskView) -> Vec<&str> {
+    let named = view.stages.iter().flat_map(|stage| &stage.hosts);
+    let mut seen = std::collections::BTreeSet::new();
+    let skipped = view.skipped.iter().map(|skipped| skipped.name.as_str());
+    seen.extend(skipped.chain([AGENT]));
+    let names = named.map(|host| host.name.as_str());
+    names.filter(|name| seen.insert(*name)).collect()
+}
+
+/// Returns who submitted the release that it replaces, if that is one whose task the reader may see.
+async fn live_by(site: &Site, who: &Who, view: &TaskView) -> Result<Option<String>, Fault> {
+    let live = view
+        .compared
+        .iter()
+        .flat_map(|compared| &compared.with.live);
+    let [one] = live.collect::<Vec<_>>()[..] else {
+        return Ok(None);
+    };
+    if !waits(view) || one.task == 0 {
+        return Ok(None);
+    }
+    let head = site.web.store.head(one.task).await?;
+    let seen = who.sees(&head.target());
+    Ok(seen.then(|| head.who().to_owned()))
+}
+
+/// Says where the commit was released before.
+fn passed(
+    language: Language,
+    precedents: &Precedents,
+    times: &Times,
+    now: Timestamp,
+) -> Vec<(u64, String)> {
+    let passed = precedents.passed.iter();
+    passed
+        .map(|head| {
+            let at = times.lately(language, head.updated_at, now);
+            let text = language.say("task-passed").with("at", at);
+            let text = text.with("environment", head.environment.clone());
+            (
+                head.id,
+                text.with("release", head.tag().to_owned()).to_string(),
+            )
+        })
+        .collect()
 }
 
 /// Returns why the reader may not take an action that they would expect: approve a waiting task,
 /// retry a failed one. Empty if they may.
-fn refusal(site: &Site, actor: &Actor, detail: &TaskDetail, view: &TaskView) -> String {
+fn refusal(
+    site: &Site,
+    language: Language,
+    actor: &Actor,
+    detail: &TaskDetail,
+    view: &TaskView,
+) -> String {
     let ended = matches!(
         view.state.as_str(),
         "failed" | "stopped" | "rolled-back" | "rollback-failed"
     );
     if let Some(newer) = detail.newer.filter(|_| ended) {
-        return format!("task {newer} has run there since: this task can no longer be retried");
+        let text = language.say("task-newer-has-run").with("task", newer);
+        return text.to_string();
     }
     let Some(plan) = view.plan.clone().filter(|_| view.state == "waiting") else {
         return String::new();
@@ -400,62 +468,33 @@ fn refusal(site: &Site, actor: &Actor, detail: &TaskDetail, view: &TaskView) -> 
         rollbacks: Rollbacks::default(),
     };
     match request::decide(&detail.task, actor, &approve, &moment) {
-        Err(RequestError::Refused(refusal)) => refusal.to_string(),
+        Err(RequestError::Refused(refused)) => refusal::words(language, &refused),
         _ => String::new(),
     }
 }
 
 /// Returns what an approver must know: what has changed since other approvals, and that something
 /// else went live with which the task is not compared yet.
-fn changed(view: &TaskView, live: &[(String, LiveRelease)], times: &Times) -> Vec<String> {
-    let mut changed = api::changed_since_approval(view, |at| times.minute(&at));
+fn changed(
+    language: Language,
+    view: &TaskView,
+    live: &[(String, LiveRelease)],
+    times: &Times,
+) -> Vec<String> {
+    let mut changed = api::changed_since_approval(language, view, |at| times.minute(&at));
     let compared = view
         .compared
         .iter()
         .flat_map(|compared| &compared.with.live);
     let known: Vec<_> = compared.map(|live| &live.release).collect();
-    let waits = matches!(view.state.as_str(), "waiting" | "scheduled" | "queued");
     let other = live
         .iter()
         .find(|(_, live)| !known.contains(&&live.release));
-    if let Some((_, other)) = other.filter(|_| waits && view.description.is_some()) {
-        changed.push(format!(
-            "task {} went live there after this comparison; the comparison is being updated",
-            other.switched_by
-        ));
+    if let Some((_, other)) = other.filter(|_| waits(view) && view.description.is_some()) {
+        let text = language.say("task-other-went-live");
+        changed.push(text.with("task", other.switched_by).to_string());
     }
     changed
-}
-
-fn compared(view: &TaskView) -> Vec<Compared> {
-    let comparisons = view
-        .description
-        .iter()
-        .flat_map(|description| &description.comparisons);
-    comparisons
-        .map(|comparison| {
-            let (words, tone) = text::relation(comparison);
-            let hosts = text::list(&comparison.hosts);
-            Compared {
-                words,
-                tone,
-                against: match &comparison.live {
-                    Some(live) => match api::live_called(view, live) {
-                        Some(called) => format!("{called} ({}) on {hosts}", text::short(live)),
-                        None => format!("{} on {hosts}", text::short(live)),
-                    },
-                    None => String::new(),
-                },
-                shortstat: text::shortstat(comparison),
-                coming: comparison.coming.clone(),
-                going: comparison.going.clone(),
-                paths: comparison.paths.clone(),
-                paths_left_out: comparison
-                    .files_changed
-                    .saturating_sub(comparison.paths.len() as u64),
-            }
-        })
-        .collect()
 }
 
 /// Returns the parameters by their aliases; the view holds no value of hidden ones.

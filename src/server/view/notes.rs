@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use super::drift;
+use crate::base::language::Language;
 use crate::domain::host::{Drift, LocalChanges, ReleaseId, utc};
 use crate::domain::plan::Plan;
 use crate::domain::task::{Direction, Origin, StepResult, Task};
@@ -9,14 +11,18 @@ use crate::server::text;
 use crate::store::LiveRelease;
 
 /// Returns one line for each finding, with the hosts that it concerns.
-pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveRelease>) -> Vec<String> {
+pub(super) fn notes(
+    language: Language,
+    task: &Task,
+    plan: &Plan,
+    live: &BTreeMap<String, LiveRelease>,
+) -> Vec<String> {
     let own_task = own_task_note(task, plan).into_iter();
-    let mut lines: Vec<String> = own_task.chain(rebuilt(task, plan)).collect();
+    let mut lines: Vec<String> = own_task.chain(rebuilt(language, task, plan)).collect();
     if !plan.left_out.is_empty() {
-        lines.push(format!(
-            "left out: {}, disabled or no longer configured when the rollback was requested; what is live there stays",
-            text::list(&plan.left_out)
-        ));
+        let hosts = text::list_in(language, &plan.left_out);
+        let text = language.say("note-left-out").with("hosts", hosts);
+        lines.push(text.to_string());
     }
     let mut found: Vec<(String, Vec<String>)> = Vec::new();
     let mut note = |host: &str, text: String| match found.iter_mut().find(|known| known.0 == text) {
@@ -24,7 +30,7 @@ pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveReleas
         None => found.push((text, vec![host.to_owned()])),
     };
     for (host, release) in &plan.targets {
-        note(host, rollback_note(release, task, live.get(host)));
+        note(host, rollback_note(language, release, task, live.get(host)));
     }
     for (host, drift) in met(task, Some(plan), live) {
         let target = match &task.submission.origin {
@@ -32,13 +38,16 @@ pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveReleas
             Origin::Tag(_) | Origin::Submitted(_) => None,
         };
         let then = if target.is_some_and(|target| drift.leads_to(target)) {
-            "it leads to this task's release already"
+            language.say("note-drift-leads-here").to_string()
         } else if drift.is_replaceable(target.is_some()) {
-            "this task replaces it"
+            language.say("note-drift-is-replaced").to_string()
         } else {
-            drift.remedy()
+            drift::remedy(language, &drift)
         };
-        note(&host, format!("{}; {then}", drift.describe(utc)));
+        let text = language
+            .say("note-drift")
+            .with("drift", drift::described(language, &drift, utc));
+        note(&host, text.with("then", then).to_string());
     }
     for (at, step) in task.work.iter().flat_map(|work| &work.steps) {
         let host = plan.host_name(*at);
@@ -50,14 +59,20 @@ pub(super) fn notes(task: &Task, plan: &Plan, live: &BTreeMap<String, LiveReleas
             _ => (None, None),
         };
         if let Some(drift) = drift {
-            note(host, format!("found by this task: {}", drift.describe(utc)));
+            let drift = drift::described(language, drift, utc);
+            let text = language.say("note-drift-found").with("drift", drift);
+            note(host, text.to_string());
         }
         if let Some(differs) = differs {
-            note(host, differing(differs, at.way));
+            note(host, differing(language, differs, at.way));
         }
     }
-    let found = found.into_iter();
-    lines.extend(found.map(|(text, hosts)| format!("on {}: {text}", text::list(&hosts))));
+    let found = found.into_iter().map(|(finding, hosts)| {
+        let hosts = text::list_in(language, &hosts);
+        let text = language.say("note-on-hosts").with("hosts", hosts);
+        text.with("finding", finding).to_string()
+    });
+    lines.extend(found);
     lines
 }
 
@@ -78,31 +93,61 @@ pub(super) fn met(
 }
 
 /// Says what a host rolls back to, from what, and whether that is known to exist.
-fn rollback_note(to: &ReleaseId, task: &Task, live: Option<&LiveRelease>) -> String {
+fn rollback_note(
+    language: Language,
+    to: &ReleaseId,
+    task: &Task,
+    live: Option<&LiveRelease>,
+) -> String {
     let begun = task.work.is_some() || task.state.is_settled();
+    let rolls_back = || language.say("note-rolls-back").with("to", to.to_string());
     let Some(live) = live.filter(|_| !begun) else {
-        return format!("rolls back to {to}");
+        return rolls_back().to_string();
     };
     let now = live
         .drift
         .as_ref()
         .map_or(Some(&live.release), |drift| drift.to.as_ref());
-    let mut text = match now {
-        Some(now) if now == to => format!("stays at {to}"),
-        Some(now) => format!("rolls back to {to}, from {now}"),
-        None => format!("rolls back to {to}"),
+    let text = match now {
+        Some(now) if now == to => language.say("note-stays").with("to", to.to_string()),
+        Some(now) => {
+            let text = language.say("note-rolls-back-from");
+            text.with("to", to.to_string())
+                .with("from", now.to_string())
+        }
+        None => rolls_back(),
     };
-    if !live.kept.contains(to) && now != Some(to) {
-        text.push_str(&format!(
-            "; {to} is not known to exist there: if it is gone, this task fails before any host switches, and nothing is built"
-        ));
+    if live.kept.contains(to) || now == Some(to) {
+        return text.to_string();
     }
-    text
+    let warned = language
+        .say("note-may-be-gone")
+        .with("back", text.to_string());
+    warned.with("to", to.to_string()).to_string()
 }
-fn differing(differs: &LocalChanges, way: Direction) -> String {
+
+/// Says how a release differs from what was released.
+fn differing(language: Language, differs: &LocalChanges, way: Direction) -> String {
+    let names = differs.names.join(", ");
+    let others = differs.files.saturating_sub(differs.names.len() as u64);
+    let text = match (differs.files, others) {
+        (0, _) => language.say("note-differs"),
+        (files, 0) => {
+            let text = language.say("note-files-differ");
+            text.with("count", files).with("names", names)
+        }
+        (files, others) => {
+            let text = language.say("note-more-files-differ");
+            let text = text.with("count", files).with("names", names);
+            text.with("others", others)
+        }
+    };
     match way {
-        Direction::Forward => differs.to_string(),
-        Direction::Back => format!("rolled back; {differs}"),
+        Direction::Forward => text.to_string(),
+        Direction::Back => language
+            .say("note-differs-after-rollback")
+            .with("differs", text.to_string())
+            .to_string(),
     }
 }
 
@@ -119,16 +164,17 @@ fn own_task_note(task: &Task, plan: &Plan) -> Option<String> {
     (!state.is_empty()).then(|| text::without_success(release, *to, state))
 }
 
-fn rebuilt(task: &Task, plan: &Plan) -> Option<String> {
+fn rebuilt(language: Language, task: &Task, plan: &Plan) -> Option<String> {
     let Origin::Rollback { release, .. } = &task.submission.origin else {
         return None;
     };
     if plan.rebuilt.is_empty() || task.state.is_settled() {
         return None;
     }
-    Some(format!(
-        "release {release} may be missing on {}: if so, it is rebuilt from commit {}, without files that were written into it on the host",
-        text::list(&plan.rebuilt),
-        plan.commit
-    ))
+    let text = language
+        .say("note-rebuilt")
+        .with("release", release.to_string())
+        .with("hosts", text::list_in(language, &plan.rebuilt))
+        .with("commit", plan.commit.clone());
+    Some(text.to_string())
 }

@@ -1,7 +1,8 @@
 //! What a plan will do, as text for the page of a task. Pure.
 
 use super::text;
-use crate::api::on_hosts;
+use crate::api::on_hosts_in;
+use crate::base::language::{Language, Sentence};
 use crate::domain::plan::{AGENT, Plan};
 use crate::domain::template::{Directory, Gate, Probe, Program, ProgramCommand, Step, StepAction};
 
@@ -10,131 +11,179 @@ pub(super) struct Planned {
     pub(super) name: String,
     /// On which hosts, and how.
     pub(super) hosts: String,
-    pub(super) notes: String,
-    pub(super) steps: Vec<(String, String)>,
+    pub(super) steps: Vec<PlannedStep>,
 }
 
-pub(super) fn planned(plan: &Plan) -> Vec<Planned> {
+/// A step as planned.
+pub(super) struct PlannedStep {
+    pub(super) name: String,
+    pub(super) action: String,
+    pub(super) notes: Vec<String>,
+}
+
+pub(super) fn planned(language: Language, plan: &Plan) -> Vec<Planned> {
+    let words = PlanWords { language, plan };
     let stages = plan.stages.iter();
     stages
         .map(|stage| {
-            let mut notes = Vec::new();
-            match stage.gate {
-                Gate::None => {}
-                Gate::Hand => notes.push("manual gate".to_owned()),
-                Gate::Timed => notes.push("timed gate".to_owned()),
-            }
-            if let Some(batch) = stage.batch {
-                notes.push(format!(
-                    "{} at a time",
-                    text::plural(u64::from(batch), "host")
-                ));
-            }
+            let names = stage.host_names().into_iter();
+            let names: Vec<String> = names.map(str::to_owned).collect();
+            let hosts = match names.as_slice() {
+                [only] if only == AGENT => words.say("plan-on-agent"),
+                _ => words
+                    .say("plan-on-hosts")
+                    .with("hosts", text::list_in(language, &names))
+                    .with("count", names.len()),
+            };
+            let gate = match stage.gate {
+                Gate::None => None,
+                Gate::Hand => Some(words.say("plan-gate-by-hand")),
+                Gate::Timed => Some(words.say("plan-gate-timed")),
+            };
+            let batch = stage.batch;
+            let batch = batch.map(|count| words.say("plan-at-a-time").with("count", count));
+            let notes = [Some(hosts), gate, batch].into_iter().flatten();
+            let notes = notes.map(|note| note.to_string()).reduce(|first, second| {
+                let both = words.say("task-clauses").with("first", first);
+                both.with("second", second).to_string()
+            });
+            let steps = stage.steps.iter().map(|step| PlannedStep {
+                name: step.name.clone(),
+                action: words.action(&step.action),
+                notes: words.notes(step),
+            });
             Planned {
                 name: stage.name.clone(),
-                hosts: text::list(
-                    &stage
-                        .host_names()
-                        .into_iter()
-                        .map(str::to_owned)
-                        .collect::<Vec<_>>(),
-                ),
-                notes: notes.join("; "),
-                steps: stage
-                    .steps
-                    .iter()
-                    .map(|step| {
-                        let mut what = action(plan, &step.action);
-                        for note in step_notes(plan, step) {
-                            what.push_str(&format!(" ({note})"));
-                        }
-                        (step.name.clone(), what)
-                    })
-                    .collect(),
+                hosts: notes.unwrap_or_default(),
+                steps: steps.collect(),
             }
         })
         .collect()
 }
 
-fn step_notes(plan: &Plan, step: &Step) -> Vec<String> {
-    let mut notes = Vec::new();
-    if step.once {
-        notes.push("on the first host only".to_owned());
-    }
-    match (step.host.as_deref(), &plan.named.local) {
-        (Some(AGENT), Some(local)) => {
-            notes.push(format!("on the agent, as {}", local.user));
-        }
-        (Some(host), _) => notes.push(format!("once, on {host}")),
-        (None, _) => {}
-    }
-    if let Some(user) = &step.user {
-        let system = plan
-            .named
-            .users
-            .get(user)
-            .map_or("?", |user| user.user.as_str());
-        notes.push(format!("as {user}, system user {system}"));
-    }
-    match step.gate {
-        Gate::None => {}
-        Gate::Hand => notes.push("manual gate on each host".to_owned()),
-        Gate::Timed => notes.push("timed gate".to_owned()),
-    }
-    notes.extend(step.action.describe_outputs());
-    if let Some(digest) = step
-        .action
-        .script()
-        .and_then(|name| plan.named.scripts.get(name))
-    {
-        notes.push(format!("SHA-256 {}", text::short(digest)));
-    }
-    notes
+/// A plan in words of a language.
+struct PlanWords<'p> {
+    language: Language,
+    plan: &'p Plan,
 }
 
-fn action(plan: &Plan, action: &StepAction) -> String {
-    let deploy_to = || {
+impl PlanWords<'_> {
+    fn say(&self, id: &'static str) -> Sentence {
+        self.language.say(id)
+    }
+
+    fn notes(&self, step: &Step) -> Vec<String> {
+        let named = &self.plan.named;
+        let mut notes = Vec::new();
+        if step.once {
+            notes.push(self.say("plan-first-host-only"));
+        }
+        match (step.host.as_deref(), &named.local) {
+            (Some(AGENT), Some(local)) => {
+                notes.push(
+                    self.say("plan-on-agent-as")
+                        .with("user", local.user.clone()),
+                );
+            }
+            (Some(host), _) => {
+                notes.push(self.say("plan-once-on").with("host", host.to_owned()));
+            }
+            (None, _) => {}
+        }
+        if let Some(user) = &step.user {
+            let system = named.users.get(user);
+            let system = system.map_or("?", |user| user.user.as_str());
+            let text = self.say("plan-as-user").with("user", user.clone());
+            notes.push(text.with("system", system.to_owned()));
+        }
+        match step.gate {
+            Gate::None => {}
+            Gate::Hand => notes.push(self.say("plan-gate-on-each-host")),
+            Gate::Timed => notes.push(self.say("plan-gate-timed")),
+        }
+        notes.extend(self.outputs(&step.action));
+        let script = step.action.script();
+        if let Some(digest) = script.and_then(|name| named.scripts.get(name)) {
+            let digest = text::short(digest).to_owned();
+            notes.push(self.say("plan-digest-of-script").with("digest", digest));
+        }
+        notes.into_iter().map(|note| note.to_string()).collect()
+    }
+
+    fn outputs(&self, action: &StepAction) -> Option<Sentence> {
+        let (seen, secret) = action.outputs();
+        let secret = secret.iter().map(|name| {
+            let text = self.say("plan-secret").with("name", name.clone());
+            text.to_string()
+        });
+        let names: Vec<String> = seen.iter().cloned().chain(secret).collect();
+        let outputs = || self.say("plan-outputs").with("names", names.join(", "));
+        (!names.is_empty()).then(outputs)
+    }
+
+    fn action(&self, action: &StepAction) -> String {
+        let plan = self.plan;
         let placement = plan.placement.as_ref();
-        placement.map_or("", |placement| placement.deploy_to.as_str())
-    };
-    match action {
-        StepAction::Sync if !plan.targets.is_empty() => {
-            format!("check that it exists in {}", deploy_to())
+        let deploy_to = placement.map_or("", |placement| placement.deploy_to.as_str());
+        let directory = || deploy_to.to_owned();
+        let text = match action {
+            StepAction::Sync if !plan.targets.is_empty() => self
+                .say("plan-check-presence")
+                .with("directory", directory()),
+            StepAction::Publish if !plan.targets.is_empty() => self
+                .say("plan-switch-to")
+                .with("directory", directory())
+                .with("release", on_hosts_in(self.language, &plan.targets)),
+            StepAction::Checkout => {
+                let commit = text::short(&plan.commit).to_owned();
+                self.say("plan-check-out").with("commit", commit)
+            }
+            StepAction::Sync => self.say("plan-sync").with("directory", directory()),
+            StepAction::Publish => self.say("plan-switch").with("directory", directory()),
+            StepAction::Run(program) => return self.program(program),
+            StepAction::Check(check) => match &check.probe {
+                Probe::Http { url, status } => {
+                    let text = self.say("plan-check-http").with("url", url.clone());
+                    text.with("status", status.to_string())
+                }
+                Probe::Tcp { address } => {
+                    self.say("plan-check-tcp").with("address", address.clone())
+                }
+                Probe::Command { command, .. } => self
+                    .say("plan-check-command")
+                    .with("command", self.command(command)),
+            },
+        };
+        text.to_string()
+    }
+
+    fn program(&self, program: &Program) -> String {
+        let command = self.command(&program.command);
+        let command = match program.args.as_slice() {
+            [] => command,
+            args => {
+                let text = self.say("plan-command-with").with("command", command);
+                text.with("arguments", args.join(" ")).to_string()
+            }
+        };
+        let text = match &program.directory {
+            Directory::Release => self.say("plan-in-release"),
+            Directory::Home => return command,
+            Directory::Absolute(path) => self
+                .say("plan-in-directory")
+                .with("directory", path.clone()),
+        };
+        text.with("command", command).to_string()
+    }
+
+    fn command(&self, command: &ProgramCommand) -> String {
+        match command {
+            ProgramCommand::Argv(arguments) => arguments.join(" "),
+            ProgramCommand::Shell(text) => text.clone(),
+            ProgramCommand::Script(name) => {
+                let text = self.say("plan-script").with("name", name.clone());
+                text.to_string()
+            }
         }
-        StepAction::Publish if !plan.targets.is_empty() => format!(
-            "switch {}/current to {}",
-            deploy_to(),
-            on_hosts(&plan.targets)
-        ),
-        StepAction::Checkout => format!("check out {}", text::short(&plan.commit)),
-        StepAction::Sync => format!("sync to {}", deploy_to()),
-        StepAction::Publish => format!("switch {}/current to the release", deploy_to()),
-        StepAction::Run(program) => program_words(program),
-        StepAction::Check(check) => match &check.probe {
-            Probe::Http { url, status } => format!("check that {url} returns {status}"),
-            Probe::Tcp { address } => format!("check that {address} accepts connections"),
-            Probe::Command { command, .. } => format!("check: {}", command_words(command)),
-        },
-    }
-}
-
-fn program_words(program: &Program) -> String {
-    let command = command_words(&program.command);
-    let command = match program.args.as_slice() {
-        [] => command,
-        args => format!("{command} with {}", args.join(" ")),
-    };
-    match &program.directory {
-        Directory::Release => format!("{command} (in the release)"),
-        Directory::Home => command,
-        Directory::Absolute(path) => format!("{command} (in {path})"),
-    }
-}
-
-fn command_words(command: &ProgramCommand) -> String {
-    match command {
-        ProgramCommand::Argv(arguments) => arguments.join(" "),
-        ProgramCommand::Shell(text) => text.clone(),
-        ProgramCommand::Script(name) => format!("script {name}"),
     }
 }
