@@ -38,4 +38,5 @@ mod second_factor;
 mod server;
 mod streams;
 mod submit;
+mod task_page;
 mod visibility;

@@ -261,7 +261,7 @@ async fn waiting_task_page_describes_its_plan() {
         "sudo systemctl reload shop",
         "1 host at a time",
         "switched hosts roll back",
-        "Approve release-1.4 for production",
+        "<b>Approve</b><span class=\"object\"><span>release-1.4</span>&nbsp;<span>\u{2192} production</span></span>",
         "Start no earlier than (time zone Europe/Berlin)",
     ] {
         assert!(page.contains(said), "{said}");

@@ -54,6 +54,7 @@ web = ["web-1", "web-2", "web-3"]
 [[projects]]
 name = "shop"
 repository = "/srv/git/shop.git"
+@project@
 [projects.environments.production]
 group = "web"
 deploy_to = "/srv/shop"
@@ -109,6 +110,8 @@ pub struct Options {
     pub agent: &'static str,
     /// Tables of their own: `[[grants]]`.
     pub grants: &'static str,
+    /// Further lines of `[[projects]]`.
+    pub project: &'static str,
     pub clock: Arc<dyn Clock>,
     pub listen: &'static str,
     /// Texts of templates, which are unindented.
@@ -123,6 +126,7 @@ impl Default for Options {
             limits: WebLimits::default(),
             agent: "",
             grants: "",
+            project: "",
             clock: Arc::new(SystemClock),
             listen: "127.0.0.1:0",
             templates: &[],
@@ -155,7 +159,8 @@ impl TestServer {
         let directory = tempfile::tempdir().unwrap();
         let text = CONFIG
             .replace("@agent@", options.agent)
-            .replace("@grants@", options.grants);
+            .replace("@grants@", options.grants)
+            .replace("@project@", options.project);
         let config = config::parse("config.toml", &text, directory.path()).unwrap();
         let config = Arc::new(config);
         let clock = options.clock;
