@@ -10,8 +10,8 @@
 
 use tagship::domain::host::ReleaseId;
 use tagship::domain::task::{
-    ChangedPath, CommitLine, Comparison, Event, Origin, Outcome, Relation, StepResult, Submission,
-    TagInfo,
+    ChangedPath, CommitLine, ComparedRelease, ComparedWith, Comparison, Event, Origin, Outcome,
+    Relation, StepResult, Submission, TagInfo, Task,
 };
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::{NewAccount, Role};
@@ -57,6 +57,7 @@ async fn main() {
     let server = TestServer::start_with(Options {
         listen: LISTEN,
         grants: MORE,
+        project: "web = \"https://gitlab.example.com/group/shop\"",
         ..Options::default()
     })
     .await;
@@ -90,7 +91,8 @@ async fn main() {
 
 async fn tasks(server: &TestServer) {
     server.succeeded("release-1.2").await;
-    server.succeeded("release-1.3").await;
+    let live = server.succeeded("release-1.3").await;
+    passed_qa(server).await;
     let rejected = server.waiting("release-1.3.1").await;
     let event = Event::Rejected {
         by: "alice".to_owned(),
@@ -109,7 +111,7 @@ async fn tasks(server: &TestServer) {
         offset += line.len() as u64;
     }
     server.approved("release-1.4.1").await;
-    waiting(server).await;
+    waiting(server, &live).await;
     rollback(server).await;
     server.proposed("release-1.6-rc1").await;
 }
@@ -144,8 +146,22 @@ async fn pushes_and_audit(server: &TestServer) {
     }
 }
 
+async fn passed_qa(server: &TestServer) {
+    let mut qa = submission("qa-1.5");
+    qa.environment = "qa".to_owned();
+    let proposal = server.store.propose(qa, None, server.now()).await.unwrap();
+    let task = server.store.task(proposal.id()).await.unwrap();
+    let task = server.landed(&task, &description()).await;
+    let task = server.approve(&task).await;
+    let task = server.start_work(&task).await;
+    server.finished(task).await;
+}
+
 async fn failed(server: &TestServer) {
     let task = server.running("release-1.3.2").await;
+    let log = server.logs.step(task.id, "web-2", "stage.sync", 1);
+    log.line("sending app/views/page-017.html");
+    log.line("rsync: connection unexpectedly closed (81920 bytes received so far)");
     let message =
         "rsync ended with 12: connection to 127.0.0.2:22 was lost; look at the host, then retry";
     let failed = StepResult::Failed {
@@ -155,11 +171,11 @@ async fn failed(server: &TestServer) {
         is_final: false,
     };
     let events = vec![
-        ended(at(1, 1, 0), failed),
+        ended(at(1, 1, 0), failed.clone()),
         began(at(1, 2, 0)),
-        ended(at(1, 2, 0), staged()),
+        ended(at(1, 2, 0), failed),
         Event::Finished(Outcome::Failed {
-            message: format!("web-2: sync: {message}"),
+            message: format!("web-2, web-3: sync: {message}"),
         }),
     ];
     server.append(&task, events).await;
@@ -185,7 +201,7 @@ async fn rollback(server: &TestServer) {
     server.landed(&task, &described).await;
 }
 
-async fn waiting(server: &TestServer) {
+async fn waiting(server: &TestServer, live: &Task) {
     let commit = |number: u32, subject: &str| CommitLine {
         commit: format!("{number:x}").repeat(40),
         subject: subject.to_owned(),
@@ -236,5 +252,21 @@ async fn waiting(server: &TestServer) {
             paths: vec![path('M', "app/till.py")],
         },
     ];
-    server.waiting_with("release-1.5", &described).await;
+    let task = server.waiting_with("release-1.5", &described).await;
+    let bytes = serde_json::to_vec(&described).unwrap();
+    let compared = Event::Compared {
+        description: server.store.put_blob(&bytes).await.unwrap(),
+        with: ComparedWith {
+            live: vec![ComparedRelease {
+                release: live.work.as_ref().unwrap().release.clone(),
+                task: live.id,
+                tag: live.tag().to_owned(),
+                commit: Some(OLDER.to_owned()),
+                since: Some(live.updated),
+                hosts: 3,
+            }],
+            relations: described.relations(),
+        },
+    };
+    server.append(&task, vec![compared]).await;
 }
