@@ -45,7 +45,7 @@ pub use users::{
 };
 
 pub use waiting::{CAN_APPROVE_MAX, has_too_few_approvers, missing_and_who, waits_for};
-pub(crate) use waiting::{attribution, list, list_in, missing};
+pub(crate) use waiting::{attribution, list_in, missing};
 
 use crate::domain::host::{Drift, ReleaseId};
 pub use crate::engine::request::AllowedRequest;

@@ -110,7 +110,7 @@ pub(crate) fn attribution(language: Language, approval: &Approval) -> String {
 }
 
 /// `a`, `a and b`, `a, b and c`; long lists are cut.
-pub(crate) fn list(names: &[String]) -> String {
+fn list(names: &[String]) -> String {
     list_in(Language::English, names)
 }
 

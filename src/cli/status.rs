@@ -61,7 +61,7 @@ fn tasks(heading: &'static str, group: &BoardGroup, zone: &Zone, width: Option<u
             head.id.to_string(),
             state(task),
             task.line.called().to_owned(),
-            task.line.place(),
+            task.line.destination(),
             task.line.who().to_owned(),
             zone.show(head.created_at),
             what(task, zone),

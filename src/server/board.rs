@@ -352,7 +352,7 @@ pub(super) fn board(facts: BoardFacts<'_>, at: impl Fn(&PermissionTarget) -> Act
         calendar,
         now,
     } = facts;
-    let show = |facts: &TaskFacts| facts.shown(&at(&facts.head.place()), calendar, now);
+    let show = |facts: &TaskFacts| facts.shown(&at(&facts.head.target()), calendar, now);
     let mut view = BoardView {
         left_out,
         ..BoardView::default()
@@ -414,7 +414,7 @@ fn totals<'a>(view: &mut BoardView, active: impl Iterator<Item = &'a Head>) {
             _ => running += 1,
         }
     }
-    let yours = |may: May| {
+    let yours = |may: AllowedRequest| {
         let asked = view.for_you.tasks.iter();
         asked.filter(|task| task.you_can == Some(may)).count() as u64
     };

@@ -7,12 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::Site;
 use super::fault::Fault;
 use crate::api::TaskView;
-pub(super) use crate::api::{list, list_in};
+pub(super) use crate::api::list_in;
 use crate::base::language::Language;
 use crate::domain::document::moment::{self, WrittenMoment};
 use crate::domain::host::ReleaseId;
 use crate::domain::task::{Comparison, Relation};
-use crate::store::LiveRelease;
 
 /// Times as people read and write them.
 #[derive(Clone, Debug)]
@@ -127,11 +126,6 @@ pub(super) fn tone(state: &str) -> &'static str {
         "running" | "stopping" | "rolling-back" | "queued" | "scheduled" | "proposed" => "work",
         _ => "over",
     }
-}
-
-/// `rolled back`, for `rolled-back`.
-pub(super) fn state(name: &str) -> String {
-    name.replace('-', " ")
 }
 
 /// Returns the name of a state in a language.

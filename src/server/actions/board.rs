@@ -172,7 +172,7 @@ pub(in crate::server) async fn listed(
     drop(known);
     let calendar = site.web.config.calendar();
     let now = site.web.clock.now();
-    let shown = |facts: &TaskFacts| facts.shown(&who.at(&facts.head.place()), &calendar, now);
+    let shown = |facts: &TaskFacts| facts.shown(&who.at(&facts.head.target()), &calendar, now);
     Ok(ListedTasks {
         tasks: facts.iter().map(shown).collect(),
         states,

@@ -5,7 +5,7 @@ use super::super::Site;
 use super::super::authentication::Who;
 use super::super::fault::Fault;
 use crate::domain::task::Task;
-use crate::store::{Among, Filter, Head};
+use crate::store::{Filter, Head, SearchScope};
 
 /// The usual time is that of the last so many tasks.
 const USUAL_TASKS: usize = 20;
@@ -43,13 +43,13 @@ async fn usual_ms(site: &Site, task: &Task) -> Result<Option<u64>, Fault> {
         ..Filter::default()
     };
     let alike = |head: &Head| head.project == submission.project && took_ms(head).is_some();
-    let among = Among {
-        places: None,
-        wanted: &alike,
+    let scope = SearchScope {
+        targets: None,
+        matches: &alike,
     };
     let store = &site.web.store;
     let found = store
-        .search_among(&filter, None, USUAL_TASKS, among)
+        .search_scope(&filter, None, USUAL_TASKS, scope)
         .await?;
     Ok(median(found.heads.iter().filter_map(took_ms).collect()))
 }
@@ -81,13 +81,13 @@ async fn passed(site: &Site, who: &Who, task: &Task) -> Result<Vec<Head>, Fault>
             && head.commit.as_deref() == Some(commit)
             && who.sees(&head.target())
     };
-    let among = Among {
-        places: None,
-        wanted: &elsewhere,
+    let scope = SearchScope {
+        targets: None,
+        matches: &elsewhere,
     };
     let store = &site.web.store;
     let found = store
-        .search_among(&filter, None, PASSED_READ, among)
+        .search_scope(&filter, None, PASSED_READ, scope)
         .await?;
     let mut passed: Vec<Head> = Vec::new();
     for head in found.heads {

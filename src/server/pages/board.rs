@@ -152,7 +152,7 @@ impl TaskRow {
             place: if head.project.is_empty() {
                 say("board-no-project").to_string()
             } else {
-                task.line.place()
+                task.line.destination()
             },
             subject: task.subject.clone(),
             facts,

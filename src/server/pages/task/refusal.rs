@@ -52,10 +52,10 @@ pub(super) fn words(language: Language, refusal: &ApprovalRefusal) -> String {
             .say("refusal-other-plan")
             .with("seen", seen.clone())
             .with("now", now.clone()),
-        ApprovalRefusal::NotAsked { actor, asked } => language
+        ApprovalRefusal::NotRequired { actor, required } => language
             .say("refusal-not-asked")
             .with("actor", actor.clone())
-            .with("asked", asked.clone()),
+            .with("asked", required.clone()),
     };
     text.to_string()
 }
@@ -96,9 +96,9 @@ mod tests {
                 seen: "a".to_owned(),
                 now: "b".to_owned(),
             },
-            ApprovalRefusal::NotAsked {
+            ApprovalRefusal::NotRequired {
                 actor: actor(),
-                asked: "@pm".to_owned(),
+                required: "@pm".to_owned(),
             },
         ];
         for refusal in refusals {

@@ -58,7 +58,7 @@ impl TaskSentences<'_> {
             return None;
         }
         let text = self.say("task-hosts").with("count", self.hosts);
-        Some(text.with("place", self.view.place()).to_string())
+        Some(text.with("place", self.view.destination()).to_string())
     }
 
     fn replaced(&self) -> Option<String> {
@@ -184,7 +184,7 @@ impl TaskSentences<'_> {
         if view.project.is_empty() {
             self.say("task-waits-for-slot")
         } else if view.detail.is_empty() {
-            self.say("task-is-next").with("place", view.place())
+            self.say("task-is-next").with("place", view.destination())
         } else {
             self.say("task-is-queued").with("why", view.detail.clone())
         }
