@@ -22,9 +22,7 @@ use tagship::store::{Disabled, HookOutcome};
 #[path = "../tests/web/server.rs"]
 mod server;
 
-use server::{
-    OLDER, Options, TestServer, at, began, description, ended, person, staged, submission,
-};
+use server::{OLDER, Options, TestServer, at, began, description, ended, person, submission};
 
 const LISTEN: &str = "127.0.0.1:8425";
 

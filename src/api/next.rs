@@ -30,19 +30,19 @@ struct TaskOffer<'t> {
     task: &'t TaskView,
 }
 
-type Sentence = Option<String>;
+type AdviceText = Option<String>;
 
-fn sentence(words: &str) -> Sentence {
+fn sentence(words: &str) -> AdviceText {
     Some(words.to_owned())
 }
 
 impl TaskOffer<'_> {
-    fn command(&self, what: AllowedRequest, words: &str, command: &str) -> Sentence {
+    fn command(&self, what: AllowedRequest, words: &str, command: &str) -> AdviceText {
         let may = self.task.may.contains(&what);
         may.then(|| format!("{words} `tagship {command}`"))
     }
 
-    fn offer(&self, what: AllowedRequest, words: &str) -> Sentence {
+    fn offer(&self, what: AllowedRequest, words: &str) -> AdviceText {
         let TaskView {
             id,
             project,
@@ -52,24 +52,24 @@ impl TaskOffer<'_> {
         self.command(what, words, &what.command(*id, project, environment))
     }
 
-    fn retry(&self, words: &str) -> Sentence {
+    fn retry(&self, words: &str) -> AdviceText {
         self.offer(AllowedRequest::Retry, words)
     }
 
-    fn stop(&self) -> Sentence {
+    fn stop(&self) -> AdviceText {
         self.offer(AllowedRequest::Stop, "stop it with")
     }
 
-    fn override_freeze(&self) -> Sentence {
+    fn override_freeze(&self) -> AdviceText {
         self.offer(AllowedRequest::OverrideFreeze, "override the freeze with")
     }
 
-    fn roll_back(&self) -> Sentence {
+    fn roll_back(&self) -> AdviceText {
         let words = "roll back to the release before the live one with";
         self.offer(AllowedRequest::RollbackBefore, words)
     }
 
-    fn before_it_runs(&self) -> Vec<Sentence> {
+    fn before_it_runs(&self) -> Vec<AdviceText> {
         let task = self.task;
         let withdraw = self.offer(AllowedRequest::Withdraw, "withdraw it with");
         match task.state.as_str() {
@@ -104,7 +104,7 @@ impl TaskOffer<'_> {
         }
     }
 
-    fn while_it_runs(&self) -> Vec<Sentence> {
+    fn while_it_runs(&self) -> Vec<AdviceText> {
         let id = self.task.id;
         let failed = self.task.may.contains(&AllowedRequest::Retry);
         match self.task.state.as_str() {
@@ -135,7 +135,7 @@ impl TaskOffer<'_> {
     }
 
     /// Suggests to inspect the failure, and to retry if that is permitted and may help.
-    fn fix_cause(&self) -> Sentence {
+    fn fix_cause(&self) -> AdviceText {
         let look = format!("see `tagship log {}`", self.task.id);
         let new_request = self.new_request();
         let is_rollback = matches!(self.task.origin, OriginKind::Rollback { .. });
@@ -165,7 +165,7 @@ impl TaskOffer<'_> {
         request.to_owned()
     }
 
-    fn ended(&self) -> Vec<Sentence> {
+    fn ended(&self) -> Vec<AdviceText> {
         let new_request = Some(self.new_request());
         match self.task.state.as_str() {
             "stopped" => {

@@ -135,7 +135,7 @@ pub(super) fn some_of(language: Language, names: &[String], all: usize, some: us
         [one] => one.clone(),
         _ if names.len() > all => {
             let text = language
-                .say("list-more")
+                .say("list-and-more")
                 .with("named", joined(&names[..some]));
             text.with("count", names.len() - some).to_string()
         }

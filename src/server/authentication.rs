@@ -112,9 +112,8 @@ impl Who {
         site: &Site,
         audited: AuditedAction,
     ) -> Result<PendingEntry, Fault> {
-        let now = site.web.clock.now();
         let action = self.action(audited, "done".to_owned());
-        let entry = site.ledger.next(action, now).await;
+        let entry = site.ledger.next(action, site.web.clock.now()).await;
         entry.map_err(|error| Fault::Broken(error.to_string()))
     }
 
@@ -330,18 +329,14 @@ pub(super) async fn who(site: &Arc<Site>, call: &Call) -> Result<Who, Fault> {
         return of_token(site, &token, from).await;
     }
     match call.peer {
-        Peer::Local { uid } => Ok(Who {
-            language: call.language(),
-            ..local(site, uid)
-        }),
+        Peer::Local { uid } => Ok(local(site, uid, call.language())),
         Peer::Network(_) => {
             let cookies = call.header(header::COOKIE).unwrap_or_default();
             match site.web.sessions.find(cookies).await? {
                 Some(session) => {
                     let account = session.account.clone();
                     let language = account.language.unwrap_or_else(|| call.language());
-                    let proof = Proof::Session(session);
-                    let from = client_address(site, call);
+                    let (from, proof) = (client_address(site, call), Proof::Session(session));
                     let who = of_account(site, account, Scopes::default(), from, proof).await?;
                     Ok(Who { language, ..who })
                 }
@@ -447,11 +442,11 @@ async fn of_account(
     Ok(who)
 }
 
-fn local(site: &Site, uid: u32) -> Who {
+fn local(site: &Site, uid: u32, language: Language) -> Who {
     let name = format!("os:{}", user_or_number(uid));
     Who {
         display: name.clone(),
-        language: Language::default(),
+        language,
         from: SOCKET.to_owned(),
         actor: Actor {
             counts: if site.web.config.agent.local_approval {

@@ -14,6 +14,7 @@ mod api;
 mod assets;
 mod authentication;
 mod board;
+mod board_cache;
 mod call;
 mod changes;
 mod codo;
@@ -107,7 +108,7 @@ struct Site {
     ledger: Ledger,
     lockouts: login_audit::lockouts::LockoutEnds,
     streams: Arc<stream_slots::Streams>,
-    board: actions::board::BoardCache,
+    board: board_cache::BoardCache,
     /// Number of requests, by the hundreds digit of the status.
     answered: [AtomicU64; 6],
     /// The user, apart from root, whose requests over the Unix socket are accepted.

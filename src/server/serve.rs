@@ -50,7 +50,7 @@ impl Web {
             web: self,
             stop,
             streams: Arc::new(Streams::new(limits.streams, limits.streams_each)),
-            board: super::actions::board::BoardCache::default(),
+            board: super::board_cache::BoardCache::default(),
             answered: [const { AtomicU64::new(0) }; 6],
             uid: rustix::process::getuid().as_raw(),
         });

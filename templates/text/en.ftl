@@ -190,13 +190,13 @@ hook-outcome-deleted = deleted
 hook-outcome-unknown-repository = unknown repository
 hook-outcome-unreadable = unreadable
 hook-outcome-refused = refused
-hook-became-proposed = a new task was proposed
-hook-became-joined = it joined the unfinished task of the same push
-hook-became-duplicate = this record was processed before
-hook-became-no-rule = no rule matches; nothing is released
-hook-became-deleted = the tag was deleted; nothing is started
-hook-became-unknown = no configured project has this repository
-hook-became-unreadable = the file could not be read, and is kept in the spool's bad/: { $reason }
+hook-result-proposed = a new task was proposed
+hook-result-joined = it joined the unfinished task of the same push
+hook-result-duplicate = this record was processed before
+hook-result-no-rule = no rule matches; nothing is released
+hook-result-deleted = the tag was deleted; nothing is started
+hook-result-unknown = no configured project has this repository
+hook-result-unreadable = the file could not be read, and is kept in the spool's bad/: { $reason }
 
 ## Hosts
 
@@ -439,6 +439,7 @@ drift-elsewhere = current leads to { $to }, tagship switched it to { $from }
 drift-missing = current is missing, tagship switched it to { $from }
 drift-since = { $drift } (first seen { $seen }; time of change unknown)
 drift-since-change = { $drift } (changed { $changed } by the host's clock, first seen { $seen })
+
 ## Live updates
 
 live-connection-lost = The connection is lost. This page may be out of date; it is updated as soon as the connection is back.
@@ -564,13 +565,11 @@ list-pages = More tasks
 list-newest = Newest
 list-more = More
 
-## States of a task
-
 ## Lists, states and times
 
 list-pair = { $first }, { $second }
 list-last = { $named } and { $last }
-list-more = { $named } and { $count } more
+list-and-more = { $named } and { $count } more
 with-reason = { $what }: { $why }
 state-proposed = proposed
 state-waiting = waiting
@@ -703,15 +702,6 @@ step-sent = { $count ->
 step-was-live = was { $release }
 step-nothing-was-live = nothing was live
 step-host-away = unreachable: { $reason }; retried until { $until }
-drift-directory = current is a directory and no link, tagship switched it to { $from }
-drift-file = current is a file and no link, tagship switched it to { $from }
-drift-text = current is a link whose text cannot be shown, tagship switched it to { $from }
-drift-dangling = current leads to { $to }, which is not there, tagship switched it to { $from }
-drift-loop = current is a link that leads to itself, tagship switched it to { $from }
-drift-elsewhere = current leads to { $to }, tagship switched it to { $from }
-drift-missing = current is missing, tagship switched it to { $from }
-drift-since = { $drift } (first seen { $seen }; time of change unknown)
-drift-since-change = { $drift } (changed { $changed } by the host's clock, first seen { $seen })
 drift-remedy = look who switched it; the next release or rollback there replaces it
 drift-remedy-dangling = look who removed it; release or roll back there, which makes the link again
 drift-remedy-text = look who made it; roll back there, which replaces it; a release needs a plain link, and its error says how to make one

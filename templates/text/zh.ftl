@@ -187,13 +187,13 @@ hook-outcome-deleted = 已删除
 hook-outcome-unknown-repository = 未知仓库
 hook-outcome-unreadable = 无法读取
 hook-outcome-refused = 已拒绝
-hook-became-proposed = 已生成新的上线单
-hook-became-joined = 已并入同一推送未结束的上线单
-hook-became-duplicate = 该记录此前已处理
-hook-became-no-rule = 没有匹配的规则，不会发布
-hook-became-deleted = tag 已删除，不会发布
-hook-became-unknown = 没有项目配置了该仓库
-hook-became-unreadable = 文件无法读取，已保留在 spool 的 bad/ 目录：{ $reason }
+hook-result-proposed = 已生成新的上线单
+hook-result-joined = 已并入同一推送未结束的上线单
+hook-result-duplicate = 该记录此前已处理
+hook-result-no-rule = 没有匹配的规则，不会发布
+hook-result-deleted = tag 已删除，不会发布
+hook-result-unknown = 没有项目配置了该仓库
+hook-result-unreadable = 文件无法读取，已保留在 spool 的 bad/ 目录：{ $reason }
 
 ## 主机
 
@@ -436,6 +436,7 @@ drift-elsewhere = current 指向 { $to }，tagship 切换到的是 { $from }
 drift-missing = current 不存在，tagship 切换到的是 { $from }
 drift-since = { $drift }（{ $seen } 首次发现，改动时间未知）
 drift-since-change = { $drift }（主机时间 { $changed } 被改动，{ $seen } 首次发现）
+
 ## 实时更新
 
 live-connection-lost = 连接已断开，页面内容可能不是最新的；连接恢复后会自动更新。
@@ -528,9 +529,13 @@ list-pages = 更多上线单
 list-newest = 最新
 list-more = 更多
 
-## 上线单状态
+## 列表、状态与时间
 
-state-proposed = 待落地
+list-pair = { $first }、{ $second }
+list-last = { $named } 和 { $last }
+list-and-more = { $named } 及另外 { $count } 个
+with-reason = { $what }：{ $why }
+state-proposed = 已提单
 state-waiting = 待审批
 state-scheduled = 已排期
 state-queued = 排队中
@@ -538,20 +543,6 @@ state-running = 执行中
 state-paused = 已暂停
 state-stopping = 停止中
 state-stopped = 已停止
-## 列表、状态与时间
-
-list-pair = { $first }、{ $second }
-list-last = { $named } 和 { $last }
-list-more = { $named } 及另外 { $count } 个
-with-reason = { $what }：{ $why }
-state-proposed = 已提单
-state-waiting = 待审批
-state-scheduled = 已通过，定时中
-state-queued = 排队中
-state-running = 执行中
-state-paused = 已暂停
-state-stopping = 终止中
-state-stopped = 已终止
 state-rolling-back = 回滚中
 state-rolled-back = 已回滚
 state-rollback-failed = 回滚失败
@@ -562,7 +553,6 @@ state-expired = 已过期
 state-withdrawn = 已撤回
 state-superseded = 已被取代
 state-observed = 仅预演
-state-observed = 仅观察
 weekday-monday = 周一 { $time }
 weekday-tuesday = 周二 { $time }
 weekday-wednesday = 周三 { $time }
@@ -637,15 +627,6 @@ step-sent = 已传输 { $count } 个文件，{ $size }
 step-was-live = 此前是 { $release }
 step-nothing-was-live = 此前无线上版本
 step-host-away = 无法连接：{ $reason }；将重试到 { $until }
-drift-directory = current 是目录而不是链接，tagship 切换到的是 { $from }
-drift-file = current 是文件而不是链接，tagship 切换到的是 { $from }
-drift-text = current 是内容无法显示的链接，tagship 切换到的是 { $from }
-drift-dangling = current 指向不存在的 { $to }，tagship 切换到的是 { $from }
-drift-loop = current 是指向自身的链接，tagship 切换到的是 { $from }
-drift-elsewhere = current 指向 { $to }，tagship 切换到的是 { $from }
-drift-missing = current 不存在，tagship 切换到的是 { $from }
-drift-since = { $drift }（{ $seen } 首次发现，改动时间未知）
-drift-since-change = { $drift }（主机时间 { $changed } 被改动，{ $seen } 首次发现）
 drift-remedy = 请查明是谁切换的；下一次发布或回滚会替换它
 drift-remedy-dangling = 请查明是谁删除的；重新发布或回滚即可恢复链接
 drift-remedy-text = 请查明是谁建的；回滚会替换它；发布需要普通链接，报错中会说明做法

@@ -184,7 +184,10 @@ async fn drift_is_said_in_chinese() {
     };
     let place = ("shop", "production", "web-1");
     let now = server.now();
-    let drift = server.store.saw(place, &live["web-1"], &seen, now).await;
+    let drift = server
+        .store
+        .note_host_state(place, &live["web-1"], &seen, now)
+        .await;
     assert!(drift.unwrap().is_some());
     let page = in_chinese(&vera, "/hosts").await;
     let said = "current 指向 20260101-000000-0000000，tagship 切换到的是";

@@ -172,7 +172,7 @@ async fn environment_shows_release_next_task_and_health() {
     };
     let place = ("shop", "production", "web-1");
     store
-        .saw(place, &live["web-1"], &elsewhere, server.now())
+        .note_host_state(place, &live["web-1"], &elsewhere, server.now())
         .await
         .unwrap();
     let vera = Browser::of(&server, "vera", Role::Viewer).await;

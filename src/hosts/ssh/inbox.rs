@@ -257,11 +257,11 @@ struct WindowAccount {
     credit: Option<u32>,
     /// Our estimate of the `Channel`'s count; an upper bound.
     level: i64,
-    messages: VecDeque<Message>,
+    messages: VecDeque<InboxMessage>,
 }
 
 #[derive(Clone, Copy)]
-enum Message {
+enum InboxMessage {
     /// Only refills the `Channel`'s count.
     Refund,
     /// Carries the remaining window after parked data was sent.
@@ -283,7 +283,7 @@ impl SendWindow {
     pub(super) fn adjusted(&self, left: u32, parked: Parked) -> u32 {
         let mut account = lock(&self.state);
         let (amount, message) = match parked {
-            Parked::Some => (left, Message::Truth),
+            Parked::Some => (left, InboxMessage::Truth),
             Parked::Nothing => {
                 account.credit = Some(usable(left));
                 // What was known earlier and not taken yet must not replace it: when the far side has
@@ -291,9 +291,9 @@ impl SendWindow {
                 account
                     .messages
                     .iter_mut()
-                    .for_each(|message| *message = Message::Refund);
+                    .for_each(|message| *message = InboxMessage::Refund);
                 let missing = (Self::LEVEL - account.level).max(0);
-                (u32::try_from(missing).unwrap_or(0), Message::Refund)
+                (u32::try_from(missing).unwrap_or(0), InboxMessage::Refund)
             }
         };
         account.level += i64::from(amount);
@@ -304,7 +304,7 @@ impl SendWindow {
     /// Notes that the `Channel` took a message that carried `amount`.
     pub(super) fn taken(&self, amount: u32) {
         let mut account = lock(&self.state);
-        if let Some(Message::Truth) = account.messages.pop_front() {
+        if let Some(InboxMessage::Truth) = account.messages.pop_front() {
             account.credit = Some(usable(amount));
         }
     }

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::Site;
 use super::super::authentication::Who;
 use super::super::board::{self, BoardFacts, CommitFacts, PlaceFacts, TaskFacts};
+use super::super::board_cache::{Known, UnfinishedTask};
 use super::super::fault::Fault;
 use super::tasks::lines;
 use crate::api::{BoardEnvironment, BoardQuery, BoardTask, BoardView, TaskLine, TaskQuery};
 use crate::domain::permission::PermissionTarget;
 use crate::domain::task::{Description, Event, Recorded, State, Task};
-use crate::store::kv::Revision;
 use crate::store::{Head, Store, StoreError};
 
 /// How many unfinished tasks are read, newest first.
@@ -24,31 +24,6 @@ const LATEST: usize = 50;
 const FIRST_EVENTS: usize = 16;
 /// How many tasks that have ended are remembered.
 const REMEMBERED_MAX: usize = 1_000;
-
-/// What was read for the board.
-#[derive(Default)]
-pub(in crate::server) struct BoardCache(tokio::sync::Mutex<Known>);
-
-#[derive(Default)]
-struct Known {
-    /// The state of the store that `active` and `places` show.
-    revision: Option<Revision>,
-    /// The heads of unfinished tasks, oldest first.
-    active: Vec<Head>,
-    left_out: u64,
-    environments: Vec<BoardEnvironment>,
-    unfinished: BTreeMap<u64, UnfinishedTask>,
-    ended: BTreeMap<u64, TaskFacts>,
-}
-
-/// A task that has not ended, by its events so far.
-struct UnfinishedTask {
-    task: Task,
-    /// The blob that describes its commit.
-    description: String,
-    commit: CommitFacts,
-    facts: TaskFacts,
-}
 
 /// A board, with the numbers that its filters show.
 pub(in crate::server) struct Board {
