@@ -298,7 +298,11 @@ impl Store {
         while let Some(first) = rest.first().copied() {
             let near = rest.partition_point(|id| id - first < HEADS_TOGETHER);
             if near < HEADS_APART {
-                heads.push(self.head(first).await?);
+                match self.head(first).await {
+                    Ok(head) => heads.push(head),
+                    Err(StoreError::NoTask(_)) => {}
+                    Err(error) => return Err(error),
+                }
                 rest = &rest[1..];
                 continue;
             }

@@ -258,12 +258,13 @@ fn requests_and_commands_make_no_commit_without_an_entry() {
         }
     }
     found.sort();
-    // The secret of `csrf_key`, made on the first request for one.
+    // The secret of `csrf_key`, made on the first request for one; the language of one's own pages.
     assert_eq!(
         found,
         [
             "src/server/codo/csrf.rs: let commit = Commit::new()",
             "src/server/codo/csrf.rs: match kv.commit(commit).await {",
+            "src/server/pages/language.rs: .update(&who.actor.name, change, Commit::new())",
         ]
     );
 }

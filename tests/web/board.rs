@@ -5,13 +5,13 @@ use std::time::Duration;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tagship::domain::host::{HostState, ReleaseId};
-use tagship::domain::task::{Event, Outcome};
+use tagship::domain::task::{Event, Outcome, StepResult};
 use tagship::identity::account::Role;
 use tagship::store::Disabled;
 use tagship::store::kv::Commit;
 
 use crate::client::{Browser, Program};
-use crate::server::{Options, TestServer};
+use crate::server::{Options, TestServer, at, ended};
 
 /// A second project, and a user who may see only `qa` of the first.
 const MORE: &str = r#"
@@ -152,7 +152,13 @@ async fn environment_shows_release_next_task_and_health() {
     let failed = server.running("release-1.2").await;
     let message = "web-2: sync: no space".to_owned();
     server
-        .append(&failed, vec![Event::Finished(Outcome::Failed { message })])
+        .append(
+            &failed,
+            vec![
+                ended(at(1, 1, 0), StepResult::Stopped),
+                Event::Finished(Outcome::Failed { message }),
+            ],
+        )
         .await;
     server.waiting("release-1.3").await;
     let disabled = Disabled {

@@ -302,7 +302,7 @@ async fn environments(site: &Site) -> Result<Vec<BoardEnvironment>, StoreError> 
             let makers: Vec<u64> = makers.into_iter().collect();
             let made = store.heads(&makers).await?;
             let last = match store.begun(&project.name, name).await? {
-                Some(begun) => Some(store.head(begun.last).await?),
+                Some(begun) => store.heads(&[begun.last]).await?.pop(),
                 None => None,
             };
             let taken_out = hosts.iter().filter(|host| disabled.contains_key(*host));

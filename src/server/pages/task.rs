@@ -408,9 +408,9 @@ async fn live_by(site: &Site, who: &Who, view: &TaskView) -> Result<Option<Strin
     if !waits(view) || one.task == 0 {
         return Ok(None);
     }
-    let head = site.web.store.head(one.task).await?;
-    let seen = who.sees(&head.target());
-    Ok(seen.then(|| head.who().to_owned()))
+    let head = site.web.store.heads(&[one.task]).await?.pop();
+    let seen = head.filter(|head| who.sees(&head.target()));
+    Ok(seen.map(|head| head.who().to_owned()))
 }
 
 /// Says where the commit was released before.

@@ -3,7 +3,7 @@
 
 use jiff::Timestamp;
 
-use super::result_view;
+use super::result::result_view;
 use crate::api::{EventLine, StepState, attribution, names};
 use crate::base::language::{Language, Sentence};
 use crate::domain::plan::Plan;
