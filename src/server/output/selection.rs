@@ -164,7 +164,7 @@ mod tests {
         }
         assert_eq!(
             missing(Some("web3"), Some("publish")).unwrap(),
-            "host web3: it has agent, web1, web2"
+            "host web3: it has agent, web1, web2; did you mean web1?"
         );
         assert_eq!(
             missing(None, Some("reload")).unwrap(),
