@@ -211,8 +211,8 @@ async fn environment_shows_release_next_task_and_health() {
         &page,
         &[
             "till",
-            "Releases are frozen until 2099-01-01",
             "Nothing is live.",
+            "Releases are frozen until 2099-01-01",
         ],
     );
     server.end().await;
