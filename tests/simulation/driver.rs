@@ -234,7 +234,7 @@ impl Sim {
                     tokio::select! {
                         biased;
                         rung = bell.changed() => rung.unwrap(),
-                        () = scans.wanted() => {}
+                        () = scans.requested() => {}
                     }
                 }
             };

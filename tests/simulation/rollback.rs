@@ -484,7 +484,7 @@ fn rollback_to_a_deleted_tag(tags: TagsNeed) -> (Sim, u64) {
 #[test]
 fn waiting_rollback_needs_no_tag() {
     let (mut sim, back) = rollback_to_a_deleted_tag(TagsNeed::Approval);
-    sim.look();
+    sim.scan();
     assert_eq!(sim.task(back).state, State::Waiting);
     // Earlier versions put its tag in doubt.
     let doubted = Recorded {
@@ -509,7 +509,7 @@ fn retried_rollback_needs_no_tag_and_keeps_its_plan() {
         let reason = "not now".to_owned();
         sim.ask(back, "root", &TaskRequest::Withdraw { reason })
             .unwrap();
-        sim.look();
+        sim.scan();
         assert!(matches!(sim.task(back).state, State::Withdrawn { .. }));
         sim.ask(back, "root", &TaskRequest::Retry).unwrap();
         sim.rest();

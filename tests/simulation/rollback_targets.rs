@@ -10,7 +10,7 @@ use tagship::domain::approval::{Actor, ApprovalWeight};
 use tagship::domain::host::{ReleaseId, RunEnd};
 use tagship::domain::task::{Origin, Relation, State};
 use tagship::domain::template::OnFailure;
-use tagship::engine::request::{self, May, RollbackTarget, TagsNeed, TaskRequest};
+use tagship::engine::request::{self, AllowedRequest, RollbackTarget, TagsNeed, TaskRequest};
 use tagship::store::Disabled;
 use tagship::store::kv::Commit;
 
@@ -135,7 +135,7 @@ fn rollback_to_an_unsuccessful_task_is_offered() {
     for (on_failure, state, _) in ENDS {
         let sim = three_releases(TEMPLATE, on_failure);
         let may = may_of(&sim, 2, "bob");
-        assert!(may.contains(&May::Rollback), "{state}: {may:?}");
+        assert!(may.contains(&AllowedRequest::Rollback), "{state}: {may:?}");
         advice_is_accepted(&sim);
     }
 }
@@ -154,7 +154,7 @@ fn release_that_was_never_live_is_no_target() {
         assert!(why.starts_with(&words), "{why}");
     }
     let may = may_of(&sim, 2, "bob");
-    assert!(!may.contains(&May::Rollback), "{may:?}");
+    assert!(!may.contains(&AllowedRequest::Rollback), "{may:?}");
 }
 
 /// Another tool made it live; its own task never did.
