@@ -296,7 +296,7 @@ pub(super) async fn all(site: &Arc<Site>, call: &mut Call) -> HttpResult {
 /// A page whose parts are sent.
 enum LivePage {
     Board(BoardQuery),
-    Tasks(TaskQuery),
+    Tasks(Box<TaskQuery>),
 }
 
 impl LivePage {
