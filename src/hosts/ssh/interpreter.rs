@@ -3,9 +3,9 @@
 //! script runs in a subshell of its own, in the home directory, so it leaves nothing to the next
 //! one. Used by [`Connection::script`](super::Connection::script); `idle` keeps it between tasks.
 //!
-//! After each script the shell prints a mark on both outputs, which may be one. It contains a random
-//! word, another one for each script, so nothing that any program prints is taken for the end of a
-//! script.
+//! Before and after each script the shell prints a mark; the one after it goes to both outputs, which
+//! may be one. A mark contains a random word, another one for each script, so nothing that any
+//! program prints is taken for the begin or the end of a script.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,8 +19,8 @@ use super::link::Link;
 use super::script::COMMAND;
 
 /// A startup file of the login may read the standard input to its end, and until then the shell does
-/// not start. So EOF is sent this long after the first script; a shell that runs then is not reused.
-const FIRST_SCRIPT: Duration = Duration::from_secs(3);
+/// not start. So EOF is sent to a shell that has begun no script by then; it is not reused.
+const START_TIMEOUT: Duration = Duration::from_secs(3);
 /// The first byte of a mark; rare in text.
 const MARK_BEGINS: u8 = 0x1e;
 /// The maximum length of what follows a mark: the exit code and a line break.
@@ -29,6 +29,9 @@ const CODE_BYTES_MAX: usize = 8;
 /// A shell that is idle, or runs one script.
 pub(super) struct Interpreter {
     open: Open,
+    /// Its start was requested.
+    requested: AtomicBool,
+    /// It has begun its first script.
     begun: AtomicBool,
     /// EOF was sent: it runs no further script.
     last: AtomicBool,
@@ -49,6 +52,7 @@ impl Interpreter {
     pub(super) fn new(open: Open) -> Self {
         Self {
             open,
+            requested: AtomicBool::new(false),
             begun: AtomicBool::new(false),
             last: AtomicBool::new(false),
         }
@@ -81,16 +85,18 @@ impl Interpreter {
         let text = wrapped(script, &word);
         let writing = async {
             // What was received shows whether the host got it.
-            let begins = !self.begun.swap(true, Ordering::SeqCst);
-            if begins {
+            let starts = !self.requested.swap(true, Ordering::SeqCst);
+            if starts {
                 let _ = self.open.start(COMMAND).await;
             }
             let _ = self.open.send(text.as_slice(), |_| ()).await;
             sent.notify_one();
-            if begins {
-                tokio::time::sleep(FIRST_SCRIPT).await;
-                self.last.store(true, Ordering::SeqCst);
-                let _ = self.open.end_input().await;
+            if starts {
+                tokio::time::sleep(START_TIMEOUT).await;
+                if !self.begun.load(Ordering::SeqCst) {
+                    self.last.store(true, Ordering::SeqCst);
+                    let _ = self.open.end_input().await;
+                }
             }
             std::future::pending::<std::convert::Infallible>().await
         };
@@ -112,6 +118,7 @@ impl Interpreter {
         word: &str,
         on_output: &mut (dyn FnMut(Stream, &[u8]) + Send),
     ) -> ScriptEnd {
+        let mut first = MarkedOutput::new(word);
         let mut stdout = MarkedOutput::new(word);
         let mut stderr = MarkedOutput::new(word);
         // Where a startup file leads both outputs to one (`exec 2>&1`), the second mark comes there.
@@ -120,11 +127,17 @@ impl Interpreter {
         loop {
             match self.open.next_of(shell_exit.is_some()).await {
                 ChannelEvent::Output(stream, bytes) => {
-                    let output = match stream {
-                        Stream::Stdout => &mut stdout,
-                        Stream::Stderr => &mut stderr,
+                    let written = match stream {
+                        Stream::Stdout => {
+                            let mut written = first.take(&bytes);
+                            if first.code.is_some() {
+                                self.begun.store(true, Ordering::SeqCst);
+                            }
+                            written.extend(stdout.take(&std::mem::take(&mut first.after)));
+                            written
+                        }
+                        Stream::Stderr => stderr.take(&bytes),
                     };
-                    let written = output.take(&bytes);
                     if !written.is_empty() {
                         on_output(stream, &written);
                     }
@@ -147,13 +160,15 @@ impl Interpreter {
     }
 }
 
-/// Returns the text that makes the shell run a script and print the mark. The subshell starts only
+/// Returns the text that makes the shell run a script between its marks. The subshell starts only
 /// once its closing parenthesis was read: a connection that is lost while the text is sent starts
 /// nothing. Nothing in it can read the scripts that follow. The shell itself remains in `/`, so an
 /// idle one keeps no other file system busy.
 fn wrapped(script: &[u8], word: &str) -> Vec<u8> {
     let mark = format!("printf '\\036{word} %s\\n' \"$ts_status\"");
-    let mut text = b"cd /\n(cd 2>/dev/null\n".to_vec();
+    let begin = format!("printf '\\036{word} 0\\n'\n");
+    let mut text = begin.into_bytes();
+    text.extend_from_slice(b"cd /\n(cd 2>/dev/null\n");
     text.extend_from_slice(script);
     let end = format!("\n) </dev/null\nts_status=$?\n{mark}\n{mark} >&2\n");
     text.extend_from_slice(end.as_bytes());
