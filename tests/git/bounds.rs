@@ -198,7 +198,7 @@ async fn every_limit_of_a_release_names_commit_path_and_key() {
     world.plan(&commit).unwrap();
 }
 
-/// Ten directories in ten directories, and so on: ten thousand million files in eleven objects.
+/// Ten directories in ten directories, and so on: a million files in seven objects.
 #[tokio::test]
 async fn a_tree_that_explodes_ends_plan_and_comparison() {
     let mut world = Mirrored::new();

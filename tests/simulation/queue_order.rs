@@ -304,6 +304,30 @@ fn push_waits_for_its_late_tag() {
     assert_eq!(sim.task(2).state, State::Succeeded);
 }
 
+/// The hook writes its second record after the first one was read.
+#[test]
+fn push_is_read_to_its_end_before_its_tags_are_looked_up() {
+    let first = [("prod-1", commit(1))];
+    let mut sim = Sim::new(TEMPLATE);
+    released(&mut sim, &first);
+    let is_gathering = |effect: &usize| sim.faults.effect(*effect).0 == "push.gather";
+    let gathering = (0..sim.faults.count()).find(is_gathering).unwrap();
+
+    let mut sim = Sim::new(TEMPLATE);
+    let (refs, records, bell) = (sim.refs.clone(), sim.records.clone(), sim.bell.clone());
+    let time = sim.clock.now().as_millisecond();
+    sim.faults.meanwhile(gathering, move || {
+        let (reference, old) = ("refs/tags/prod-2", object_of('0'));
+        refs.lock().unwrap().insert(reference.to_owned(), commit(3));
+        records.write(reference, &old, &commit(3), time, "one push");
+        bell.send_modify(|rung| *rung += 1);
+    });
+    sim.push_tags("one push", &first);
+    sim.rest();
+    assert_eq!(sim.task(1).state, State::Superseded { by: 2 });
+    assert_eq!(sim.task(2).state, State::Succeeded);
+}
+
 /// Its record was read after the other tag was released; then git fails for a while.
 #[test]
 fn older_tag_of_a_released_push_gives_way() {
