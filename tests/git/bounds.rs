@@ -198,44 +198,47 @@ async fn every_limit_of_a_release_names_commit_path_and_key() {
     world.plan(&commit).unwrap();
 }
 
-/// Ten directories in ten directories, and so on: a million files in seven objects.
+/// Ten directories in ten directories, and so on: a million files, or directories, in seven objects.
 #[tokio::test]
 async fn a_tree_that_explodes_ends_plan_and_comparison() {
     let mut world = Mirrored::new();
     let first = world.ship("v1", 1).await;
     world.tree().commit_files("file", &[("x", "1")]);
-    let mut mode = "100644";
-    let mut inner = world.tree().resolve("HEAD:x");
-    let mut bomb = String::new();
-    for _ in 0..6 {
-        let entries = (0..10).map(|name| (mode, name.to_string(), inner.as_str()));
-        let bytes = tree(entries);
-        bomb = world.commit_tree(&bytes, &first);
-        inner = world.object("tree", &bytes);
-        mode = "40000";
-    }
-    world.release("v2", &bomb);
-    world.land("v2", &bomb, 2).await.unwrap();
+    let file = world.tree().resolve("HEAD:x");
+    let empty = world.object("tree", b"");
     world.source.limits.entries = 10_000;
     world.source.limits.git_time = Duration::from_secs(60);
-    let error = world.try_describe("v2", &bomb, &[&first]).unwrap_err();
-    assert!(
-        matches!(error, LandingError::Limit { key: "entries", .. }),
-        "{error}"
-    );
-    assert!(!error.is_transient() && !error.is_final());
-    let error = world.plan(&bomb).unwrap_err();
-    assert!(
-        matches!(error, CheckoutError::Limit { key: "entries", .. }),
-        "{error}"
-    );
-    // Outside of what is released it costs nothing.
-    let options = PlanOptions {
-        exclude: vec!["/[1-9]/".to_owned(), "/0/".to_owned()],
-        ..PlanOptions::default()
-    };
-    let planned = world.plan_with(&bomb, options, None, NOW).unwrap();
-    assert!(planned.entries().is_empty());
+    for (tag, mode, innermost) in [("v2", "40000", &empty), ("v3", "100644", &file)] {
+        let (mut mode, mut inner) = (mode, innermost.clone());
+        let mut bomb = String::new();
+        for _ in 0..6 {
+            let entries = (0..10).map(|name| (mode, name.to_string(), inner.as_str()));
+            let bytes = tree(entries);
+            bomb = world.commit_tree(&bytes, &first);
+            inner = world.object("tree", &bytes);
+            mode = "40000";
+        }
+        world.release(tag, &bomb);
+        world.land(tag, &bomb, 2).await.unwrap();
+        let error = world.try_describe(tag, &bomb, &[&first]).unwrap_err();
+        assert!(
+            matches!(error, LandingError::Limit { key: "entries", .. }),
+            "{error}"
+        );
+        assert!(!error.is_transient() && !error.is_final());
+        let error = world.plan(&bomb).unwrap_err();
+        assert!(
+            matches!(error, CheckoutError::Limit { key: "entries", .. }),
+            "{error}"
+        );
+        // Outside of what is released it costs nothing.
+        let options = PlanOptions {
+            exclude: vec!["/[1-9]/".to_owned(), "/0/".to_owned()],
+            ..PlanOptions::default()
+        };
+        let planned = world.plan_with(&bomb, options, None, NOW).unwrap();
+        assert!(planned.entries().is_empty());
+    }
 }
 
 #[tokio::test]
