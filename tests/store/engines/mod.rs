@@ -424,9 +424,6 @@ enum Step {
     Reopen,
 }
 
-/// A key of three letters, or a very long one, or one at the end of all keys. The store's keys are
-/// text: no byte of theirs is 0xff, at a row of which sled's descending ranges panic ("unreachable
-/// code" at a node whose first key begins with five of them).
 /// The executor waits for one answer of the store while it polls none of its other futures.
 async fn unpolled_reader_blocks_no_commit(kv: Arc<dyn Kv>) {
     let mut readers = Vec::new();
@@ -457,6 +454,9 @@ async fn unpolled_reader_blocks_no_commit(kv: Arc<dyn Kv>) {
     assert_eq!(value(&*kv, "k2").await.as_deref(), Some("99"));
 }
 
+/// A key of three letters, or a very long one, or one at the end of all keys. The store's keys are
+/// text: no byte of theirs is 0xff, at a row of which sled's descending ranges panic ("unreachable
+/// code" at a node whose first key begins with five of them).
 fn key(number: u8) -> Vec<u8> {
     match number % 8 {
         6 => vec![b'm'; 300 + usize::from(number)],
