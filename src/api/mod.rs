@@ -94,18 +94,7 @@ impl TaskLine {
     pub fn who(&self) -> &str {
         self.head.who()
     }
-}
 
-/// `GET /api/v1/tasks/ID/order`: the order that would submit this task again.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OrderView {
-    /// As `POST /api/v1/tasks` accepts it.
-    pub order: SubmissionOrder,
-    /// The names of its secrets; their values are never returned.
-    pub secrets: Vec<String>,
-}
-
-impl TaskLine {
     /// As [`TaskView::called`].
     #[must_use]
     pub fn called(&self) -> &str {
@@ -121,6 +110,15 @@ impl TaskLine {
             format!("{} {}", self.head.project, self.head.environment)
         }
     }
+}
+
+/// `GET /api/v1/tasks/ID/order`: the order that would submit this task again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderView {
+    /// As `POST /api/v1/tasks` accepts it.
+    pub order: SubmissionOrder,
+    /// The names of its secrets; their values are never returned.
+    pub secrets: Vec<String>,
 }
 
 /// `POST /api/v1/hosts/NAME/disable`.

@@ -48,6 +48,7 @@ pub use work::{HeldHost, Skipped, StepProgress, TaskWork};
 use crate::domain::approval::{self, Approval};
 use crate::domain::permission::PermissionTarget;
 pub use crate::domain::rule::Schedule;
+use crate::domain::rule::TAGS;
 
 /// A task: the fold of its events.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -573,7 +574,7 @@ impl Task {
     pub fn tag(&self) -> &str {
         self.submission
             .reference
-            .strip_prefix("refs/tags/")
+            .strip_prefix(TAGS)
             .unwrap_or(&self.submission.reference)
     }
 }

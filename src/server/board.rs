@@ -12,7 +12,6 @@ use crate::domain::approval::freeze::Calendar;
 use crate::domain::approval::{self, Actor, Approval, ApprovalRequest, Terms};
 use crate::domain::permission::{Ability, PermissionTarget};
 use crate::domain::plan::{AGENT, Plan};
-use crate::domain::rule::TAGS;
 use crate::domain::task::{
     AGENT_INDEX, Direction, Event, FreezeOverride, Origin, Pause, Recorded, Relation, State,
     StepRef, Task, TaskWork,
@@ -287,11 +286,9 @@ fn releases(live: &BTreeMap<String, LiveRelease>, made: &BTreeMap<u64, Head>) ->
             .entry((one.release.clone(), switched_by))
             .or_insert_with(|| {
                 let head = one.task.and_then(|id| made.get(&id));
-                let tag =
-                    head.map(|head| head.reference.strip_prefix(TAGS).unwrap_or(&head.reference));
                 BoardRelease {
                     release: one.release.clone(),
-                    tag: tag.map(str::to_owned),
+                    tag: head.map(|head| head.tag().to_owned()),
                     commit: one.commit.clone(),
                     task: one.task,
                     by: head.map(|head| head.who().to_owned()),

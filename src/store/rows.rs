@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::permission::PermissionTarget;
+use crate::domain::rule::TAGS;
 use crate::domain::task::Relation;
 
 /// The summary of a task that lists show.
@@ -60,7 +61,7 @@ impl Head {
     /// Returns the tag's short name.
     #[must_use]
     pub fn tag(&self) -> &str {
-        let tag = self.reference.strip_prefix("refs/tags/");
+        let tag = self.reference.strip_prefix(TAGS);
         tag.unwrap_or(&self.reference)
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{FieldProblem, PermissionTarget, ResolveSources, SubmissionOrder, Visibility};
 use crate::config::{Config, Project};
 use crate::domain::document::nearest;
-use crate::domain::rule::is_reference;
+use crate::domain::rule::{TAGS, is_reference};
 use crate::domain::template::{StageTemplate, Template};
 
 /// The target of an order.
@@ -37,7 +37,7 @@ impl SubmissionTarget {
             problems,
         };
         let tag = search.either("tag", &order.tag, "TAG");
-        let tag = tag.strip_prefix("refs/tags/").unwrap_or(&tag).to_owned();
+        let tag = tag.strip_prefix(TAGS).unwrap_or(&tag).to_owned();
         let Some(project) = search.project(template) else {
             return Self::default();
         };
@@ -82,7 +82,7 @@ impl SubmissionTarget {
         if self.tag.is_empty() {
             String::new()
         } else {
-            format!("refs/tags/{}", self.tag)
+            format!("{TAGS}{}", self.tag)
         }
     }
 

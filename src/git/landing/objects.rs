@@ -8,6 +8,7 @@ use std::io::{self, BufRead};
 
 use jiff::Timestamp;
 
+use crate::domain::rule::TAGS;
 use crate::domain::task::{CommitLine, CommitPerson, TagInfo};
 
 const MESSAGE_CHARS_MAX: usize = 4_000;
@@ -95,7 +96,7 @@ pub(super) fn tag(object: &[u8], reference: &str) -> TagInfo {
             .find_map(|line| line.strip_prefix(name))
     };
     let name = header(b"tag ").unwrap_or_default();
-    let short = reference.strip_prefix("refs/tags/").unwrap_or(reference);
+    let short = reference.strip_prefix(TAGS).unwrap_or(reference);
     TagInfo {
         name: bounded(name, NAME_CHARS_MAX),
         named_as_ref: name == short.as_bytes(),

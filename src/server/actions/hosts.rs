@@ -10,7 +10,6 @@ use crate::api::{HostLine, LiveHost, LiveQuery, LiveView};
 use crate::domain::document::meant;
 use crate::domain::permission::{Ability, PermissionTarget};
 use crate::domain::plan::PlannedHost;
-use crate::domain::rule::TAGS;
 use crate::engine::request::PresentHosts;
 use crate::store::{Disabled, Head, LiveRelease, StoreError};
 
@@ -186,9 +185,8 @@ pub(in crate::server) async fn live(
 
 /// Returns what is live on a host, with the task that made the release.
 fn live_host(live: LiveRelease, head: Option<&Head>) -> LiveHost {
-    let tag = head.map(|head| head.reference.strip_prefix(TAGS).unwrap_or(&head.reference));
     LiveHost {
-        tag: tag.map(str::to_owned),
+        tag: head.map(|head| head.tag().to_owned()),
         by: head.map(|head| head.who().to_owned()),
         switched_by: Some(live.switched_by).filter(|id| Some(*id) != live.task),
         release: live.release,

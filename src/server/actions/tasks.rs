@@ -122,9 +122,8 @@ async fn filter(site: &Site, query: &TaskQuery) -> Result<Filter, Fault> {
 
 impl From<Head> for TaskLine {
     fn from(head: Head) -> Self {
-        let tag = head.reference.strip_prefix("refs/tags/");
         Self {
-            tag: tag.unwrap_or(&head.reference).to_owned(),
+            tag: head.tag().to_owned(),
             head,
         }
     }

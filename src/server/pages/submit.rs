@@ -23,6 +23,7 @@ use crate::base::language::Language;
 use crate::base::secret::{self, ExposeSecret as _};
 use crate::config::Templates;
 use crate::domain::permission::{Ability, PermissionTarget};
+use crate::domain::rule::TAGS;
 use crate::domain::task::Via;
 use crate::domain::template::{Hidden, ParamKind, StageHosts, StageTemplate, Template};
 use crate::engine::submit::{
@@ -244,7 +245,7 @@ async fn tags(site: &Site, who: &Who, order: &SubmissionOrder) -> Result<Vec<Str
         .iter()
         .filter(|head| order.project.is_empty() || head.project == order.project)
         .filter(|head| who.sees(&head.target()))
-        .filter_map(|head| head.reference.strip_prefix("refs/tags/"))
+        .filter_map(|head| head.reference.strip_prefix(TAGS))
         .map(str::to_owned)
         .collect();
     tags.dedup();
