@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::TaskLine;
+use super::comparison::relations;
 use super::find::written;
 use crate::base::language::Message;
 use crate::domain::approval::MissingApproval;
@@ -202,17 +203,7 @@ impl BoardTask {
     /// Says what it changes: one sentence for each distinct relation to what is live.
     #[must_use]
     pub fn change(&self) -> Vec<Message> {
-        let said = self.changes.iter().map(|relation| match *relation {
-            Relation::First => Message::new("board-first-release"),
-            Relation::Same => Message::new("board-changes-nothing"),
-            Relation::Ahead { commits } => Message::new("board-adds").with("count", commits),
-            Relation::Back { commits } => Message::new("board-removes").with("count", commits),
-            Relation::Diverged { ahead, back } => Message::new("board-diverged")
-                .with("ahead", ahead)
-                .with("back", back),
-            Relation::Unknown => Message::new("board-not-comparable"),
-        });
-        said.collect()
+        relations(&self.changes)
     }
 
     /// Says which approvals are missing.

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::task::TaskView;
 use super::waiting::{attribution, list_in, some_of};
-use crate::base::language::Language;
+use crate::base::language::{Language, Message};
 use crate::domain::host::ReleaseId;
 use crate::domain::task::{ComparedRelease, OriginKind, Relation};
 use crate::store::Head;
@@ -185,27 +185,27 @@ pub fn changes_nothing(language: Language, task: &TaskView) -> Option<String> {
     same.then(|| text.to_string())
 }
 
+/// Says how a commit relates to what is live: one sentence for each distinct relation.
+pub(super) fn relations(relations: &[Relation]) -> Vec<Message> {
+    let said = relations.iter().map(|relation| match *relation {
+        Relation::First => Message::new("board-first-release"),
+        Relation::Same => Message::new("board-changes-nothing"),
+        Relation::Ahead { commits } => Message::new("board-adds").with("count", commits),
+        Relation::Back { commits } => Message::new("board-removes").with("count", commits),
+        Relation::Diverged { ahead, back } => Message::new("board-diverged")
+            .with("ahead", ahead)
+            .with("back", back),
+        Relation::Unknown => Message::new("board-not-comparable"),
+    });
+    said.collect()
+}
+
 /// Summarizes what a waiting task would change now; empty if that is not known.
 #[must_use]
 pub fn change(head: &Head) -> String {
-    let words = head.relations.iter().map(|relation| match relation {
-        Relation::First => "first release".to_owned(),
-        Relation::Same => "changes nothing".to_owned(),
-        Relation::Ahead { commits } => format!("adds {}", counted(*commits)),
-        Relation::Back { commits } => format!("REMOVES {}", counted(*commits)),
-        Relation::Diverged { ahead, back } => {
-            format!("DIVERGED: adds {ahead}, removes {back}")
-        }
-        Relation::Unknown => "cannot be compared".to_owned(),
-    });
-    words.collect::<Vec<_>>().join("; ")
-}
-
-fn counted(commits: u64) -> String {
-    match commits {
-        1 => "1 commit".to_owned(),
-        _ => format!("{commits} commits"),
-    }
+    let said = relations(&head.relations);
+    let said: Vec<String> = said.iter().map(ToString::to_string).collect();
+    said.join("; ")
 }
 
 #[cfg(test)]
