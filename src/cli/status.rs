@@ -111,7 +111,9 @@ fn what(task: &BoardTask, zone: &Zone) -> String {
         let frozen = Message::new("board-held-by-freeze").with("until", zone.show(until));
         said.push(frozen.to_string());
     }
-    if head.state != "scheduled" && !head.detail.is_empty() {
+    // The text of a scheduled task is its time, which is shown by the reader's clock.
+    let is_time = head.state == "scheduled" && head.state_detail.is_none();
+    if !is_time && !head.detail.is_empty() {
         said.push(head.detail.clone());
     }
     if !task.subject.is_empty() {

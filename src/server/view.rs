@@ -26,7 +26,7 @@ use crate::domain::task::{
 use crate::domain::template::{Gate, StepAction};
 use crate::engine::request::{self, RequestContext, Rollbacks};
 use crate::server::text;
-use crate::store::{Head, LiveRelease};
+use crate::store::{Head, LiveRelease, StateDetail};
 
 /// Everything that is shown of a task.
 #[derive(Clone, Copy, Debug)]
@@ -173,50 +173,31 @@ fn detail(
     plan: Option<&Plan>,
     ahead: Option<&Head>,
 ) -> String {
-    let text = match (&task.state, &task.ref_error) {
-        (State::Queued, None) => ahead.map(|ahead| {
+    let text = match &task.state {
+        State::Queued if task.ref_error.is_none() => ahead.map(|ahead| {
             let text = language.say("detail-behind").with("task", ahead.id);
             text.with("state", text::state_in(language, &ahead.state))
         }),
-        (State::Waiting | State::Scheduled { .. } | State::Queued, Some(why)) => {
-            let text = language.say("detail-ref-unseen").with("why", why.clone());
-            Some(text.with("tag", task.tag().to_owned()))
-        }
-        (State::Proposed, _) => {
-            let why = task.landing_error.clone();
-            why.map(|why| language.say("detail-not-landed").with("why", why))
-        }
-        (State::Stopping { by }, _) => Some(language.say("detail-asked-by").with("by", by.clone())),
-        (State::Rejected { by, reason } | State::Withdrawn { by, reason }, _) => {
-            let text = language.say("detail-by").with("by", by.clone());
-            Some(text.with("reason", reason.clone()))
-        }
-        (State::Superseded { by }, _) => Some(language.say("detail-by-task").with("task", *by)),
-        (State::Paused { why }, _) => gate(language, task, why, plan),
+        State::Paused { why } => plan.and_then(|plan| gate(language, task, why, plan)),
         _ => None,
     };
+    let said = || StateDetail::of(task).map(|said| said.message().sentence(language));
+    let text = text.or_else(said);
     text.map_or_else(|| head.detail.clone(), |text| text.to_string())
 }
 
-/// Returns what waits at the gate of a paused task.
-fn gate(language: Language, task: &Task, why: &Pause, plan: Option<&Plan>) -> Option<Sentence> {
+/// Returns what waits at the gate of a paused task, by its name in the plan.
+fn gate(language: Language, task: &Task, why: &Pause, plan: &Plan) -> Option<Sentence> {
     match why {
         Pause::Gate { stage } => {
-            let stage = usize::from(*stage);
-            Some(match plan.and_then(|plan| plan.stages.get(stage)) {
-                Some(stage) => {
-                    let text = language.say("detail-gate-of-stage");
-                    text.with("stage", stage.name.clone())
-                }
-                None => language.say("detail-gate").with("number", stage + 1),
-            })
+            let stage = plan.stages.get(usize::from(*stage))?.name.clone();
+            Some(language.say("detail-gate-of-stage").with("stage", stage))
         }
-        Pause::StepGate => Some(match plan.and_then(|plan| held(language, task, plan)) {
-            Some(steps) => language.say("detail-gate-of-steps").with("steps", steps),
-            None => language.say("detail-gate-of-a-step"),
-        }),
-        Pause::Time { .. } => Some(language.say("detail-time")),
-        Pause::HostFailed { .. } | Pause::Unknown { .. } => None,
+        Pause::StepGate => {
+            let steps = held(language, task, plan)?;
+            Some(language.say("detail-gate-of-steps").with("steps", steps))
+        }
+        Pause::Time { .. } | Pause::HostFailed { .. } | Pause::Unknown { .. } => None,
     }
 }
 

@@ -29,12 +29,13 @@ use super::error::StoreError;
 use super::kv::{Commit, CommitError, Key, Range, Require};
 use super::rows::{Filter, Head, IdempotencyKey, KEPT_MAX, LiveRecord, ReleaseRecord};
 use super::search_rows;
+use super::state_detail::StateDetail;
 use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::plan::Plan;
 use crate::domain::rule::TAGS;
 use crate::domain::task::{
-    Direction, Event, Origin, Outcome, PushedTag, Recorded, Relation, State, StepRef, StepResult,
-    Submission, SwitchReport, Task, TaskWork, join_reason,
+    Direction, Event, Origin, Outcome, Pause, PushedTag, Recorded, Relation, State, StepRef,
+    StepResult, Submission, SwitchReport, Task, TaskWork, join_reason,
 };
 
 pub(super) const HEADS: &[u8] = b"head/";
@@ -248,37 +249,37 @@ fn without(task: &Task) -> String {
     words.join("; ")
 }
 
-/// Returns the summary of a task.
-pub(super) fn head(task: &Task) -> Head {
-    let submission = &task.submission;
-    let detail = match &task.state {
-        State::Waiting | State::Scheduled { .. } | State::Queued if task.ref_error.is_some() => {
-            let why = task.ref_error.as_deref().unwrap_or_default();
-            format!("tag {} cannot be looked for: {why}", task.tag())
-        }
-        State::Proposed => {
-            let why = task.landing_error.iter();
-            why.map(|why| format!("not landed yet: {why}")).collect()
-        }
+/// Returns what was said about the state of a task.
+fn said(task: &Task) -> String {
+    match &task.state {
+        // Shown by the reader's clock, from the task itself.
         State::Scheduled { at } => at.to_string(),
-        State::Paused { why } => pause_text(why),
-        State::Stopping { by } => format!("asked by {by}"),
+        State::Paused {
+            why: Pause::HostFailed { message } | Pause::Unknown { message },
+        } => message.clone(),
         State::RollingBack { reason }
         | State::RolledBack { reason }
         | State::Failed { reason }
         | State::Expired { reason } => reason.clone(),
         State::RollbackFailed { reason, back } => join_reason(reason, back),
-        State::Rejected { by, reason } | State::Withdrawn { by, reason } => {
-            format!("by {by}: {reason}")
-        }
         State::Succeeded => without(task),
-        State::Superseded { by } => format!("by task {by}"),
         _ => String::new(),
+    }
+}
+
+/// Returns the summary of a task.
+pub(super) fn head(task: &Task) -> Head {
+    let submission = &task.submission;
+    let state_detail = StateDetail::of(task);
+    let detail = match &state_detail {
+        Some(said) => said.message().to_string(),
+        None => said(task),
     };
     Head {
         id: task.id,
         state: task.state.name().to_owned(),
         detail: detail.chars().take(1000).collect(),
+        state_detail,
         title: submission.title.clone(),
         template: submission.template.clone(),
         project: submission.project.clone(),
@@ -303,17 +304,6 @@ pub(super) fn head(task: &Task) -> Head {
 fn relations(task: &Task) -> Vec<Relation> {
     let landed = task.landed.as_ref().filter(|_| task.is_compared());
     landed.map_or_else(Vec::new, |landed| landed.compared.relations.clone())
-}
-
-fn pause_text(why: &crate::domain::task::Pause) -> String {
-    use crate::domain::task::Pause;
-    match why {
-        Pause::Gate { stage } => format!("waits at the gate before stage {}", stage + 1),
-        Pause::StepGate => "waits at the gate before a step".to_owned(),
-        // The time itself is formatted by the viewer, in their time zone.
-        Pause::Time { .. } => "waits for its time".to_owned(),
-        Pause::HostFailed { message } | Pause::Unknown { message } => message.clone(),
-    }
 }
 
 pub(super) fn json(value: &impl serde::Serialize) -> Vec<u8> {

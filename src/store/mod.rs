@@ -24,6 +24,7 @@ mod rows;
 mod search;
 mod search_rows;
 pub mod sled;
+mod state_detail;
 mod tags;
 mod templates;
 
@@ -46,6 +47,7 @@ pub use restored::RestoreOrigin;
 pub use rows::{Filter, Head, HeadFields, IdempotencyKey, LiveRecord, ReleaseRecord};
 pub use search::SearchScope;
 pub use search_rows::{ListPosition, SEARCHED};
+pub use state_detail::StateDetail;
 pub use tags::{
     FailedScans, HookReports, KnownTag, ReportedTag, TagScan, hook_report, unless_reported,
 };

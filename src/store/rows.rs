@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::state_detail::StateDetail;
 use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::permission::PermissionTarget;
 use crate::domain::rule::TAGS;
@@ -13,9 +14,12 @@ use crate::domain::task::Relation;
 pub struct Head {
     pub id: u64,
     pub state: String,
-    /// Details of the state: a reason, a time, a message.
+    /// Details of the state in English: a reason, a time, a message.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+    /// The same as data, if tagship words them. Earlier versions did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_detail: Option<StateDetail>,
     /// The title given by users; empty for most tasks.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub title: String,

@@ -193,51 +193,12 @@ fn notes(task: &BoardTask, language: Language, times: &Times) -> Vec<String> {
 /// Returns the details of a state in the reader's language. What a program, a host or a person
 /// said stays as it was said.
 fn detail(head: &Head, language: Language) -> Option<String> {
-    let detail = head.detail.as_str();
-    if detail.is_empty() || (head.state == "scheduled" && detail.parse::<jiff::Timestamp>().is_ok())
-    {
-        return None;
+    match &head.state_detail {
+        Some(said) => Some(said.message().in_language(language)),
+        // The text of a scheduled task is its time, which is shown by the reader's clock.
+        None if head.detail.is_empty() || head.state == "scheduled" => None,
+        None => Some(head.detail.clone()),
     }
-    let said = match head.state.as_str() {
-        "rejected" | "withdrawn" => detail.strip_prefix("by ").and_then(|rest| {
-            let (by, reason) = rest
-                .split_once(": ")
-                .or(rest.strip_suffix(':').map(|by| (by, "")))?;
-            let id = match reason {
-                "" => "board-by",
-                _ => "board-by-because",
-            };
-            Some(
-                language
-                    .say(id)
-                    .with("who", by.to_owned())
-                    .with("reason", reason.to_owned()),
-            )
-        }),
-        "superseded" => detail
-            .strip_prefix("by task ")
-            .map(|id| language.say("board-by-task").with("id", id.to_owned())),
-        "paused" => match detail.strip_prefix("waits at the gate before stage ") {
-            Some(number) => Some(
-                language
-                    .say("board-gate-stage")
-                    .with("number", number.to_owned()),
-            ),
-            None if detail == "waits at the gate before a step" => {
-                Some(language.say("board-gate-step"))
-            }
-            None if detail == "waits for its time" => Some(language.say("board-gate-time")),
-            None => None,
-        },
-        "proposed" => detail
-            .strip_prefix("not landed yet: ")
-            .map(|why| language.say("board-not-landed").with("why", why.to_owned())),
-        "stopping" => detail
-            .strip_prefix("asked by ")
-            .map(|by| language.say("board-by").with("who", by.to_owned())),
-        _ => None,
-    };
-    Some(said.map_or_else(|| detail.to_owned(), |said| said.to_string()))
 }
 
 /// What is live in one environment.
