@@ -35,10 +35,11 @@ name = "switch"
 steps = [{ use = "publish" }, { run = ["reload"], in = "release", repeat = true }]
 "#;
 
-/// The check of the second release fails.
-pub(crate) fn second_fails() -> Program {
-    Arc::new(|_, key| {
-        let code = i32::from(key.starts_with("2-") && !key.contains("-back-"));
+/// The check of this task's release fails.
+pub(crate) fn check_fails(task: u64) -> Program {
+    let of_task = format!("{task}-");
+    Arc::new(move |_, key| {
+        let code = i32::from(key.starts_with(&of_task) && !key.contains("-back-"));
         let values = BTreeMap::new();
         (RunEnd::Ended { code, values }, Duration::ZERO)
     })
@@ -67,7 +68,7 @@ fn leads(sim: &Sim) -> BTreeSet<Option<ReleaseId>> {
 fn second_release(fault: Option<(usize, Fault)>, prepare: impl Fn(&mut Disk)) -> Sim {
     let mut sim = released(Sim::new(TEMPLATE));
     on_each_disk(&sim, prepare);
-    *sim.fleet.program.lock().unwrap() = second_fails();
+    *sim.fleet.program.lock().unwrap() = check_fails(2);
     let before = sim.faults.count();
     if let Some((effect, fault)) = fault {
         sim.faults.inject(before + effect, fault);

@@ -20,7 +20,7 @@ use crate::driver::Sim;
 use crate::host::Program;
 use crate::immediate::at_once;
 use crate::invariants::promises_hold;
-use crate::rollback::{TEMPLATE, on_each_disk, second_fails};
+use crate::rollback::{TEMPLATE, check_fails, on_each_disk};
 use crate::user_actions::{SimHosts, actor};
 
 /// One host after the other.
@@ -49,7 +49,7 @@ const ENDS: [(OnFailure, &str, bool); 3] = [
 fn two_releases(template: &str, on_failure: OnFailure) -> Sim {
     let mut sim = released(Sim::new(template));
     sim.ground.lock().unwrap().on_failure = on_failure;
-    *sim.fleet.program.lock().unwrap() = second_fails();
+    *sim.fleet.program.lock().unwrap() = check_fails(2);
     sim.release(2);
     if on_failure == OnFailure::Pause {
         let why = sim.roll_back(&RollbackTarget::ToTask(2)).unwrap_err();
@@ -245,12 +245,7 @@ fn release_whose_check_failed_is_passed_over_after_a_retry() {
 fn release_that_was_left_live_is_kept_like_a_good_one() {
     let mut sim = three_releases(TEMPLATE, OnFailure::Stop);
     sim.ground.lock().unwrap().on_failure = OnFailure::Rollback;
-    let fourth_fails: Program = Arc::new(|_, key| {
-        let code = i32::from(key.starts_with("4-") && !key.contains("-back-"));
-        let values = BTreeMap::new();
-        (RunEnd::Ended { code, values }, Duration::ZERO)
-    });
-    *sim.fleet.program.lock().unwrap() = fourth_fails;
+    *sim.fleet.program.lock().unwrap() = check_fails(4);
     sim.release(4);
     assert!(matches!(sim.task(4).state, State::RolledBack { .. }));
     let two = release_of(&sim, 2);

@@ -258,7 +258,7 @@ fn rollback_over_drift_goes_back_to_the_other_tools_release() {
 fn failed_rollback_to_other_tools_releases_goes_back() {
     let mut sim = over_others();
     let one = sim.task(1).work.unwrap().release;
-    *sim.fleet.program.lock().unwrap() = crate::rollback::second_fails();
+    *sim.fleet.program.lock().unwrap() = crate::rollback::check_fails(2);
     let back = sim.roll_back(&before()).unwrap();
     sim.rest();
     assert_eq!(back, 2);
@@ -306,7 +306,7 @@ fn host_where_nothing_was_live_before_keeps_its_release() {
 #[test]
 fn release_that_went_back_was_not_live_before() {
     let mut sim = over_others();
-    *sim.fleet.program.lock().unwrap() = crate::rollback::second_fails();
+    *sim.fleet.program.lock().unwrap() = crate::rollback::check_fails(2);
     sim.release(2);
     assert!(matches!(sim.task(2).state, State::RolledBack { .. }));
     sim.roll_back(&before()).unwrap();
