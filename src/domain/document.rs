@@ -216,7 +216,8 @@ impl<'t> Document<'t> {
     }
 }
 
-/// Rewrites serde's message about an unknown name to suggest the nearest known one.
+/// Rewrites serde's message about an unknown name to suggest the nearest known one. serde and toml
+/// have no other form of an error than its text.
 fn rephrase(message: &str) -> String {
     let (kind, rest) = if let Some(rest) = message.strip_prefix("unknown field ") {
         ("key", rest)

@@ -70,7 +70,7 @@ pub struct AuditAction {
     /// The user, host or environment acted on, and further details.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub on: String,
-    /// `done`, or `refused` and the reason.
+    /// `done`, or `refused: ` and the reason: as text, since the chain covers it as it was written.
     pub result: String,
 }
 

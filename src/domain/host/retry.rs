@@ -1,5 +1,7 @@
 //! The one retry policy for hosts: the pauses, in seconds, before a request is made again whose
-//! connection was lost. Who repeats a request depends on what is safe to repeat.
+//! connection was lost. Who repeats it depends on what is safe to repeat: an operation is repeated
+//! whole by the executor. A program must not start twice, so the connection itself resumes it, by its
+//! key and at the offset of its output, which only the connection knows.
 
 /// Before an operation that may be performed twice: all but the start of a program. The executor
 /// repeats it (`executor/retry.rs`).

@@ -85,7 +85,8 @@ fn names(hosts: &[&str]) -> String {
 }
 
 /// Returns a host's message in a form common to all hosts: its name becomes `{HOST}`, and its name
-/// with its address becomes `the host`.
+/// with its address becomes `the host`. Programs and hosts word these messages, so only their texts
+/// can be compared; nothing is decided by them.
 pub(crate) fn generalize(host: &str, message: &str) -> String {
     let mut rest = message
         .strip_prefix(host)

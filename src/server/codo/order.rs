@@ -209,7 +209,8 @@ fn in_words(groups: &BTreeSet<u8>) -> String {
     }
 }
 
-/// Converts the problems of an order into a refusal in this API's terms.
+/// Converts the problems of an order into a refusal in this API's terms. A problem names its field by
+/// the path in the JSON of an order (`hosts.1`, `params.TAG`), as clients read it.
 pub(super) fn refused(problems: &[FieldProblem]) -> CodoRefusal {
     let lines: Vec<String> = problems
         .iter()
