@@ -119,7 +119,7 @@ pub struct BoardEnvironment {
     pub waiting: u64,
     /// The task whose work started last.
     pub last: Option<BoardRef>,
-    /// Hosts on which `current` leads elsewhere, at most ten.
+    /// Hosts on which `current` points elsewhere, at most ten.
     pub drift: Vec<String>,
     pub drifted: u64,
     /// Hosts that are taken out of releases, at most ten.

@@ -357,7 +357,7 @@ fn rollback_replaces_a_link_that_a_release_refuses() {
 }
 
 #[test]
-fn release_over_a_link_to_itself_says_so_and_leads_nowhere_back() {
+fn release_over_a_link_to_itself_says_so_and_is_not_restored() {
     let sim = second_release(None, |disk| {
         disk.live = None;
         disk.obstacle = Some(BrokenCurrent::Dangling);
@@ -368,7 +368,7 @@ fn release_over_a_link_to_itself_says_so_and_leads_nowhere_back() {
     for step in task.work.iter().flat_map(|work| work.steps.values()) {
         if let Some((_, StepResult::Staged { drift, .. })) = &step.end {
             let drift = drift.as_ref().unwrap().to_string();
-            assert!(drift.contains("leads to itself"), "{drift}");
+            assert!(drift.contains("points to itself"), "{drift}");
         }
     }
 }
@@ -453,7 +453,7 @@ fn drift_check_finds_a_current_that_is_no_release_link() {
         (put(None, None), "current is missing"),
         (
             put(Some(one.clone()), Some(BrokenCurrent::Dangling)),
-            &*format!("current leads to {one}, which is not there"),
+            &*format!("current points to {one}, which is not there"),
         ),
     ];
     for (change, words) in cases {

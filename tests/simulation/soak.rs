@@ -325,7 +325,7 @@ impl Play {
                 self.on_a_disk(Disk::write_into_live);
             }
             5 => {
-                self.note("another tool leads current elsewhere".to_owned());
+                self.note("another tool points current elsewhere".to_owned());
                 self.on_a_disk(|disk| disk.lead("/srv/old/v3"));
             }
             4 => {

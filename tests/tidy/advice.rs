@@ -19,7 +19,7 @@ const READ: &[(&str, &str)] = &[
     ),
     (
         "src/setup/doctor/probe.rs",
-        "delete there by hand what no rollback needs, but never what current leads to",
+        "delete there by hand what no rollback needs, but never what current points to",
     ),
     (
         "src/setup/doctor/probe.rs",
@@ -95,7 +95,7 @@ const READ: &[(&str, &str)] = &[
         "src/hosts/sync/prepare.sh",
         "cannot rename $ts_entry: $ts_error; delete it as root on the host (chattr -R -i or umount first), then retry",
     ),
-    // The release in which `current` leads was refused before.
+    // The release in which `current` points was refused before.
     (
         "src/hosts/sync/prepare.sh",
         "cannot rename $ts_at/releases/$ts_release: $ts_error; delete it as root on the host, then retry",

@@ -55,9 +55,9 @@ impl Drift {
         })
     }
 
-    /// Whether `current` leads to this release.
+    /// Whether `current` points to this release.
     #[must_use]
-    pub fn leads_to(&self, release: &ReleaseId) -> bool {
+    pub fn points_to(&self, release: &ReleaseId) -> bool {
         self.broken.is_none() && self.to.as_ref() == Some(release)
     }
 
@@ -131,12 +131,12 @@ impl fmt::Display for Drift {
                 f.write_str("current is a link whose text cannot be shown")?;
             }
             (Some(BrokenCurrent::Dangling), Some(to)) => {
-                write!(f, "current leads to {to}, which is not there")?;
+                write!(f, "current points to {to}, which is not there")?;
             }
             (Some(BrokenCurrent::Dangling), None) => {
-                f.write_str("current is a link that leads to itself")?;
+                f.write_str("current is a link that points to itself")?;
             }
-            (_, Some(to)) => write!(f, "current leads to {to}")?,
+            (_, Some(to)) => write!(f, "current points to {to}")?,
             (_, None) => f.write_str("current is missing")?,
         }
         write!(f, ", tagship switched it to {}", self.from)

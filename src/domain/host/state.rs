@@ -35,7 +35,7 @@ impl ReleaseId {
         !self.0.contains('/')
     }
 
-    /// Returns where the release is, as a link in `deploy_to` leads there.
+    /// Returns where the release is, as a link in `deploy_to` points there.
     #[must_use]
     pub fn path(&self, deploy_to: &str) -> String {
         let link = self.0.trim_start_matches("./");
@@ -118,7 +118,7 @@ pub enum BrokenCurrent {
     Directory,
     /// Something else that is not a link.
     File,
-    /// A link to a path that does not exist; without a target if it leads to itself.
+    /// A link to a path that does not exist; without a target if it points to itself.
     Dangling,
     /// A link whose target cannot be shown.
     Text,

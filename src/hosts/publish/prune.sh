@@ -58,7 +58,7 @@ ts_hold() {
     *) ts_lead=$ts_at/releases/$1 ;;
     esac
     ts_hold_below "$ts_at/releases"
-    # `readlink -f` might never end on a link that leads to itself.
+    # `readlink -f` might never end on a link that points to itself.
     [ -e "$ts_lead" ] || return 0
     ts_lead=$(readlink -f -- "$ts_lead")
     ts_hold_below "$ts_home"

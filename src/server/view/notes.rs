@@ -37,8 +37,8 @@ pub(super) fn notes(
             Origin::Rollback { release, .. } => Some(plan.target_release(&host, release)),
             Origin::Tag(_) | Origin::Submitted(_) => None,
         };
-        let then = if target.is_some_and(|target| drift.leads_to(target)) {
-            language.say("note-drift-leads-here").to_string()
+        let then = if target.is_some_and(|target| drift.points_to(target)) {
+            language.say("note-drift-points-here").to_string()
         } else if drift.is_replaceable(target.is_some()) {
             language.say("note-drift-is-replaced").to_string()
         } else {

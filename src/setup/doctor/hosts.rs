@@ -26,7 +26,7 @@ pub(super) async fn findings(config: &Config, scope: &CheckScope) -> Vec<CheckFi
     found.into_iter().flatten().collect()
 }
 
-/// Where `current` leads on a host, by environment; none is listed that could not be seen.
+/// Where `current` points on a host, by environment; none is listed that could not be seen.
 type HostStates = Vec<((String, String), HostState)>;
 
 /// Returns the drifts of a host: as seen now, else as the agent saw them last. Not what was found
@@ -67,7 +67,7 @@ fn drifts(
     drifts.collect()
 }
 
-/// Looks where `current` leads, except where a task may be switching it.
+/// Looks where `current` points, except where a task may be switching it.
 async fn host_states(
     config: &Config,
     scope: &CheckScope,

@@ -307,7 +307,7 @@ fn check_target(subject: &Subject, key: &str, value: &str, user: &str) -> Option
             BrokenCurrent::Directory.remedy(),
         ),
         "dangling" => fail(
-            format!("{value} leads to what is not there, or what the login user may not see"),
+            format!("{value} points to what is not there, or what the login user may not see"),
             BrokenCurrent::Dangling.remedy(),
         ),
         "apart" if value.ends_with("/releases") => Some(CheckFinding::warn(
@@ -366,7 +366,7 @@ fn unrecorded(subject: &Subject, value: &str) -> Option<CheckFinding> {
         format!(
             "releases in {path} without a record in .tagship: {count}; tagship never deletes them"
         ),
-        "delete there by hand what no rollback needs, but never what current leads to",
+        "delete there by hand what no rollback needs, but never what current points to",
     ))
 }
 
@@ -512,7 +512,7 @@ mod tests {
             ),
             (
                 "dangling /srv/shop/current\n",
-                "/srv/shop/current leads to what is not there, or what the login user may not see",
+                "/srv/shop/current points to what is not there, or what the login user may not see",
             ),
             (
                 "apart /srv/shop/.tagship\n",

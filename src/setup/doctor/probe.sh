@@ -24,7 +24,7 @@ above() {
     done
 }
 
-# live DIRECTORY: whether `current` leads into it, so that it must not be deleted.
+# live DIRECTORY: whether `current` points into it, so that it must not be deleted.
 live() {
     [ -n "$lead" ] && [ -e "$1" ] || return 1
     case $lead/ in "$(readlink -f -- "$1")"/*) return 0 ;; *) return 1 ;; esac
@@ -35,7 +35,7 @@ remains() {
     at=$1
     shift
     lead=
-    # `readlink -f` might never end on a link that leads to itself.
+    # `readlink -f` might never end on a link that points to itself.
     if [ -e "$at/current" ]; then lead=$(readlink -f -- "$at/current"); fi
     for entry in "$at"/.tagship/trash/* "$at"/.tagship/fence-*/left-* "$at"/.tagship.new.*; do
         [ -e "$entry" ] || [ -L "$entry" ] || continue

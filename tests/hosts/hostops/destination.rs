@@ -153,7 +153,7 @@ fn inspection_reports_what_replaced_current() {
 
 /// A dangling link serves nothing, so a release may replace it.
 #[test]
-fn release_replaces_a_link_that_leads_nowhere() {
+fn release_replaces_a_link_that_points_nowhere() {
     for shell in SHELLS {
         for (led, was) in [
             ("current", None),

@@ -185,7 +185,7 @@ fn release_behind_a_link_is_never_changed() {
         assert!(made.symlink_metadata().unwrap().is_dir());
         assert_eq!(picture_of(&made), picture_of(next.path()));
 
-        // Of an old release the link is deleted, never what it leads to.
+        // Of an old release the link is deleted, never what it points to.
         host.publish(2, &second, "2").unwrap();
         std::fs::rename(&moved, host.path().join("unmounted")).unwrap();
         assert_eq!(host.prune(2, 1, &[], &[]).unwrap(), [""; 0]);

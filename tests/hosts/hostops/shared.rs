@@ -52,7 +52,7 @@ fn shared_path_that_exists_is_used_whatever_it_is() {
 }
 
 #[test]
-fn shared_link_that_leads_nowhere_is_named() {
+fn shared_link_that_points_nowhere_is_named() {
     for shell in SHELLS {
         for path in ["log", "log/web"] {
             let host = Host::new(shell);

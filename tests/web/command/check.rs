@@ -365,7 +365,7 @@ fn a_dangling_current_link() {
     let world = Checked::installed();
     std::fs::create_dir_all(world.deploy_to()).unwrap();
     std::os::unix::fs::symlink("releases/gone", world.deploy_to().join("current")).unwrap();
-    world.fails_by(&["host web1", "leads to what is not there"]);
+    world.fails_by(&["host web1", "points to what is not there"]);
 }
 
 #[test]

@@ -40,14 +40,14 @@ async fn drift_is_shown_identically_everywhere() {
     };
     let gone = Some(BrokenCurrent::Dangling);
     let cases = [
-        (relinked, "current leads to /srv/old/v3"),
+        (relinked, "current points to /srv/old/v3"),
         (
             led(Some("/srv/old/v4"), None),
-            "current leads to /srv/old/v4",
+            "current points to /srv/old/v4",
         ),
         (led(None, None), "current is missing"),
         (led(Some(&from.0), gone), "which is not there"),
-        (led(None, gone), "current is a link that leads to itself"),
+        (led(None, gone), "current is a link that points to itself"),
         (
             led(None, Some(BrokenCurrent::Directory)),
             "current is a directory and no link",
@@ -97,7 +97,7 @@ async fn drift_is_shown_identically_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_looks_itself_where_current_leads() {
+async fn check_looks_itself_where_current_points() {
     let lab = Lab::new().await;
     lab.server.succeeded("release-1").await;
     let live = lab.server.store.live("shop", "production").await.unwrap();
@@ -131,7 +131,7 @@ async fn check_looks_itself_where_current_leads() {
     assert!(!said.contains(&switched), "{said}");
     lead("other");
     let said = check();
-    let line = format!("warn host web-1: shop production: current leads to other, {switched}");
+    let line = format!("warn host web-1: shop production: current points to other, {switched}");
     assert!(said.contains(&line), "{said}");
     // The drift that the agent saw earlier has ended.
     let old = HostState {
@@ -160,7 +160,7 @@ async fn rollback_over_a_drifted_host_names_what_it_replaces() {
         ..HostState::default()
     };
     seen(&lab, &old).await;
-    let words = "web-1: current leads to /srv/old/v3, tagship switched it to ";
+    let words = "web-1: current points to /srv/old/v3, tagship switched it to ";
     let replaces = "; this task replaces it";
     // Also for a rollback to what tagship believes to be live.
     for (back, task) in [("1", 3), ("2", 4)] {
@@ -192,8 +192,8 @@ async fn rollback_to_what_another_tool_made_live_says_so() {
         ..HostState::default()
     };
     seen(&lab, &state).await;
-    let words = format!("web-1: current leads to {one}, tagship switched it to ");
-    let there = "; it leads to this task's release already";
+    let words = format!("web-1: current points to {one}, tagship switched it to ");
+    let there = "; it points to this task's release already";
     for (back, then) in [("1", there), ("2", "; this task replaces it")] {
         let said_back = said(lab.local(&["rollback", back]));
         let line = said_back.stdout.lines().find(|line| line.contains(&words));

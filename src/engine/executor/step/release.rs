@@ -458,7 +458,7 @@ async fn switch(
             // The host may have received it. A rollback treats the host as switched.
             Err(lost @ HostError::Lost(_)) => {
                 return Err(StepError::Failed(format!(
-                    "{lost}; it may have switched all the same: look where `current` leads there"
+                    "{lost}; it may have switched all the same: look where `current` points there"
                 )));
             }
             Err(error) => return Err(ctx.refusal(&error).await),

@@ -25,7 +25,7 @@ pub(super) async fn drift(
     let drift = ctx.world.store.drift_of(target, state, now).await?;
     if let Some(drift) = &drift {
         let then = match own {
-            Some(own) if drift.leads_to(own) => "it leads to this task's release already",
+            Some(own) if drift.points_to(own) => "it points to this task's release already",
             _ => "it is replaced",
         };
         ctx.output.line(&format!("{drift}; {then}"));

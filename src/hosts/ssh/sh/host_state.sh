@@ -18,7 +18,7 @@ ts_is_text() {
 }
 # Sets ts_live to the release that `current` points to, however that is spelled; to the text of the
 # link, with a slash in it, if it points to no release; to nothing if there is no `current`, or if
-# it leads to itself.
+# it points to itself.
 # Sets ts_within to the release that contains the target of `current`, or to nothing.
 # Sets ts_broken to the reason why `current` is no link to a directory, or to nothing.
 ts_see_current() {
