@@ -112,8 +112,10 @@ pub fn rollback_summary(
     let target = match (to, release.created_at()) {
         (Some(to), made) => {
             let text = match made {
-                Some(made) => language.say("way-back-release").with("at", show(made)),
-                None => language.say("way-back-undated-release"),
+                Some(made) => language
+                    .say("rollback-summary-release")
+                    .with("at", show(made)),
+                None => language.say("rollback-summary-undated-release"),
             };
             let text = text.with("release", task.called().to_owned());
             let text = text.with("commit", commit.to_owned()).with("task", *to);
@@ -124,9 +126,9 @@ pub fn rollback_summary(
     let from = task.compared.as_ref().map(|compared| &compared.with.live);
     let text = match from {
         Some(live) if !live.is_empty() => language
-            .say("way-back-from")
+            .say("rollback-summary-from")
             .with("live", names(language, live)),
-        _ => language.say("way-back"),
+        _ => language.say("rollback-summary"),
     };
     Some(text.with("target", target).to_string())
 }

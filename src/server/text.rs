@@ -175,8 +175,17 @@ pub(super) fn shortstat(language: Language, comparison: &Comparison) -> String {
 }
 
 /// Says how the task of a release ended that was live without its success.
-pub(super) fn without_success(release: &ReleaseId, task: u64, state: &str) -> String {
-    format!("release {release} was live, but its own task {task} did not succeed ({state})")
+pub(super) fn without_success(
+    language: Language,
+    release: &ReleaseId,
+    task: u64,
+    state: &str,
+) -> String {
+    let text = language
+        .say("own-task-did-not-succeed")
+        .with("release", release.to_string())
+        .with("task", task);
+    text.with("state", state_in(language, state)).to_string()
 }
 
 /// Returns the first digits of a commit.

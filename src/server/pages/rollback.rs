@@ -16,7 +16,7 @@ use super::super::fault::Fault;
 use super::super::text::{self, Times};
 use super::{Frame, sender, shown, times};
 use crate::api::RollbackBody;
-use crate::base::language::Sentence;
+use crate::base::language::{Language, Sentence};
 use crate::domain::host::ReleaseId;
 use crate::domain::permission::{Ability, PermissionTarget};
 use crate::engine::request::{self, RollbackGoal, RollbackPreview, RollbackTarget};
@@ -123,7 +123,7 @@ async fn confirm(
         };
         shown_live.push((release, tag, hosts.join(", ")));
     }
-    let shown_goal = goal_shown(store, back, goal).await?;
+    let shown_goal = goal_shown(store, who.language, back, goal).await?;
     let page = RollbackPage {
         frame: Frame::of(site, who).await?,
         times: times(site),
@@ -192,6 +192,7 @@ impl RollbackPage {
 
 async fn goal_shown(
     store: &Store,
+    language: Language,
     back: &RollbackTarget,
     goal: RollbackGoal,
 ) -> Result<ShownGoal, Fault> {
@@ -205,8 +206,8 @@ async fn goal_shown(
                 warning: match target.good {
                     true => String::new(),
                     false => {
-                        let state = earlier.state.to_string();
-                        text::without_success(&target.release, target.task, &state)
+                        let (release, state) = (&target.release, earlier.state.name());
+                        text::without_success(language, release, target.task, state)
                     }
                 },
                 target,

@@ -17,7 +17,7 @@ pub(super) fn notes(
     plan: &Plan,
     live: &BTreeMap<String, LiveRelease>,
 ) -> Vec<String> {
-    let own_task = own_task_note(task, plan).into_iter();
+    let own_task = own_task_note(language, task, plan).into_iter();
     let mut lines: Vec<String> = own_task.chain(rebuilt(language, task, plan)).collect();
     if !plan.left_out.is_empty() {
         let hosts = text::list_in(language, &plan.left_out);
@@ -152,7 +152,7 @@ fn differing(language: Language, differs: &LocalChanges, way: Direction) -> Stri
 }
 
 /// Says how the task of a rollback's release ended, if it did not succeed.
-fn own_task_note(task: &Task, plan: &Plan) -> Option<String> {
+fn own_task_note(language: Language, task: &Task, plan: &Plan) -> Option<String> {
     let Origin::Rollback {
         to: Some(to),
         release,
@@ -160,8 +160,9 @@ fn own_task_note(task: &Task, plan: &Plan) -> Option<String> {
     else {
         return None;
     };
-    let state = &plan.own_task_state;
-    (!state.is_empty()).then(|| text::without_success(release, *to, state))
+    // The plan has it with blanks.
+    let state = plan.own_task_state.replace(' ', "-");
+    (!state.is_empty()).then(|| text::without_success(language, release, *to, &state))
 }
 
 fn rebuilt(language: Language, task: &Task, plan: &Plan) -> Option<String> {
