@@ -1,7 +1,7 @@
 //! The languages of pages and messages. All their text is in `templates/text/`, one file for each
 //! language in the syntax of Fluent (<https://projectfluent.org/fluent/guide/>).
 //!
-//! `tests/tidy/texts.rs` holds both files against each other and against the names that pages use.
+//! `tests/tidy/texts.rs` compares both files with each other and with the names that pages use.
 
 use std::borrow::Cow;
 use std::fmt;

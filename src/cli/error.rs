@@ -108,7 +108,7 @@ pub enum CommandError {
     #[error("{0}")]
     Directory(String),
     #[error(
-        "the audit is not intact: {fault}; {entries} entries before it are valid; compare it with a backup, and look who could write the store"
+        "the audit is not intact: {fault}; {entries} entries before it are valid; compare it with a backup, and find out who could write the store"
     )]
     Audit { fault: String, entries: u64 },
     #[error("{0}")]

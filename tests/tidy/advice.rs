@@ -48,7 +48,7 @@ const READ: &[(&str, &str)] = &[
     ),
     (
         "src/domain/host/drift.rs",
-        "look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then release or roll back",
+        "find out who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then release or roll back",
     ),
     (
         "src/domain/host/fence.rs",
@@ -76,7 +76,7 @@ const READ: &[(&str, &str)] = &[
     ),
     (
         "src/hosts/ssh/sh/host_state.sh",
-        "$ts_at/current is no symbolic link, so it cannot be switched by a rename: look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then retry",
+        "$ts_at/current is no symbolic link, so it cannot be switched by a rename: find out who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then retry",
     ),
     (
         "src/hosts/ssh/sh/start.sh",

@@ -230,7 +230,7 @@ async fn old_tasks_are_reached_page_by_page() {
     let (_, page) = vera.get(&format!("/tasks?{older}")).await;
     assert!(page.contains("release-2-") && page.contains("release-1-"));
     assert!(!page.contains("release-3-"));
-    // An address of the time when the board was the list.
+    // An address from when the board was the list.
     let old = vera.ask(Method::GET, &format!("/?{older}"));
     let moved = old.send().await.unwrap();
     assert_eq!(moved.status(), StatusCode::SEE_OTHER);

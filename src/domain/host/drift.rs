@@ -76,7 +76,7 @@ impl Drift {
     #[must_use]
     pub fn remedy(&self) -> &'static str {
         self.broken.map_or(
-            "look who switched it; the next release or rollback there replaces it",
+            "find out who switched it; the next release or rollback there replaces it",
             BrokenCurrent::remedy,
         )
     }
@@ -88,13 +88,13 @@ impl BrokenCurrent {
     pub fn remedy(self) -> &'static str {
         match self {
             Self::Dangling => {
-                "look who removed it; release or roll back there, which makes the link again"
+                "find out who removed it; release or roll back there, which makes the link again"
             }
             Self::Text => {
-                "look who made it; roll back there, which replaces it; a release needs a plain link, and its error says how to make one"
+                "find out who made it; roll back there, which replaces it; a release needs a plain link, and its error says how to make one"
             }
             Self::Directory | Self::File => {
-                "look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then release or roll back"
+                "find out who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then release or roll back"
             }
         }
     }

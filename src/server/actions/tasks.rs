@@ -186,7 +186,7 @@ impl TaskDetail {
         Ok(true)
     }
 
-    /// Returns what earlier tasks tell about it, as it was when that was first asked for.
+    /// Returns what earlier tasks tell about it, as of the first call.
     pub(in crate::server) async fn precedents(
         &self,
         site: &Site,

@@ -1,4 +1,4 @@
-//! One project: what is live in each environment, the releases that can be gone back to, the hook
+//! One project: what is live in each environment, the possible targets of a rollback, the hook
 //! and the freezes.
 
 mod freezes;

@@ -465,7 +465,7 @@ async fn switch(
         }
     }
     Err(StepError::Failed(
-        "what is live there changes again and again; look who else releases there".to_owned(),
+        "what is live there changes again and again; find out who else releases there".to_owned(),
     ))
 }
 

@@ -61,7 +61,7 @@ ts_see_live() {
     ts_see_current
     case $ts_broken${ts_kept:+-kept} in
     text) ts_refuse "$ts_at/current is a link whose text is no UTF-8, has control characters or over 1000 bytes, so it could not be led back there: rename a link with the plain path of that directory over it (ln -s DIRECTORY $ts_at/current.new && mv -T $ts_at/current.new $ts_at/current)" ;;
-    directory* | file*) ts_refuse "$ts_at/current is no symbolic link, so it cannot be switched by a rename: look who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then retry" ;;
+    directory* | file*) ts_refuse "$ts_at/current is no symbolic link, so it cannot be switched by a rename: find out who put it there; run there, in deploy_to: mv -T current current.was && ln -s current.was current (the same stays live), then retry" ;;
     esac
 }
 # After ts_say_host_state: reports the rest of what is known of `current`.

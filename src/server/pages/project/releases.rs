@@ -1,4 +1,4 @@
-//! The releases of an environment: which hosts keep them, which can be gone back to, and which lie
+//! The releases of an environment: which hosts keep them, to which a rollback is possible, and which are
 //! between two of them.
 
 use std::collections::{BTreeMap, BTreeSet};
