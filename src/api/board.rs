@@ -10,7 +10,7 @@ use super::find::written;
 use crate::base::language::Message;
 use crate::domain::approval::MissingApproval;
 use crate::domain::host::ReleaseId;
-use crate::domain::task::Relation;
+use crate::domain::task::{Relation, StateName};
 use crate::engine::request::AllowedRequest;
 
 /// The most hosts that the board names for one reason.
@@ -161,7 +161,7 @@ pub struct BoardRef {
     pub task: u64,
     /// Its title, else its tag, else its template.
     pub name: String,
-    pub state: String,
+    pub state: StateName,
     pub updated_at: Timestamp,
 }
 

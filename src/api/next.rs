@@ -3,7 +3,7 @@
 
 use super::task::TaskView;
 use super::waiting::waits_for;
-use crate::domain::task::OriginKind;
+use crate::domain::task::{OriginKind, QueuePhase, StateName};
 use crate::engine::request::AllowedRequest;
 
 /// Whether a freeze keeps it from running.
@@ -16,10 +16,10 @@ fn frozen(task: &TaskView) -> bool {
 #[must_use]
 pub fn next(task: &TaskView) -> String {
     let offer = TaskOffer { task };
-    let parts = match task.state.as_str() {
-        "proposed" | "waiting" | "scheduled" | "queued" => offer.before_it_runs(),
-        "running" | "rolling-back" | "paused" | "stopping" => offer.while_it_runs(),
-        _ => offer.ended(),
+    let parts = match task.state.phase() {
+        QueuePhase::Before => offer.before_it_runs(),
+        QueuePhase::Holding => offer.while_it_runs(),
+        QueuePhase::Settled => offer.ended(),
     };
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     parts.join("; ")
@@ -72,14 +72,14 @@ impl TaskOffer<'_> {
     fn before_it_runs(&self) -> Vec<AdviceText> {
         let task = self.task;
         let withdraw = self.offer(AllowedRequest::Withdraw, "withdraw it with");
-        match task.state.as_str() {
-            "proposed" if task.reference.is_empty() => {
+        match task.state {
+            StateName::Proposed if task.reference.is_empty() => {
                 vec![sentence("the agent is planning it; no action is needed")]
             }
-            "proposed" => vec![sentence(
+            StateName::Proposed => vec![sentence(
                 "the agent waits for the ref to land; no action is needed",
             )],
-            "waiting" => {
+            StateName::Waiting => {
                 let approve = self.offer(AllowedRequest::Approve, "approve with");
                 let reject = self.offer(AllowedRequest::Reject, "reject with");
                 vec![Some(match (approve, reject) {
@@ -93,7 +93,7 @@ impl TaskOffer<'_> {
                 self.override_freeze(),
                 withdraw,
             ],
-            "scheduled" => vec![sentence("it starts automatically"), withdraw],
+            StateName::Scheduled => vec![sentence("it starts automatically"), withdraw],
             _ => vec![
                 Some(match task.project.as_str() {
                     "" => "it starts when a task slot is free".to_owned(),
@@ -107,16 +107,16 @@ impl TaskOffer<'_> {
     fn while_it_runs(&self) -> Vec<AdviceText> {
         let id = self.task.id;
         let failed = self.task.may.contains(&AllowedRequest::Retry);
-        match self.task.state.as_str() {
-            "stopping" => vec![Some(format!(
+        match self.task.state {
+            StateName::Stopping => vec![Some(format!(
                 "running steps are being stopped; follow with `tagship log {id} -f`"
             ))],
-            "paused" if frozen(self.task) => vec![
+            StateName::Paused if frozen(self.task) => vec![
                 sentence("it can be resumed when the freeze is over"),
                 self.override_freeze(),
                 self.stop(),
             ],
-            "paused" => {
+            StateName::Paused => {
                 let resume = self.offer(AllowedRequest::Resume, "resume it with");
                 let look = format!("see `tagship log {id}`, fix the cause, then");
                 vec![
@@ -167,8 +167,8 @@ impl TaskOffer<'_> {
 
     fn ended(&self) -> Vec<AdviceText> {
         let new_request = Some(self.new_request());
-        match self.task.state.as_str() {
-            "stopped" => {
+        match self.task.state {
+            StateName::Stopped => {
                 let ways = [self.retry("retry it with"), self.roll_back()];
                 let ways: Vec<String> = ways.into_iter().flatten().collect();
                 vec![if ways.is_empty() {
@@ -177,16 +177,20 @@ impl TaskOffer<'_> {
                     Some(ways.join(", or "))
                 }]
             }
-            "failed" | "rolled-back" => vec![self.fix_cause()],
-            "rollback-failed" => vec![self.fix_cause(), self.override_freeze(), self.roll_back()],
-            "succeeded" => vec![
+            StateName::Failed | StateName::RolledBack => vec![self.fix_cause()],
+            StateName::RollbackFailed => {
+                vec![self.fix_cause(), self.override_freeze(), self.roll_back()]
+            }
+            StateName::Succeeded => vec![
                 sentence("no action is needed"),
                 self.offer(AllowedRequest::Rollback, "roll back to it later with"),
             ],
-            "withdrawn" | "superseded" | "expired" => {
+            StateName::Withdrawn | StateName::Superseded | StateName::Expired => {
                 let landed = self.task.commit.is_some() || self.task.reference.is_empty();
-                let retry = match self.task.state.as_str() {
-                    "expired" if !landed => self.retry("fix the cause, then retry it with"),
+                let retry = match self.task.state {
+                    StateName::Expired if !landed => {
+                        self.retry("fix the cause, then retry it with")
+                    }
                     _ => self.retry("retry it with"),
                 };
                 vec![Some(match retry {
@@ -194,7 +198,7 @@ impl TaskOffer<'_> {
                     None => self.new_request(),
                 })]
             }
-            "observed" => vec![sentence("nothing was released: its rule only observes")],
+            StateName::Observed => vec![sentence("nothing was released: its rule only observes")],
             _ => vec![new_request],
         }
     }

@@ -9,7 +9,9 @@ use crate::domain::approval::{Approval, MissingApproval};
 use crate::domain::host::{Drift, ReleaseId};
 use crate::domain::plan::PlanDigest;
 use crate::domain::rule::Schedule;
-use crate::domain::task::{ComparedRelease, ComparedWith, Description, Direction, OriginKind};
+use crate::domain::task::{
+    ComparedRelease, ComparedWith, Description, Direction, OriginKind, StateName,
+};
 use crate::domain::template::{Gate, OnFailure};
 use crate::engine::request::AllowedRequest;
 
@@ -31,8 +33,7 @@ pub struct TaskView {
     pub tag: String,
     /// `null` until it has landed.
     pub commit: Option<String>,
-    /// One of `task::STATE_NAMES`.
-    pub state: String,
+    pub state: StateName,
     /// Details of the state: a reason, a time, a message; may be empty.
     pub detail: String,
     /// Nothing more happens unless a user requests it.

@@ -3,6 +3,7 @@
 use super::task::TaskView;
 use crate::base::language::{Language, Message};
 use crate::domain::approval::{Approval, MissingApproval};
+use crate::domain::task::StateName;
 use crate::engine::request::AllowedRequest;
 
 /// The most names in [`TaskView::can_approve`].
@@ -12,9 +13,9 @@ pub const CAN_APPROVE_MAX: usize = 10;
 #[must_use]
 pub fn waits_for(task: &TaskView) -> String {
     let id = task.id;
-    if task.state != "waiting" {
+    if task.state != StateName::Waiting {
         let detail = &task.detail;
-        return format!("task {id} is {}: {detail}", task.state.replace('-', " "));
+        return format!("task {id} is {}: {detail}", task.state.words());
     }
     format!("task {id} waits for {}", missing_and_who(task))
 }

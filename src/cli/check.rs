@@ -91,8 +91,7 @@ async fn known_live(ctx: &CliContext, config: &Config) -> BTreeMap<String, Vec<K
             .with("environment", Some(&view.environment))
             .with("limit", Some(100));
         let tasks = answer::<TaskList>(ctx, config, &working).await;
-        let states = ["running", "paused", "stopping", "rolling-back"];
-        let is_working = |line: &TaskLine| states.contains(&line.head.state.as_str());
+        let is_working = |line: &TaskLine| line.head.state.holds_queue();
         let busy = tasks.is_none_or(|list| list.tasks.iter().any(is_working));
         for (host, live) in view.hosts {
             let Some(live) = live else { continue };

@@ -177,7 +177,7 @@ async fn tasks(
 
 /// Returns the number of a task, described as `release-1 of shop production, waiting`.
 fn task(line: &TaskLine) -> CompletionCandidate {
-    let state = line.head.state.replace('-', " ");
+    let state = line.head.state.words();
     let description = format!("{} of {}, {state}", line.called(), line.destination());
     described(line.head.id.to_string(), &description)
 }

@@ -8,6 +8,7 @@ use crate::base::secret::NoRandomness;
 use crate::config::ConfigError;
 use crate::domain::document::{meant, names_or_none};
 use crate::domain::rule::RuleError;
+use crate::domain::task::StateName;
 use crate::engine::spool::SpoolError;
 use crate::setup::doctor::enroll::EnrollError;
 use crate::setup::install::InstallError;
@@ -241,8 +242,8 @@ pub enum DemoError {
     #[error("task {id} is {state}, not {expected}: {detail}; look at var/demo/agent.log")]
     OtherState {
         id: u64,
-        state: String,
-        expected: &'static str,
+        state: StateName,
+        expected: StateName,
         detail: String,
     },
     #[error("no port is free on 127.0.1.1, 127.0.1.2 and 127.0.1.3: {0}")]

@@ -18,6 +18,7 @@ use super::screen::{self, Canvas};
 use super::table::printable;
 use crate::api::{CUT_BEGINS, LOG_SEPARATOR, TaskView};
 use crate::base::clock::{Clock as _, SystemClock};
+use crate::domain::task::StateName;
 
 /// How many reconnects are attempted, once a second, before the connection counts as lost.
 const RECONNECTS_MAX: u32 = 60;
@@ -37,10 +38,10 @@ pub(crate) enum Goal {
 }
 
 impl Goal {
-    pub(crate) fn is_reached_by(self, state: &str) -> bool {
+    pub(crate) fn is_reached_by(self, state: StateName) -> bool {
         match self {
-            Self::Success => matches!(state, "succeeded" | "observed"),
-            Self::Stopped => state == "stopped",
+            Self::Success => matches!(state, StateName::Succeeded | StateName::Observed),
+            Self::Stopped => state == StateName::Stopped,
         }
     }
 }
@@ -501,11 +502,12 @@ mod tests {
 
     #[test]
     fn each_wait_goal_is_reached_only_by_its_state() {
-        assert!(Goal::Success.is_reached_by("succeeded"));
-        for state in ["failed", "rolled-back", "stopped", "rejected", "expired"] {
-            assert!(!Goal::Success.is_reached_by(state), "{state}");
-        }
-        assert!(Goal::Stopped.is_reached_by("stopped"));
-        assert!(!Goal::Stopped.is_reached_by("succeeded"));
+        let reach = |goal: Goal| {
+            StateName::ALL
+                .into_iter()
+                .filter(move |state| goal.is_reached_by(*state))
+        };
+        assert!(reach(Goal::Success).eq([StateName::Succeeded, StateName::Observed]));
+        assert!(reach(Goal::Stopped).eq([StateName::Stopped]));
     }
 }

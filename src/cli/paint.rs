@@ -127,11 +127,11 @@ pub(crate) fn is_dumb(term: &OsStr) -> bool {
 mod tests {
     use super::*;
     use crate::api::StepState;
-    use crate::domain::task::STATE_NAMES;
+    use crate::domain::task::StateName;
 
     #[test]
     fn every_state_of_tasks_and_steps_has_a_colour_or_none() {
-        let tasks = STATE_NAMES.map(|name| name.replace('-', " "));
+        let tasks = StateName::ALL.map(StateName::words);
         let steps = [
             StepState::Pending,
             StepState::Running,

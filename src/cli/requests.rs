@@ -14,6 +14,7 @@ use crate::api::{self, AllowedRequest, TaskLine, TaskList, TaskView};
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::language::Language;
 use crate::domain::plan::PlanDigest;
+use crate::domain::task::StateName;
 use crate::engine::request::TaskRequest;
 use crate::store::Head;
 
@@ -53,7 +54,7 @@ pub(crate) async fn tasks(ctx: &CliContext, args: &Tasks) -> Result<(), CommandE
     screen::print(&table.render(screen::width()))?;
     for line in tasks.iter().take(DETAILED_MAX) {
         let head = &line.head;
-        if head.state == "proposed" && !head.detail.is_empty() {
+        if head.state == StateName::Proposed && !head.detail.is_empty() {
             screen::note(&format!("task {}: {}", head.id, printable(&head.detail)));
         }
     }
@@ -132,7 +133,7 @@ async fn found(client: &Client, args: &Tasks) -> Result<TaskList, CommandError> 
 
 /// Returns `running`; `running (EMERGENCY)` if an admin approved it in one.
 fn state_in_list(head: &Head) -> String {
-    let state = head.state.replace('-', " ");
+    let state = head.state.words();
     match head.emergency {
         true => format!("{state} (EMERGENCY)"),
         false => state,
@@ -333,7 +334,7 @@ fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
         }
         text = text.lines().map(|line| printable(line) + "\n").collect();
     }
-    if task.state == "waiting" {
+    if task.state == StateName::Waiting {
         let waits = printable(&api::missing_and_who(task));
         return match text.is_empty() {
             true if done == APPROVED => {
@@ -346,14 +347,14 @@ fn answer(task: &TaskView, done: &str, agent: &AgentConnection) -> String {
     if !text.is_empty() {
         return format!("{text}task {id} is {state}\n");
     }
-    if task.state == done {
+    if task.state.as_str() == done {
         return format!("task {id} is {state}\n");
     }
     format!("task {id} is {done}; it is {state}\n")
 }
 
 fn reached(task: &TaskView, goal: Goal, agent: &AgentConnection) -> Result<(), CommandError> {
-    if goal.is_reached_by(&task.state) {
+    if goal.is_reached_by(task.state) {
         return Ok(());
     }
     let words = state_line(task, &agent.zone);

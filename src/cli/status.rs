@@ -10,6 +10,7 @@ use super::table::{Table, printable};
 use super::times::Zone;
 use crate::api::{BoardEnvironment, BoardGroup, BoardRef, BoardTask, BoardView};
 use crate::base::language::Message;
+use crate::domain::task::StateName;
 
 pub(crate) async fn status(ctx: &CliContext, args: &StatusArgs) -> Result<(), CommandError> {
     let AgentConnection { client, zone } = ctx.agent().await?;
@@ -83,7 +84,7 @@ fn state(task: &BoardTask) -> String {
     let emergency = head.emergency.then_some("board-emergency");
     let marks = rollback.into_iter().chain(emergency);
     let marks: Vec<String> = marks.map(|id| Message::new(id).to_string()).collect();
-    let state = head.state.replace('-', " ");
+    let state = head.state.words();
     match marks.as_slice() {
         [] => state,
         marks => format!("{state} ({})", marks.join(", ")),
@@ -101,8 +102,8 @@ fn what(task: &BoardTask, zone: &Zone) -> String {
     said.extend(task.needs().iter().map(ToString::to_string));
     said.extend(task.change().iter().map(ToString::to_string));
     if let Some(at) = task.starts_at {
-        let id = match head.state.as_str() {
-            "scheduled" => "board-starts",
+        let id = match head.state {
+            StateName::Scheduled => "board-starts",
             _ => "board-starts-not-before",
         };
         said.push(Message::new(id).with("at", zone.show(at)).to_string());
@@ -112,7 +113,7 @@ fn what(task: &BoardTask, zone: &Zone) -> String {
         said.push(frozen.to_string());
     }
     // The text of a scheduled task is its time, which is shown by the reader's clock.
-    let is_time = head.state == "scheduled" && head.state_detail.is_none();
+    let is_time = head.state == StateName::Scheduled && head.state_detail.is_none();
     if !is_time && !head.detail.is_empty() {
         said.push(head.detail.clone());
     }
@@ -142,7 +143,7 @@ fn live(places: &[BoardEnvironment], zone: &Zone, width: Option<u16>) -> String 
     let named = |task: &Option<BoardRef>| match task {
         Some(task) => {
             let (name, id) = (&task.name, task.task);
-            format!("{name} ({id}, {})", task.state.replace('-', " "))
+            format!("{name} ({id}, {})", task.state.words())
         }
         None => "-".to_owned(),
     };

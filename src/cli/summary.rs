@@ -179,7 +179,7 @@ fn frozen_line(frozen: &FrozenView, zone: &Zone) -> String {
 
 /// `rolled back: web1: check: …`, `scheduled for 2026-11-21 22:30:00 CET`.
 pub(crate) fn state_line(task: &TaskView, zone: &Zone) -> String {
-    let words = task.state.replace('-', " ");
+    let words = task.state.words();
     match task.starts_at {
         Some(at) if at > task.updated_at => format!("{words} for {}", zone.show(at)),
         // It has come already: only the agent, or a freeze, keeps it waiting.

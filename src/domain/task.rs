@@ -38,7 +38,7 @@ pub use event::{
 };
 pub(crate) use failure_summary::{generalize, join_reason};
 pub use next::next_actions;
-pub use state::{STATE_NAMES, State};
+pub use state::{QueuePhase, STATE_NAMES, State, StateName};
 pub use step_position::{AGENT_INDEX, host_index};
 pub use submission::{
     ManualRequest, Origin, OriginKind, PushedTag, PushedWith, Submission, Submitter, Supersede, Via,

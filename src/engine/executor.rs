@@ -36,7 +36,7 @@ pub use self::effects::World;
 pub use self::retry::RetryingHosts;
 use self::state::{CompletedEffect, Ids};
 pub use self::state::{Executor, ExecutorLimits, MissedPolicy};
-use crate::domain::task::{Event, NextAction, State, StepRef, Task, next_actions};
+use crate::domain::task::{Event, NextAction, StepRef, Task, next_actions};
 use crate::store::kv::{KeyWrite, Revision, Watch, WatchEnd};
 use crate::store::{HeadFields, StoreError};
 
@@ -115,7 +115,7 @@ impl Executor {
 
     /// Handles a change to a task, by this executor or anyone else.
     fn head_changed(&mut self, value: &[u8]) {
-        let Ok(head) = serde_json::from_slice::<HeadFields<'_>>(value) else {
+        let Ok(head) = serde_json::from_slice::<HeadFields>(value) else {
             return;
         };
         match self.tasks.get_mut(&head.id) {
@@ -123,7 +123,7 @@ impl Executor {
                 active.events_read = active.events_read.max(head.events);
                 self.decide(head.id);
             }
-            None if State::is_settled_name(head.state) => {}
+            None if head.state.is_settled() => {}
             None => {
                 self.first_reads.insert(head.id);
                 self.refresh(head.id);

@@ -19,6 +19,7 @@ use std::sync::atomic::Ordering;
 use super::answer::{self, HttpResult};
 use super::call::Call;
 use super::{Site, authentication, codo, openapi, output};
+use crate::domain::task::StateName;
 
 /// Routes everything under `/api/`: our API in `v1`, and the endpoints for clients of CODO.
 pub(super) async fn route(site: &Arc<Site>, call: &mut Call) -> HttpResult {
@@ -99,34 +100,25 @@ async fn post(site: &Arc<Site>, call: &mut Call, rest: &[&str]) -> HttpResult {
     }
 }
 
-/// The states of tasks that have not ended.
-const UNFINISHED: [&str; 8] = [
-    "proposed",
-    "waiting",
-    "scheduled",
-    "queued",
-    "running",
-    "paused",
-    "stopping",
-    "rolling-back",
-];
-
 /// `/metrics`: metrics in Prometheus text format. Only tasks that have not ended are counted: they
 /// are few, however many tasks exist.
 pub(super) async fn metrics(site: &Arc<Site>) -> HttpResult {
     let store = &site.web.store;
     let (active, _) = store.active().await?;
-    let mut states: BTreeMap<String, u64> = BTreeMap::new();
+    let mut states: BTreeMap<StateName, u64> = BTreeMap::new();
     for id in active {
         *states.entry(store.head(id).await?.state).or_default() += 1;
     }
     let mut text = String::from(
         "# HELP tagship_tasks Tasks that have not ended.\n# TYPE tagship_tasks gauge\n",
     );
-    for name in UNFINISHED {
-        let count = states.get(name).copied().unwrap_or(0);
+    for state in StateName::ALL
+        .into_iter()
+        .filter(|state| !state.is_settled())
+    {
+        let count = states.get(&state).copied().unwrap_or(0);
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "tagship_tasks{{state=\"{name}\"}} {count}");
+        let _ = writeln!(text, "tagship_tasks{{state=\"{state}\"}} {count}");
     }
     let uptime = site.web.clock.now().duration_since(site.started).as_secs();
     let _ = write!(

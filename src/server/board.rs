@@ -14,7 +14,7 @@ use crate::domain::permission::{Ability, PermissionTarget};
 use crate::domain::plan::{AGENT, Plan};
 use crate::domain::task::{
     AGENT_INDEX, Direction, Event, FreezeOverride, Origin, Pause, Recorded, Relation, State,
-    StepRef, Task, TaskWork,
+    StateName, StepRef, Task, TaskWork,
 };
 use crate::engine::request::AllowedRequest;
 use crate::store::{Head, LiveRelease};
@@ -317,7 +317,7 @@ fn reference(head: &Head) -> BoardRef {
     BoardRef {
         task: head.id,
         name: TaskLine::from(head.clone()).called().to_owned(),
-        state: head.state.clone(),
+        state: head.state,
         updated_at: head.updated_at,
     }
 }
@@ -366,8 +366,11 @@ pub(super) fn board(facts: BoardFacts<'_>, at: impl Fn(&PermissionTarget) -> Act
     // Who waits longest comes first.
     view.for_you.tasks.reverse();
     for task in ended.iter().map(show) {
-        let group = match task.line.head.state.as_str() {
-            "failed" | "rollback-failed" | "rolled-back" | "stopped" => &mut view.failed,
+        let group = match task.line.head.state {
+            StateName::Failed
+            | StateName::RollbackFailed
+            | StateName::RolledBack
+            | StateName::Stopped => &mut view.failed,
             _ => &mut view.recent,
         };
         group.tasks.push(task);
@@ -393,10 +396,10 @@ enum Group {
 }
 
 fn group_of(task: &BoardTask) -> Group {
-    match task.line.head.state.as_str() {
-        "waiting" | "paused" if task.you_can.is_some() => Group::ForYou,
-        "waiting" => Group::Waiting,
-        "proposed" | "scheduled" | "queued" => Group::Next,
+    match task.line.head.state {
+        StateName::Waiting | StateName::Paused if task.you_can.is_some() => Group::ForYou,
+        StateName::Waiting => Group::Waiting,
+        StateName::Proposed | StateName::Scheduled | StateName::Queued => Group::Next,
         _ => Group::Running,
     }
 }
@@ -405,9 +408,9 @@ fn group_of(task: &BoardTask) -> Group {
 fn totals<'a>(view: &mut BoardView, active: impl Iterator<Item = &'a Head>) {
     let (mut waiting, mut running, mut next) = (0, 0, 0);
     for head in active {
-        match head.state.as_str() {
-            "waiting" => waiting += 1,
-            "proposed" | "scheduled" | "queued" => next += 1,
+        match head.state {
+            StateName::Waiting => waiting += 1,
+            StateName::Proposed | StateName::Scheduled | StateName::Queued => next += 1,
             _ => running += 1,
         }
     }
@@ -436,11 +439,11 @@ fn with_tasks(place: &mut BoardEnvironment, active: &[Head]) {
         .iter()
         .filter(|head| head.project == place.project && head.environment == place.environment);
     // The nearer to its start, the earlier; of equal ones the oldest.
-    let order = |head: &Head| match head.state.as_str() {
-        "queued" => Some(0),
-        "scheduled" => Some(1),
-        "waiting" => Some(2),
-        "proposed" => Some(3),
+    let order = |head: &Head| match head.state {
+        StateName::Queued => Some(0),
+        StateName::Scheduled => Some(1),
+        StateName::Waiting => Some(2),
+        StateName::Proposed => Some(3),
         _ => None,
     };
     let mut next: Option<(u8, &Head)> = None;

@@ -30,7 +30,7 @@ use super::pages::list::ListContent;
 use super::pages::task::TaskPage;
 use crate::api::{BoardQuery, LogQuery, TaskQuery};
 use crate::base::secret;
-use crate::domain::task::State;
+use crate::domain::task::StateName;
 use crate::store::StoreError;
 
 /// Events buffered for a slow reader.
@@ -40,7 +40,7 @@ const COME_BACK: Duration = Duration::from_secs(2);
 /// The data of `task`: parts of the page, as HTML, by the ids of the elements that they replace.
 #[derive(Serialize)]
 struct TaskData {
-    state: &'static str,
+    state: StateName,
     title: String,
     parts: Vec<(&'static str, String)>,
 }
@@ -205,7 +205,7 @@ async fn send_changes(
 /// because someone waits for it.
 async fn together(site: &Site, changes: &mut StoreChanges, id: u64) -> Result<(), StoreError> {
     let rests = async {
-        while !State::is_settled_name(&site.web.store.head(id).await?.state) {
+        while !site.web.store.head(id).await?.state.is_settled() {
             changes.next(site, id).await?;
         }
         Ok(())

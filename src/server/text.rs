@@ -11,7 +11,7 @@ pub(super) use crate::api::list_in;
 use crate::base::language::Language;
 use crate::domain::document::moment::{self, WrittenMoment};
 use crate::domain::host::ReleaseId;
-use crate::domain::task::{Comparison, Relation};
+use crate::domain::task::{Comparison, Relation, StateName};
 
 /// Times as people read and write them.
 #[derive(Clone, Debug)]
@@ -117,26 +117,28 @@ pub(super) enum TimeBound {
 }
 
 /// Returns the tone of a state. Its name is always shown too.
-pub(super) fn tone(state: &str) -> &'static str {
+pub(super) fn tone(state: StateName) -> &'static str {
     match state {
-        "waiting" | "paused" => "asks",
-        "succeeded" => "good",
-        "failed" | "rollback-failed" => "bad",
-        "rolled-back" | "stopped" => "warn",
-        "running" | "stopping" | "rolling-back" | "queued" | "scheduled" | "proposed" => "work",
-        _ => "over",
+        StateName::Waiting | StateName::Paused => "asks",
+        StateName::Succeeded => "good",
+        StateName::Failed | StateName::RollbackFailed => "bad",
+        StateName::RolledBack | StateName::Stopped => "warn",
+        _ if state.is_settled() => "over",
+        _ => "work",
     }
 }
 
 /// Returns the name of a state in a language.
-pub(super) fn state_in(language: Language, name: &str) -> String {
-    language.say(format!("state-{name}")).to_string()
+pub(super) fn state_in(language: Language, state: StateName) -> String {
+    language.say(format!("state-{state}")).to_string()
 }
 
 /// Whether a user is asked to approve it, and has not.
 pub(super) fn asks(view: &TaskView, name: &str) -> bool {
     let approved = view.approvals.iter().any(|yes| yes.approval.by == name);
-    view.state == "waiting" && !approved && view.approvers.iter().any(|approver| approver == name)
+    view.state == StateName::Waiting
+        && !approved
+        && view.approvers.iter().any(|approver| approver == name)
 }
 
 /// Describes how a commit relates to a live one, and whether that needs a second look.
@@ -179,7 +181,7 @@ pub(super) fn without_success(
     language: Language,
     release: &ReleaseId,
     task: u64,
-    state: &str,
+    state: StateName,
 ) -> String {
     let text = language
         .say("own-task-did-not-succeed")
@@ -239,7 +241,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-    use crate::domain::task::STATE_NAMES;
 
     #[test]
     fn a_time_is_read_in_the_agents_zone() {
@@ -283,8 +284,8 @@ mod tests {
 
     #[test]
     fn every_state_has_a_known_tone() {
-        for name in STATE_NAMES {
-            assert!(["asks", "good", "bad", "warn", "work", "over"].contains(&tone(name)));
+        for state in StateName::ALL {
+            assert!(["asks", "good", "bad", "warn", "work", "over"].contains(&tone(state)));
         }
     }
 }

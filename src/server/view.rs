@@ -96,7 +96,7 @@ pub fn task_view(shown: TaskViewInputs<'_>, actor: &Actor, now: Timestamp) -> Ta
         reference: submission.reference.clone(),
         tag: task.tag().to_owned(),
         commit: task.commit().map(str::to_owned),
-        state: task.state.name().to_owned(),
+        state: task.state.name(),
         detail: detail(language, task, head, plan, ahead),
         at_rest: task.state.is_settled(),
         schedule: submission.schedule,
@@ -176,7 +176,7 @@ fn detail(
     let text = match &task.state {
         State::Queued if task.ref_error.is_none() => ahead.map(|ahead| {
             let text = language.say("detail-behind").with("task", ahead.id);
-            text.with("state", text::state_in(language, &ahead.state))
+            text.with("state", text::state_in(language, ahead.state))
         }),
         State::Paused { why } => plan.and_then(|plan| gate(language, task, why, plan)),
         _ => None,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{LiveRelease, Store, StoreError};
-use crate::domain::task::{ComparedRelease, ComparedWith, RELATIONS_MAX};
+use crate::domain::task::{ComparedRelease, ComparedWith, RELATIONS_MAX, StateName};
 
 impl Store {
     /// Returns the releases that are live on these hosts, the most common first. If it is unknown
@@ -38,7 +38,9 @@ impl Store {
                 None => None,
             };
             let known = known.live.iter().find(|one| one.release == live.release);
-            let succeeded = by.as_ref().filter(|head| head.state == "succeeded");
+            let succeeded = by
+                .as_ref()
+                .filter(|head| head.state == StateName::Succeeded);
             let since = known.and_then(|known| known.since);
             let since = live.since.or(since);
             let since = since.or_else(|| Some(succeeded?.updated_at));

@@ -226,7 +226,7 @@ pub(super) fn matches(filter: &Filter, head: &Head) -> bool {
     let is = |filter: &Option<String>, value: &str| {
         filter.as_deref().is_none_or(|filter| filter == value)
     };
-    is(&filter.state, &head.state)
+    is(&filter.state, head.state.as_str())
         && is(&filter.project, &head.project)
         && is(&filter.environment, &head.environment)
         && filter.tag.as_deref().is_none_or(|tag| {
@@ -277,7 +277,7 @@ pub(super) fn head(task: &Task) -> Head {
     };
     Head {
         id: task.id,
-        state: task.state.name().to_owned(),
+        state: task.state.name(),
         detail: detail.chars().take(1000).collect(),
         state_detail,
         title: submission.title.clone(),

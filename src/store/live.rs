@@ -439,7 +439,7 @@ impl Store {
             });
         }
         let lands = Filter {
-            state: Some(State::Proposed.name().to_owned()),
+            state: Some(State::Proposed.name().to_string()),
             project: Some(submission.project.clone()),
             environment: Some(submission.environment.clone()),
             ..Filter::default()

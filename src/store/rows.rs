@@ -7,13 +7,13 @@ use super::state_detail::StateDetail;
 use crate::domain::host::{ReleaseId, TreeDigest};
 use crate::domain::permission::PermissionTarget;
 use crate::domain::rule::TAGS;
-use crate::domain::task::Relation;
+use crate::domain::task::{Relation, StateName};
 
 /// The summary of a task that lists show.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     pub id: u64,
-    pub state: String,
+    pub state: StateName,
     /// Details of the state in English: a reason, a time, a message.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
@@ -55,9 +55,9 @@ pub struct Head {
 
 /// The fields of a [`Head`] that are read whenever any task changes.
 #[derive(Clone, Copy, Debug, Deserialize)]
-pub struct HeadFields<'h> {
+pub struct HeadFields {
     pub id: u64,
-    pub state: &'h str,
+    pub state: StateName,
     pub events: u64,
 }
 

@@ -17,7 +17,7 @@ use super::kv::{Commit, Key};
 use super::rows::Filter;
 use crate::domain::permission::PermissionTarget;
 use crate::domain::rule::TAGS;
-use crate::domain::task::{Description, Event, Outcome, Recorded, Task};
+use crate::domain::task::{Description, Event, Outcome, Recorded, StateName, Task};
 
 /// The layout version that this code writes, in decimal digits. Raised with every change of the
 /// rows, and with every kind of event that the previous version could not read.
@@ -87,8 +87,8 @@ fn row(prefix: &[u8], position: &ListPosition) -> Key {
     [prefix, position.0.as_bytes()].concat()
 }
 
-pub(super) fn state_row(state: &str, position: &ListPosition) -> Key {
-    row(&prefix("state", &[state]), position)
+pub(super) fn state_row(state: StateName, position: &ListPosition) -> Key {
+    row(&prefix("state", &[state.as_str()]), position)
 }
 
 pub(super) fn text_row(position: &ListPosition) -> Key {

@@ -537,7 +537,7 @@ proptest! {
                 };
                 let expected: Vec<u64> = tasks
                     .iter()
-                    .filter(|task| state.is_none_or(|state| state == task.state.name()))
+                    .filter(|task| state.is_none_or(|state| state == task.state.name().as_str()))
                     .filter(|task| project.is_none_or(|name| name == task.submission.project))
                     .filter(|task| environment.is_none_or(|name| name == task.submission.environment))
                     .map(|task| task.id)

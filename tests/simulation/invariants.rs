@@ -86,7 +86,7 @@ fn indexed(store: &Store, tasks: &[Arc<Task>]) {
     let mut expected: BTreeMap<(Option<&str>, Option<&str>), BTreeSet<u64>> = BTreeMap::new();
     for task in tasks {
         let place = Some(task.submission.environment.as_str());
-        for by in [(Some(task.state.name()), None), (None, place)] {
+        for by in [(Some(task.state.name().as_str()), None), (None, place)] {
             expected.entry(by).or_default().insert(task.id);
         }
     }

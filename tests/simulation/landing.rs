@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use tagship::base::clock::Clock as _;
 use tagship::domain::host::RunEnd;
 use tagship::domain::rule::Schedule;
-use tagship::domain::task::{Event, Recorded, State};
+use tagship::domain::task::{Event, Recorded, State, StateName};
 use tagship::domain::template::OnFailure;
 
 use crate::driver::{Halt, Sim, TEMPLATE, object_of};
@@ -135,7 +135,7 @@ fn unresolved_ref_doubt_is_reported_until_the_server_returns() {
         let doubted = sim.clock.now();
         sim.run_for(MINUTE * 30);
         let head = at_once(sim.store().head(id)).unwrap();
-        assert_eq!(head.state, "waiting");
+        assert_eq!(head.state, StateName::Waiting);
         assert!(head.detail.contains(refusal), "{}", head.detail);
         let told = head.updated_at.duration_since(doubted);
         assert!(
@@ -146,7 +146,7 @@ fn unresolved_ref_doubt_is_reported_until_the_server_returns() {
         sim.approve(id).unwrap();
         sim.run_for(MINUTE * 30);
         let head = at_once(sim.store().head(id)).unwrap();
-        assert_eq!(head.state, "scheduled");
+        assert_eq!(head.state, StateName::Scheduled);
         assert!(head.detail.contains(refusal), "{}", head.detail);
         assert!(sim.served().is_empty(), "no host was touched");
         sim.faults.refuse_nothing();

@@ -2,7 +2,7 @@
 //! tags.
 
 use tagship::domain::rule::Schedule;
-use tagship::domain::task::State;
+use tagship::domain::task::{State, StateName};
 use tagship::store::{Filter, Head};
 
 use crate::driver::{Sim, TEMPLATE, object_of};
@@ -44,7 +44,7 @@ fn a_tag_made_on_the_server_is_released_once() {
     let [task] = &tasks(&sim)[..] else {
         panic!("{:?}", tasks(&sim));
     };
-    assert_eq!(task.state, "succeeded");
+    assert_eq!(task.state, StateName::Succeeded);
     // Its author is unknown.
     assert_eq!(sim.task(task.id).submission.submitter.account, None);
 }
@@ -268,8 +268,9 @@ fn tags_of_one_poll_form_one_push() {
     sim.move_ref("prod-3", &object_of('1'));
     sim.move_ref("prod-1", &object_of('5'));
     made(&mut sim, "prod-2", '3');
-    let states: Vec<String> = tasks(&sim).into_iter().map(|task| task.state).collect();
-    assert_eq!(states, ["succeeded", "superseded", "superseded"]);
+    let states: Vec<StateName> = tasks(&sim).iter().map(|task| task.state).collect();
+    let superseded = StateName::Superseded;
+    assert_eq!(states, [StateName::Succeeded, superseded, superseded]);
     assert!(sim.serves('5'));
 }
 
@@ -296,14 +297,13 @@ fn fault_at_any_poll_effect_loses_and_repeats_nothing() {
         sim.move_ref("prod-1", &object_of('1'));
         made(&mut sim, "prod-2", '2');
         sim.scan();
-        let states = tasks(&sim).into_iter().map(|task| task.state);
-        let states: Vec<String> = states.collect();
+        let states: Vec<StateName> = tasks(&sim).iter().map(|task| task.state).collect();
         // An interrupted scan continues as the same push.
         let [first, last] = &states[..] else {
             panic!("{fault:?}: {states:?}");
         };
-        assert_eq!(last, "succeeded", "{fault:?}");
-        assert_eq!(first, "superseded", "{fault:?}");
+        assert_eq!(*last, StateName::Succeeded, "{fault:?}");
+        assert_eq!(*first, StateName::Superseded, "{fault:?}");
         assert!(sim.serves('2'), "{fault:?}");
         sim.faults.count() - before
     };

@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use tagship::base::clock::Clock as _;
 use tagship::domain::host::RunEnd;
 use tagship::domain::rule::Schedule;
-use tagship::domain::task::{Event, Recorded};
+use tagship::domain::task::{Event, Recorded, StateName};
 use tagship::engine::executor::MissedPolicy;
 use tagship::engine::request::{RollbackTarget, TaskRequest};
 use tagship::store::kv::Row;
@@ -213,13 +213,13 @@ impl Play {
     /// A user approves or rejects a waiting task.
     fn answer(&mut self) {
         let mut waiting = self.tasks();
-        waiting.retain(|task| ["waiting", "paused"].contains(&task.state.as_str()));
+        waiting.retain(|task| matches!(task.state, StateName::Waiting | StateName::Paused));
         let Some(task) = self.random.pick(&waiting) else {
             return;
         };
         let id = task.id;
         self.note(format!("answer {id}"));
-        if task.state == "paused" {
+        if task.state == StateName::Paused {
             let request = match self.random.below(10) {
                 0..5 => TaskRequest::Resume { host: None },
                 5..7 => self.about_a_host(),
@@ -253,7 +253,7 @@ impl Play {
         let Some(task) = self.random.pick(&tasks) else {
             return;
         };
-        let (id, state) = (task.id, task.state.clone());
+        let (id, state) = (task.id, task.state);
         let reason = "because".to_owned();
         let (who, request) = match self.random.below(6) {
             0 => ("bob", TaskRequest::Withdraw { reason }),

@@ -21,7 +21,7 @@ use super::sshd::{self, SystemChange};
 use crate::api::{TaskList, TaskView};
 use crate::base::secret;
 use crate::config::{self, LocalConfig};
-use crate::domain::task::Relation;
+use crate::domain::task::{Relation, StateName};
 
 const CONFIG: &str = "var/demo/config.toml";
 const PASSWORD: &str = "var/demo/pat.password";
@@ -310,7 +310,7 @@ impl DemoWalk {
     }
 
     fn show_success(&self, task: &TaskView) -> Result<(), CommandError> {
-        expect(task, "succeeded")?;
+        expect(task, StateName::Succeeded)?;
         self.show_output(&format!("task {} succeeded", task.id))?;
         self.show_hosts()
     }
@@ -318,7 +318,7 @@ impl DemoWalk {
     /// Shows that the task of a tag waits, and returns its id.
     async fn waiting(&self, tag: &str) -> Result<u64, CommandError> {
         let task = self.task_of(tag).await?;
-        expect(&task, "waiting")?;
+        expect(&task, StateName::Waiting)?;
         let id = task.id;
         let compared = task.description.iter().flat_map(|it| &it.comparisons);
         let back = compared.filter_map(|live| match live.relation {
@@ -343,7 +343,7 @@ impl DemoWalk {
                 let TaskList { tasks, .. } = agent.client.ask(&ask).await?;
                 let line = tasks.iter().find(|line| line.tag == tag);
                 match line.map(|line| &line.head) {
-                    Some(head) if head.state != "proposed" => {
+                    Some(head) if head.state != StateName::Proposed => {
                         return Ok(agent.client.task(head.id).await?);
                     }
                     _ => sleep(PAUSE).await,
@@ -441,13 +441,13 @@ impl DemoWalk {
     }
 }
 
-fn expect(task: &TaskView, expected: &'static str) -> Result<(), DemoError> {
+fn expect(task: &TaskView, expected: StateName) -> Result<(), DemoError> {
     if task.state == expected {
         return Ok(());
     }
     Err(DemoError::OtherState {
         id: task.id,
-        state: task.state.clone(),
+        state: task.state,
         expected,
         detail: printable(&task.detail),
     })

@@ -66,8 +66,8 @@ pub enum State {
 }
 
 /// What a state means for the queue of its project and environment.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum QueuePhase {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QueuePhase {
     /// Nothing of the task runs yet.
     Before,
     /// No other task may run.
@@ -76,32 +76,46 @@ enum QueuePhase {
     Settled,
 }
 
-/// The names of all states, as accepted by `tagship tasks --state`.
-pub const STATE_NAMES: [&str; 18] = State::NAMES;
-
-/// Defines what depends on the state alone. Each row has a variant, its name and its phase.
+/// Defines the names of states. Each row has a variant, its name and its phase.
 macro_rules! states {
     ($($variant:ident $name:literal $phase:ident,)+) => {
-        impl State {
-            const NAMES: [&str; 18] = [$($name),+];
+        /// A state without its evidence, as lists and the API have it.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum StateName {
+            $($variant,)+
+        }
 
+        /// The names of all states, as accepted by `tagship tasks --state`.
+        pub const STATE_NAMES: [&str; StateName::ALL.len()] = [$($name),+];
+
+        impl StateName {
+            /// All of them.
+            pub const ALL: [Self; 18] = [$(Self::$variant),+];
+
+            /// Returns `rolling-back`.
             #[must_use]
-            pub fn name(&self) -> &'static str {
+            pub fn as_str(self) -> &'static str {
                 match self {
-                    $(Self::$variant { .. } => $name,)+
+                    $(Self::$variant => $name,)+
                 }
             }
 
-            fn phase(&self) -> QueuePhase {
+            /// Returns what the state means for the queue.
+            #[must_use]
+            pub fn phase(self) -> QueuePhase {
                 match self {
-                    $(Self::$variant { .. } => QueuePhase::$phase,)+
+                    $(Self::$variant => QueuePhase::$phase,)+
                 }
             }
+        }
 
-            fn phase_of_name(name: &str) -> Option<QueuePhase> {
-                match name {
-                    $($name => Some(QueuePhase::$phase),)+
-                    _ => None,
+        impl State {
+            /// Returns its name.
+            #[must_use]
+            pub fn name(&self) -> StateName {
+                match self {
+                    $(Self::$variant { .. } => StateName::$variant,)+
                 }
             }
         }
@@ -129,23 +143,43 @@ states! {
     Observed "observed" Settled,
 }
 
-impl State {
+impl StateName {
     /// Whether the task holds its queue: no other task of its project and environment may run.
     #[must_use]
-    pub fn holds_queue(&self) -> bool {
+    pub fn holds_queue(self) -> bool {
         self.phase() == QueuePhase::Holding
     }
 
     /// Whether nothing more happens unless a person requests it.
     #[must_use]
-    pub fn is_settled(&self) -> bool {
+    pub fn is_settled(self) -> bool {
         self.phase() == QueuePhase::Settled
     }
 
-    /// Whether the state of this name is [settled](State::is_settled).
+    /// Returns `rolling back`.
     #[must_use]
-    pub fn is_settled_name(name: &str) -> bool {
-        Self::phase_of_name(name).is_none_or(|phase| phase == QueuePhase::Settled)
+    pub fn words(self) -> String {
+        self.as_str().replace('-', " ")
+    }
+}
+
+impl fmt::Display for StateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl State {
+    /// As [`StateName::holds_queue`].
+    #[must_use]
+    pub fn holds_queue(&self) -> bool {
+        self.name().holds_queue()
+    }
+
+    /// As [`StateName::is_settled`].
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.name().is_settled()
     }
 
     /// Whether a freeze can keep it from continuing.
@@ -165,12 +199,12 @@ impl State {
     /// Whether it has not begun: nothing of it runs yet.
     #[must_use]
     pub fn can_be_withdrawn(&self) -> bool {
-        self.phase() == QueuePhase::Before
+        self.name().phase() == QueuePhase::Before
     }
 }
 
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name().replace('-', " "))
+        f.write_str(&self.name().words())
     }
 }

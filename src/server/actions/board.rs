@@ -11,7 +11,7 @@ use super::super::fault::Fault;
 use super::tasks::lines;
 use crate::api::{BoardEnvironment, BoardQuery, BoardTask, BoardView, TaskLine, TaskQuery};
 use crate::domain::permission::PermissionTarget;
-use crate::domain::task::{Description, Event, Recorded, State, Task};
+use crate::domain::task::{Description, Event, Recorded, StateName, Task};
 use crate::store::{Head, Store, StoreError};
 
 /// How many unfinished tasks are read, newest first.
@@ -60,7 +60,7 @@ pub(in crate::server) async fn board(
     let over = latest
         .iter()
         .map(|line| &line.head)
-        .filter(|head| State::is_settled_name(&head.state));
+        .filter(|head| head.state.is_settled());
     for head in over {
         ended.push(known.ended(store, head).await?);
     }
@@ -117,7 +117,7 @@ pub(in crate::server) async fn board(
 /// Tasks of a list as the board shows them, and how many unfinished ones there are by state.
 pub(in crate::server) struct ListedTasks {
     pub(in crate::server) tasks: Vec<BoardTask>,
-    pub(in crate::server) states: BTreeMap<String, u64>,
+    pub(in crate::server) states: BTreeMap<StateName, u64>,
 }
 
 /// Returns the tasks of a list as the board shows them.
@@ -139,7 +139,7 @@ pub(in crate::server) async fn listed(
     let mut facts = Vec::new();
     for line in lines {
         let head = &line.head;
-        facts.push(match State::is_settled_name(&head.state) {
+        facts.push(match head.state.is_settled() {
             true => known.ended(store, head).await?,
             false => known.unfinished(store, head).await?,
         });
@@ -160,7 +160,7 @@ fn examined<'a>(heads: impl DoubleEndedIterator<Item = &'a Head>) -> Vec<&'a Hea
     let mut room = [EXAMINED_MAX; 2];
     let mut chosen: Vec<&Head> = Vec::new();
     for head in heads.rev() {
-        let asks = usize::from(matches!(head.state.as_str(), "waiting" | "paused"));
+        let asks = usize::from(matches!(head.state, StateName::Waiting | StateName::Paused));
         if room[asks] > 0 {
             room[asks] -= 1;
             chosen.push(head);

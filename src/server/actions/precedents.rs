@@ -4,7 +4,7 @@
 use super::super::Site;
 use super::super::authentication::Who;
 use super::super::fault::Fault;
-use crate::domain::task::Task;
+use crate::domain::task::{StateName, Task};
 use crate::store::{Filter, Head, SearchScope};
 
 /// The usual time is that of the last so many tasks.
@@ -36,7 +36,7 @@ async fn usual_ms(site: &Site, task: &Task) -> Result<Option<u64>, Fault> {
     let submission = &task.submission;
     let some = |name: &String| Some(name.clone()).filter(|name| !name.is_empty());
     let filter = Filter {
-        state: Some("succeeded".to_owned()),
+        state: Some(StateName::Succeeded.to_string()),
         project: some(&submission.project),
         environment: some(&submission.environment),
         template: Some(submission.template.clone()),
@@ -71,7 +71,7 @@ async fn passed(site: &Site, who: &Who, task: &Task) -> Result<Vec<Head>, Fault>
         return Ok(Vec::new());
     };
     let filter = Filter {
-        state: Some("succeeded".to_owned()),
+        state: Some(StateName::Succeeded.to_string()),
         project: Some(submission.project.clone()),
         words: vec![commit.to_owned()],
         ..Filter::default()

@@ -14,6 +14,7 @@ use super::super::text::{self, Times};
 use super::{Frame, shown, times};
 use crate::api::{BoardEnvironment, BoardGroup, BoardQuery, BoardTask, BoardView, TaskQuery};
 use crate::base::language::{Language, Sentence};
+use crate::domain::task::StateName;
 use crate::engine::request::AllowedRequest;
 use crate::store::Head;
 
@@ -86,7 +87,7 @@ impl RowGroup {
 pub(super) struct TaskRow {
     pub(super) id: u64,
     pub(super) tone: &'static str,
-    pub(super) state: Sentence,
+    pub(super) state: String,
     /// Further badges, each with its tone.
     pub(super) marks: Vec<(&'static str, Sentence)>,
     pub(super) name: String,
@@ -123,7 +124,7 @@ impl TaskRow {
         if head.emergency {
             marks.push(("bad", say("board-emergency")));
         }
-        if head.state == "waiting" && head.approvers.iter().any(|one| one == name) {
+        if head.state == StateName::Waiting && head.approvers.iter().any(|one| one == name) {
             marks.push(("asks", say("board-approval-requested")));
         }
         match task.you_can {
@@ -145,8 +146,8 @@ impl TaskRow {
         });
         Self {
             id: head.id,
-            tone: text::tone(&head.state),
-            state: language.say(format!("state-{}", head.state)),
+            tone: text::tone(head.state),
+            state: text::state_in(language, head.state),
             marks,
             name: task.line.called().to_owned(),
             place: if head.project.is_empty() {
@@ -170,8 +171,8 @@ fn notes(task: &BoardTask, language: Language, times: &Times) -> Vec<String> {
     let said = task.change().into_iter().chain(task.needs());
     let mut notes: Vec<String> = said.map(|said| said.in_language(language)).collect();
     if let Some(at) = task.starts_at {
-        let id = match head.state.as_str() {
-            "scheduled" => "board-starts",
+        let id = match head.state {
+            StateName::Scheduled => "board-starts",
             _ => "board-starts-not-before",
         };
         let at = times.minute(&at);
@@ -196,7 +197,7 @@ fn detail(head: &Head, language: Language) -> Option<String> {
     match &head.state_detail {
         Some(said) => Some(said.message().in_language(language)),
         // The text of a scheduled task is its time, which is shown by the reader's clock.
-        None if head.detail.is_empty() || head.state == "scheduled" => None,
+        None if head.detail.is_empty() || head.state == StateName::Scheduled => None,
         None => Some(head.detail.clone()),
     }
 }
@@ -211,7 +212,7 @@ struct PlaceCard {
 impl PlaceCard {
     fn of(place: &BoardEnvironment, language: Language, times: &Times) -> Self {
         let warnings = place.warnings(|at| times.minute(&at));
-        let last = place.last.as_ref().map(|last| text::tone(&last.state));
+        let last = place.last.as_ref().map(|last| text::tone(last.state));
         Self {
             tone: match last {
                 Some("bad") => "bad",
@@ -291,8 +292,8 @@ impl BoardContent {
     }
 
     /// Returns the name of a task's state.
-    fn state(&self, name: &str) -> Sentence {
-        self.language.say(format!("state-{name}"))
+    fn state(&self, state: StateName) -> String {
+        text::state_in(self.language, state)
     }
 
     /// Returns the title of the browser's window: with how much waits for the reader.

@@ -11,11 +11,12 @@ use super::super::answer::HttpResult;
 use super::super::authentication::{Who, who_reads};
 use super::super::call::Call;
 use super::super::fault::Fault;
+use super::super::text;
 use super::board::{Chip, RowReader, TaskRow, address};
 use super::{Frame, shown, times};
 use crate::api::{BoardQuery, TaskList, TaskQuery};
 use crate::base::language::{Language, Sentence};
-use crate::domain::task::{STATE_NAMES, State};
+use crate::domain::task::StateName;
 
 /// How many tasks a page shows.
 const PAGE_TASKS: usize = 50;
@@ -27,7 +28,7 @@ struct ListPage {
     l: ListContent,
     query: TaskQuery,
     projects: Vec<String>,
-    states: Vec<(&'static str, Sentence)>,
+    states: [(&'static str, String); StateName::ALL.len()],
     /// The address of its event stream; only of the newest tasks.
     live: Option<String>,
 }
@@ -91,13 +92,9 @@ impl ListContent {
             times: &times,
             name: &who.actor.name,
         };
-        let unfinished = STATE_NAMES
-            .iter()
-            .filter(|name| !State::is_settled_name(name))
-            .filter_map(|name| Some((*name, *states.get(*name)?)));
-        let of_state = |name: Option<&str>| {
+        let of_state = |state: Option<StateName>| {
             let search = TaskQuery {
-                state: name.map(str::to_owned),
+                state: state.map(|state| state.to_string()),
                 ..query.search()
             };
             address("/tasks", &search)
@@ -109,16 +106,14 @@ impl ListContent {
             None,
             all,
         )];
-        chips.extend(unfinished.map(|(name, count)| {
-            let current = query.state.as_deref() == Some(name);
-            let label = language.say(format!("state-{name}"));
-            Chip::new(of_state(Some(name)), label, Some(count), current)
+        let unfinished = states.into_iter().filter(|(state, _)| !state.is_settled());
+        let unfinished = unfinished.map(|(state, count)| (state, Some(count)));
+        let ended = [StateName::Failed, StateName::Succeeded].map(|state| (state, None));
+        chips.extend(unfinished.chain(ended).map(|(state, count)| {
+            let current = query.state.as_deref() == Some(state.as_str());
+            let label = text::state_in(language, state);
+            Chip::new(of_state(Some(state)), label, count, current)
         }));
-        for name in ["failed", "succeeded"] {
-            let current = query.state.as_deref() == Some(name);
-            let label = language.say(format!("state-{name}"));
-            chips.push(Chip::new(of_state(Some(name)), label, None, current));
-        }
         let newer = query.before.is_some() || query.cursor.is_some();
         if newer {
             // Counts are of now, and belong to the newest tasks.
@@ -184,10 +179,7 @@ pub(in crate::server) async fn show(site: &Arc<Site>, call: &mut Call) -> HttpRe
             })
             .map(|project| project.name.clone())
             .collect(),
-        states: STATE_NAMES
-            .iter()
-            .map(|name| (*name, who.language.say(format!("state-{name}"))))
-            .collect(),
+        states: StateName::ALL.map(|state| (state.as_str(), text::state_in(who.language, state))),
         live: first.then(|| {
             address(
                 "/events",

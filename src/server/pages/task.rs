@@ -33,7 +33,7 @@ use crate::base::language::{Language, Sentence};
 use crate::domain::approval::{Actor, Approval};
 use crate::domain::permission::Ability;
 use crate::domain::plan::{AGENT, Plan, PlanDigest};
-use crate::domain::task::OriginKind;
+use crate::domain::task::{OriginKind, StateName};
 use crate::domain::template::OnFailure;
 use crate::engine::request::{self, RequestContext, RequestError, Rollbacks, TaskRequest};
 use crate::store::LiveRelease;
@@ -218,7 +218,7 @@ impl TaskPage {
 
     /// Whether a rollback is offered: it replaces a running or paused task.
     fn offers_rollback(&self) -> bool {
-        let at_work = matches!(self.view.state.as_str(), "running" | "paused");
+        let at_work = matches!(self.view.state, StateName::Running | StateName::Paused);
         self.back && (self.view.at_rest || at_work)
     }
 
@@ -258,7 +258,7 @@ impl TaskPage {
 
     /// Returns what it waits for that only people can provide.
     fn waits_for(&self) -> Option<String> {
-        let waits = self.view.state == "waiting" && !self.view.can_approve.is_empty();
+        let waits = self.view.state == StateName::Waiting && !self.view.can_approve.is_empty();
         let who = text::list_in(self.language, &self.view.can_approve);
         let text = match api::has_too_few_approvers(&self.view) {
             true => self.say("task-too-few-approvers"),
@@ -284,11 +284,11 @@ impl TaskPage {
     }
 
     fn tone(&self) -> &'static str {
-        text::tone(&self.view.state)
+        text::tone(self.view.state)
     }
 
     fn state(&self) -> String {
-        text::state_in(self.language, &self.view.state)
+        text::state_in(self.language, self.view.state)
     }
 
     fn plan_digest(&self) -> &str {
@@ -337,9 +337,11 @@ impl TaskPage {
 
     /// Describes what a retry does in this state.
     fn retry_words(&self) -> Sentence {
-        match self.view.state.as_str() {
-            "withdrawn" | "superseded" | "expired" => self.say("task-retry"),
-            "rollback-failed" => self.say("task-retry-rollback"),
+        match self.view.state {
+            StateName::Withdrawn | StateName::Superseded | StateName::Expired => {
+                self.say("task-retry")
+            }
+            StateName::RollbackFailed => self.say("task-retry-rollback"),
             _ => self.say("task-retry-steps"),
         }
     }
@@ -378,12 +380,15 @@ impl TaskPage {
 
 /// Whether it is compared with what is live now.
 fn waits(view: &TaskView) -> bool {
-    matches!(view.state.as_str(), "waiting" | "scheduled" | "queued")
+    matches!(
+        view.state,
+        StateName::Waiting | StateName::Scheduled | StateName::Queued
+    )
 }
 
 /// Whether a reader needs what landing printed.
 fn matters(view: &TaskView) -> bool {
-    view.release.is_none() && matches!(view.state.as_str(), "proposed" | "expired")
+    view.release.is_none() && matches!(view.state, StateName::Proposed | StateName::Expired)
 }
 
 /// Returns the hosts that take part in a task.
@@ -444,14 +449,18 @@ fn refusal(
     view: &TaskView,
 ) -> String {
     let ended = matches!(
-        view.state.as_str(),
-        "failed" | "stopped" | "rolled-back" | "rollback-failed"
+        view.state,
+        StateName::Failed | StateName::Stopped | StateName::RolledBack | StateName::RollbackFailed
     );
     if let Some(newer) = detail.newer.filter(|_| ended) {
         let text = language.say("task-newer-has-run").with("task", newer);
         return text.to_string();
     }
-    let Some(plan) = view.plan.clone().filter(|_| view.state == "waiting") else {
+    let Some(plan) = view
+        .plan
+        .clone()
+        .filter(|_| view.state == StateName::Waiting)
+    else {
         return String::new();
     };
     let approve = TaskRequest::Approve {

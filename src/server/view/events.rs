@@ -7,7 +7,7 @@ use super::result::result_view;
 use crate::api::{EventLine, StepState, attribution, names};
 use crate::base::language::{Language, Sentence};
 use crate::domain::plan::Plan;
-use crate::domain::task::{Event, Outcome, Pause, Recorded, StepRef};
+use crate::domain::task::{Event, Outcome, Pause, Recorded, StateName, StepRef};
 use crate::server::text;
 
 pub(super) fn lines(
@@ -134,12 +134,12 @@ fn paused(language: Language, pause: &Pause) -> String {
 
 fn finished(language: Language, outcome: &Outcome) -> String {
     let (state, message) = match outcome {
-        Outcome::Succeeded => ("succeeded", ""),
-        Outcome::Stopped => ("stopped", ""),
-        Outcome::Observed => ("observed", ""),
-        Outcome::Failed { message } => ("failed", message.as_str()),
-        Outcome::RolledBack { message } => ("rolled-back", message.as_str()),
-        Outcome::RollbackFailed { message } => ("rollback-failed", message.as_str()),
+        Outcome::Succeeded => (StateName::Succeeded, ""),
+        Outcome::Stopped => (StateName::Stopped, ""),
+        Outcome::Observed => (StateName::Observed, ""),
+        Outcome::Failed { message } => (StateName::Failed, message.as_str()),
+        Outcome::RolledBack { message } => (StateName::RolledBack, message.as_str()),
+        Outcome::RollbackFailed { message } => (StateName::RollbackFailed, message.as_str()),
     };
     because(language, text::state_in(language, state), message)
 }

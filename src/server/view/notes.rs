@@ -6,7 +6,7 @@ use super::drift;
 use crate::base::language::Language;
 use crate::domain::host::{Drift, LocalChanges, ReleaseId, utc};
 use crate::domain::plan::Plan;
-use crate::domain::task::{Direction, Origin, StepResult, Task};
+use crate::domain::task::{Direction, Origin, StateName, StepResult, Task};
 use crate::server::text;
 use crate::store::LiveRelease;
 
@@ -160,9 +160,9 @@ fn own_task_note(language: Language, task: &Task, plan: &Plan) -> Option<String>
     else {
         return None;
     };
-    // The plan has it with blanks.
-    let state = plan.own_task_state.replace(' ', "-");
-    (!state.is_empty()).then(|| text::without_success(language, release, *to, &state))
+    let mut states = StateName::ALL.into_iter();
+    let state = states.find(|state| state.words() == plan.own_task_state)?;
+    Some(text::without_success(language, release, *to, state))
 }
 
 fn rebuilt(language: Language, task: &Task, plan: &Plan) -> Option<String> {

@@ -243,7 +243,11 @@ fn backups_during_releases_contain_every_finished_task() {
         runtime.block_on(async {
             let store = opened(&stage.path(&place)).await;
             for (id, state) in at_rest {
-                assert_eq!(store.head(*id).await.unwrap().state, *state, "task {id}");
+                assert_eq!(
+                    store.head(*id).await.unwrap().state.as_str(),
+                    *state,
+                    "task {id}"
+                );
                 let (now, then) = (store.events(*id).await, former.events(*id).await);
                 assert_eq!(now.unwrap(), then.unwrap(), "task {id}");
             }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
 use jiff::Timestamp;
-use tagship::domain::task::{Event, Pause, Recorded, State, Submission, Task};
+use tagship::domain::task::{Event, Pause, Recorded, State, StateName, Submission, Task};
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::store::backup::file::{BackupCounts, BackupReader, Header};
 use tagship::store::backup::restore::{
@@ -377,7 +377,7 @@ async fn restored_paused_task_is_resumed_only_by_a_person() {
     for (id, before) in paused {
         assert!(done.held.contains(&id));
         let head = store.head(id).await.unwrap();
-        assert_eq!(head.state, "paused");
+        assert_eq!(head.state, StateName::Paused);
         for word in ["restored from a backup of ", &before] {
             assert!(head.detail.contains(word), "{word}: {}", head.detail);
         }

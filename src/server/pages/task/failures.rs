@@ -6,7 +6,7 @@ use super::super::super::output::TaskLogReader;
 use super::text;
 use crate::api::{LogQuery, StageView, StepState, TaskView};
 use crate::base::language::Language;
-use crate::domain::task::generalize;
+use crate::domain::task::{StateName, generalize};
 
 /// How many different errors are shown.
 const ERRORS_MAX: usize = 5;
@@ -55,7 +55,7 @@ impl Failures {
         language: Language,
         view: &TaskView,
     ) -> Result<Self, Fault> {
-        if view.state == "succeeded" {
+        if view.state == StateName::Succeeded {
             return Ok(Self::default());
         }
         let mut failures = collected(language, view);
