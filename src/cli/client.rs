@@ -14,12 +14,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::error::ClientError;
+use super::error::{ClientError, CommandError};
 use crate::api::{ErrorBody, TaskView};
 
 /// A response takes longer only if the agent has a problem.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many reconnects are attempted, once a second, before the connection counts as lost.
+const RECONNECTS_MAX: u32 = 60;
+const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// The longest token, in bytes; real ones are far shorter.
 const TOKEN_LENGTH_MAX: usize = 4096;
 
@@ -254,6 +257,40 @@ impl Client {
             address: self.shown.clone(),
             reason: innermost(error),
         }
+    }
+}
+
+/// The one retry policy of the client: what follows a task connects again, for a while. All other
+/// requests are sent once, because one whose connection was lost may have taken effect.
+#[derive(Default)]
+pub(crate) struct Reconnects {
+    /// How many connections failed, one after another.
+    failed: u32,
+}
+
+impl Reconnects {
+    /// Returns what a connection led to. `None`: it ended, and the next one may be made. A failed one
+    /// that received anything was reachable, and does not count.
+    pub(crate) async fn ended<T>(
+        &mut self,
+        read: Result<Option<T>, CommandError>,
+        has_received: bool,
+    ) -> Result<Option<T>, CommandError> {
+        self.failed = match read {
+            // Streams have an end, and agents are restarted.
+            Ok(None) => 0,
+            Err(CommandError::Client(
+                ClientError::NoAgent { .. }
+                | ClientError::Broken { .. }
+                | ClientError::Unreachable { .. },
+            )) if self.failed < RECONNECTS_MAX => match has_received {
+                true => 0,
+                false => self.failed + 1,
+            },
+            read => return read,
+        };
+        tokio::time::sleep(RECONNECT_PAUSE).await;
+        Ok(None)
     }
 }
 

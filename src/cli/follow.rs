@@ -1,6 +1,5 @@
 //! Follows a task: its log as it is written, and its progress to the end. The agent sends changes;
-//! nothing polls. Only after a lost connection (the agent restarts) are reconnects attempted for a
-//! while.
+//! nothing polls.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -10,7 +9,7 @@ use futures::{Stream, StreamExt};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::arguments::{LogArgs, OutputForm};
-use super::client::ApiRequest;
+use super::client::{ApiRequest, Reconnects};
 use super::context::{AgentConnection, CliContext};
 use super::error::{ClientError, CommandError};
 use super::progress::{self, LineBuffer, ProgressFrame};
@@ -20,9 +19,6 @@ use crate::api::{CUT_BEGINS, LOG_SEPARATOR, TaskView};
 use crate::base::clock::{Clock as _, SystemClock};
 use crate::domain::task::StateName;
 
-/// How many reconnects are attempted, once a second, before the connection counts as lost.
-const RECONNECTS_MAX: u32 = 60;
-const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// How long `--wait` waits for people if no terminal shows what it waits for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the time on a terminal is drawn again.
@@ -143,54 +139,35 @@ pub(crate) async fn until_ended(
     let id = seen.id;
     let mut patience = WaitPolicy::default();
     let mut printer = ProgressPrinter::new(form, &seen);
-    let mut failed = 0;
+    let mut reconnects = Reconnects::default();
     loop {
-        match follow(agent, id, &mut printer, &mut patience).await {
-            Ok(Followed::ToEnd(end)) => return Ok(end),
-            // Streams have an end, and agents are restarted.
-            Ok(Followed::StreamEnded) => failed = 0,
-            Err(CommandError::Client(error)) if is_passing(&error) && failed < RECONNECTS_MAX => {
-                failed += 1;
-            }
-            Err(error) => return Err(error),
+        let followed = follow(agent, id, &mut printer, &mut patience).await;
+        if let Some(end) = reconnects.ended(followed, false).await? {
+            return Ok(end);
         }
-        tokio::time::sleep(RECONNECT_PAUSE).await;
     }
 }
 
-/// Whether the agent may be back shortly.
-fn is_passing(error: &ClientError) -> bool {
-    matches!(
-        error,
-        ClientError::NoAgent { .. } | ClientError::Broken { .. } | ClientError::Unreachable { .. }
-    )
-}
-
-enum Followed {
-    ToEnd(WaitEnd),
-    StreamEnded,
-}
-
-/// Follows over one connection. The stream begins before the task is read, so that no change is
-/// missed in between.
+/// Follows over one connection; returns `None` when it ends. The stream begins before the task is
+/// read, so that no change is missed in between.
 async fn follow(
     agent: &AgentConnection,
     id: u64,
     printer: &mut ProgressPrinter,
     patience: &mut WaitPolicy,
-) -> Result<Followed, CommandError> {
+) -> Result<Option<WaitEnd>, CommandError> {
     let events = agent.client.stream(&events_of(id)).await?;
     tokio::pin!(events);
     let mut wakes = WakeDetector::default();
     let mut wake = wakes.next(&mut events, None).await;
     loop {
         if wake == Wake::End {
-            return Ok(Followed::StreamEnded);
+            return Ok(None);
         }
         let task = agent.client.task(id).await?;
         printer.print(&task, agent)?;
         if task.at_rest {
-            return Ok(Followed::ToEnd(WaitEnd::AtRest(Box::new(task))));
+            return Ok(Some(WaitEnd::AtRest(Box::new(task))));
         }
         let until = patience.of(&task);
         wake = loop {
@@ -200,7 +177,7 @@ async fn follow(
                 break wake;
             }
             if until.is_some_and(|until| until <= Instant::now()) {
-                return Ok(Followed::ToEnd(WaitEnd::ForPeople(Box::new(task))));
+                return Ok(Some(WaitEnd::ForPeople(Box::new(task))));
             }
             printer.print(&task, agent)?;
         };
@@ -304,22 +281,17 @@ async fn follow_log(
     agent.client.task(id).await?;
     let mut printed = PrintedLines::default();
     let mut canvas = screen::canvas();
-    let mut failed = 0;
+    let mut reconnects = Reconnects::default();
     loop {
         let read = match canvas.as_mut() {
             Some(canvas) => draw_log(agent, ask, id, &mut printed, canvas).await,
             None => print_log(agent, ask, id, &mut printed).await,
         };
-        match read {
-            Ok(task) if task.at_rest => return Ok(()),
-            Ok(_) => failed = 0,
-            Err(CommandError::Client(error)) if is_passing(&error) && failed < RECONNECTS_MAX => {
-                failed = if printed.has_come { 0 } else { failed + 1 };
-            }
-            Err(error) => return Err(error),
+        let read = read.map(|task| task.at_rest.then_some(()));
+        if reconnects.ended(read, printed.has_come).await?.is_some() {
+            return Ok(());
         }
         printed.reset();
-        tokio::time::sleep(RECONNECT_PAUSE).await;
     }
 }
 
