@@ -10,21 +10,13 @@ use super::task::TaskView;
 use super::waiting::{attribution, list_in, some_of};
 use crate::base::language::{Language, Message};
 use crate::domain::host::ReleaseId;
-use crate::domain::task::{ComparedRelease, OriginKind, Relation, StateName};
+use crate::domain::task::{ComparedRelease, OriginKind, Relation};
 use crate::store::Head;
 
 /// Digits of a commit in a sentence.
 const COMMIT_DIGITS: usize = 10;
 /// The most releases named in a sentence.
 const NAMED_MAX: usize = 3;
-
-/// Whether what it would change is compared with what is live now.
-fn waits(state: StateName) -> bool {
-    matches!(
-        state,
-        StateName::Waiting | StateName::Scheduled | StateName::Queued
-    )
-}
 
 /// Returns `release-1.4`; the release's own name if it has no tag.
 fn name(live: &ComparedRelease) -> &str {
@@ -71,7 +63,7 @@ pub fn changed_since_approval(
     task: &TaskView,
     show: impl Fn(Timestamp) -> String,
 ) -> Vec<String> {
-    let Some(compared) = task.compared.as_ref().filter(|_| waits(task.state)) else {
+    let Some(compared) = task.compared.as_ref().filter(|_| task.state.waits()) else {
         return Vec::new();
     };
     let live = &compared.with.live;

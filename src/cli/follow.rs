@@ -474,12 +474,11 @@ mod tests {
 
     #[test]
     fn each_wait_goal_is_reached_only_by_its_state() {
-        let reach = |goal: Goal| {
-            StateName::ALL
-                .into_iter()
-                .filter(move |state| goal.is_reached_by(*state))
-        };
-        assert!(reach(Goal::Success).eq([StateName::Succeeded, StateName::Observed]));
-        assert!(reach(Goal::Stopped).eq([StateName::Stopped]));
+        for state in StateName::ALL {
+            let succeeds = matches!(state, StateName::Succeeded | StateName::Observed);
+            assert_eq!(Goal::Success.is_reached_by(state), succeeds, "{state}");
+            let stops = state == StateName::Stopped;
+            assert_eq!(Goal::Stopped.is_reached_by(state), stops, "{state}");
+        }
     }
 }

@@ -355,7 +355,7 @@ pub(super) fn board(facts: BoardFacts<'_>, at: impl Fn(&PermissionTarget) -> Act
         ..BoardView::default()
     };
     for task in tasks.iter().rev().map(show) {
-        let group = match group_of(&task) {
+        let group = match group_of(task.line.head.state, task.you_can.is_some()) {
             Group::ForYou => &mut view.for_you,
             Group::Waiting => &mut view.waiting,
             Group::Running => &mut view.running,
@@ -395,9 +395,9 @@ enum Group {
     Next,
 }
 
-fn group_of(task: &BoardTask) -> Group {
-    match task.line.head.state {
-        StateName::Waiting | StateName::Paused if task.you_can.is_some() => Group::ForYou,
+fn group_of(state: StateName, is_asked: bool) -> Group {
+    match state {
+        StateName::Waiting | StateName::Paused if is_asked => Group::ForYou,
         StateName::Waiting => Group::Waiting,
         StateName::Proposed | StateName::Scheduled | StateName::Queued => Group::Next,
         _ => Group::Running,
@@ -408,9 +408,9 @@ fn group_of(task: &BoardTask) -> Group {
 fn totals<'a>(view: &mut BoardView, active: impl Iterator<Item = &'a Head>) {
     let (mut waiting, mut running, mut next) = (0, 0, 0);
     for head in active {
-        match head.state {
-            StateName::Waiting => waiting += 1,
-            StateName::Proposed | StateName::Scheduled | StateName::Queued => next += 1,
+        match group_of(head.state, false) {
+            Group::Waiting => waiting += 1,
+            Group::Next => next += 1,
             _ => running += 1,
         }
     }

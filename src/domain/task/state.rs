@@ -156,6 +156,12 @@ impl StateName {
         self.phase() == QueuePhase::Settled
     }
 
+    /// Whether it has landed, and nothing of it runs yet.
+    #[must_use]
+    pub fn waits(self) -> bool {
+        self.phase() == QueuePhase::Before && self != Self::Proposed
+    }
+
     /// Returns `rolling back`.
     #[must_use]
     pub fn words(self) -> String {

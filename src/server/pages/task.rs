@@ -139,7 +139,7 @@ impl TaskPage {
             live_by: live_by(site, who, &view).await?,
             failed_hosts: failures.hosts,
         };
-        let waits = waits(&view);
+        let waits = view.state.waits();
         let mut projects = site.web.config.projects.iter();
         let project = projects.find(|project| project.name == view.project);
         let web = project.and_then(|project| project.web.as_deref());
@@ -354,7 +354,7 @@ impl TaskPage {
 
     /// Whether it is compared with what is live now.
     fn waits(&self) -> bool {
-        waits(&self.view)
+        self.view.state.waits()
     }
 
     /// Whether the output of steps is shown: what landing printed matters only if it fails.
@@ -376,14 +376,6 @@ impl TaskPage {
         let began = self.began.filter(|_| self.view.at_rest)?;
         Some(text::lasted(self.language, began, self.view.updated_at))
     }
-}
-
-/// Whether it is compared with what is live now.
-fn waits(view: &TaskView) -> bool {
-    matches!(
-        view.state,
-        StateName::Waiting | StateName::Scheduled | StateName::Queued
-    )
 }
 
 /// Whether a reader needs what landing printed.
@@ -410,7 +402,7 @@ async fn live_by(site: &Site, who: &Who, view: &TaskView) -> Result<Option<Strin
     let [one] = live.collect::<Vec<_>>()[..] else {
         return Ok(None);
     };
-    if !waits(view) || one.task == 0 {
+    if !view.state.waits() || one.task == 0 {
         return Ok(None);
     }
     let head = site.web.store.heads(&[one.task]).await?.pop();
@@ -499,7 +491,7 @@ fn changed(
     let other = live
         .iter()
         .find(|(_, live)| !known.contains(&&live.release));
-    if let Some((_, other)) = other.filter(|_| waits(view) && view.description.is_some()) {
+    if let Some((_, other)) = other.filter(|_| view.state.waits() && view.description.is_some()) {
         let text = language.say("task-other-went-live");
         changed.push(text.with("task", other.switched_by).to_string());
     }
