@@ -15,9 +15,9 @@ use tagship::domain::task::{
 };
 use tagship::engine::executor::effects::StepLogs as _;
 use tagship::identity::account::{NewAccount, Role};
+use tagship::store::HookOutcome;
 use tagship::store::audit::{AuditAction, Ledger};
 use tagship::store::kv::Commit;
-use tagship::store::{Disabled, HookOutcome};
 
 #[path = "../tests/web/server.rs"]
 mod server;
@@ -71,16 +71,8 @@ async fn main() {
     server.account("carol", Role::Approver, &["ops"]).await;
     tasks(&server).await;
     pushes_and_audit(&server).await;
-    let disabled = Disabled {
-        by: "carol".to_owned(),
-        reason: "its disk is broken, a new one comes on Monday".to_owned(),
-        at: server.now(),
-    };
-    server
-        .store
-        .set_host_disabled("web-3", Some(&disabled), tagship::store::kv::Commit::new())
-        .await
-        .unwrap();
+    let reason = "its disk is broken, a new one comes on Monday";
+    server.disable_a_host(reason).await;
     let (cookie, _) = server.session(&alice).await;
     println!("http://{LISTEN}/  {cookie}");
     tokio::signal::ctrl_c().await.unwrap();
@@ -90,7 +82,7 @@ async fn main() {
 async fn tasks(server: &TestServer) {
     server.succeeded("release-1.2").await;
     let live = server.succeeded("release-1.3").await;
-    passed_qa(server).await;
+    server.passed_qa().await;
     let rejected = server.waiting("release-1.3.1").await;
     let event = Event::Rejected {
         by: "alice".to_owned(),
@@ -144,17 +136,6 @@ async fn pushes_and_audit(server: &TestServer) {
     }
 }
 
-async fn passed_qa(server: &TestServer) {
-    let mut qa = submission("qa-1.5");
-    qa.environment = "qa".to_owned();
-    let proposal = server.store.propose(qa, None, server.now()).await.unwrap();
-    let task = server.store.task(proposal.id()).await.unwrap();
-    let task = server.landed(&task, &description()).await;
-    let task = server.approve(&task).await;
-    let task = server.start_work(&task).await;
-    server.finished(task).await;
-}
-
 async fn failed(server: &TestServer) {
     let task = server.running("release-1.3.2").await;
     let log = server.logs.step(task.id, "web-2", "stage.sync", 1);
@@ -188,12 +169,7 @@ async fn rollback(server: &TestServer) {
         },
         ..submission("release-1.2")
     };
-    let proposal = server
-        .store
-        .propose(back, None, server.now())
-        .await
-        .unwrap();
-    let task = server.store.task(proposal.id()).await.unwrap();
+    let task = server.propose(back).await;
     let mut described = description();
     described.comparisons[0].relation = Relation::Back { commits: 2 };
     server.landed(&task, &described).await;

@@ -16,7 +16,7 @@ use tagship::engine::request::{
 use tagship::server::view::{TaskViewInputs, task_view};
 use tagship::store::kv::{Commit, Kv as _, Row};
 use tagship::store::memory::MemoryKv;
-use tagship::store::{Disabled, Filter, Store};
+use tagship::store::{Filter, Store};
 
 use crate::driver::{Sim, TEMPLATE, object_of};
 use crate::immediate::at_once;
@@ -320,16 +320,10 @@ fn rollback_is_offered_only_where_a_host_is_enabled() {
         sim.push(tag, &object_of(digit), Schedule::Ready);
         sim.rest();
     }
-    let disabled = Disabled {
-        by: "root".to_owned(),
-        reason: "a new disk".to_owned(),
-        at: sim.clock.now(),
-    };
     for host in sim.disks("production").into_keys() {
         let offered = offered_to(&sim, 1, "bob");
         assert!(offered.contains("`tagship rollback 1`"), "{offered}");
-        let store = sim.store();
-        at_once(store.set_host_disabled(&host, Some(&disabled), Commit::new())).unwrap();
+        sim.set_disabled(&host, true);
     }
     for id in [1, 2] {
         let offered = offered_to(&sim, id, "bob");

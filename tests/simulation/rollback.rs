@@ -11,8 +11,7 @@ use tagship::domain::approval::{Actor, ApprovalWeight};
 use tagship::domain::host::{BrokenCurrent, ReleaseId, RunEnd};
 use tagship::domain::task::{Direction, Event, Recorded, State, StepResult, Task};
 use tagship::engine::request::{RollbackTarget, TagsNeed, TaskRequest};
-use tagship::store::kv::Commit;
-use tagship::store::{Disabled, LiveRelease};
+use tagship::store::LiveRelease;
 
 use crate::crash::released;
 use crate::driver::{Sim, object_of};
@@ -400,18 +399,9 @@ fn drift_check_records_start_and_end_of_drift() {
 fn drift_check_looks_at_hosts_that_the_last_release_left_out() {
     let mut sim = released(Sim::new(TEMPLATE));
     let (host, before) = live(&sim).pop_first().unwrap();
-    let disabled = Disabled {
-        by: "root".to_owned(),
-        reason: "a new disk".to_owned(),
-        at: sim.clock.now(),
-    };
-    let set = |sim: &Sim, disabled: Option<&Disabled>| {
-        let none = Commit::new();
-        at_once(sim.store().set_host_disabled(&host, disabled, none)).unwrap();
-    };
-    set(&sim, Some(&disabled));
+    sim.set_disabled(&host, true);
     sim.release(2);
-    set(&sim, None);
+    sim.set_disabled(&host, false);
     assert_eq!(live(&sim)[&host].release, before.release);
     on_each_disk(&sim, |disk| {
         if disk.live.as_ref() == Some(&before.release) {

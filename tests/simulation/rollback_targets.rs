@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tagship::base::clock::Clock as _;
 use tagship::domain::approval::{Actor, ApprovalWeight};
 use tagship::domain::host::{ReleaseId, RunEnd};
 use tagship::domain::task::{Origin, Relation, State};
 use tagship::domain::template::OnFailure;
 use tagship::engine::request::{self, AllowedRequest, RollbackTarget, TagsNeed, TaskRequest};
-use tagship::store::Disabled;
-use tagship::store::kv::Commit;
 
 use crate::advice::{advice_is_accepted, may_of};
 use crate::crash::released;
@@ -264,13 +261,8 @@ fn release_that_was_left_live_is_kept_like_a_good_one() {
 fn disabled_host_does_not_make_a_rollback_a_change() {
     let mut sim = released(Sim::new(TEMPLATE));
     sim.release(2);
-    let disabled = Disabled {
-        by: "root".to_owned(),
-        reason: "a new disk".to_owned(),
-        at: sim.clock.now(),
-    };
+    sim.set_disabled("c", true);
     let store = sim.store();
-    at_once(store.set_host_disabled("c", Some(&disabled), Commit::new())).unwrap();
     let target = RollbackTarget::ToTask(1);
     let is_live = |sim: &Sim| {
         let hosts = SimHosts::of(sim, &store);

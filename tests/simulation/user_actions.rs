@@ -13,7 +13,7 @@ use tagship::engine::request::{
     TaskRequest,
 };
 use tagship::store::kv::Commit;
-use tagship::store::{IdempotencyKey, Proposal, Store, StoreError};
+use tagship::store::{Disabled, IdempotencyKey, Proposal, Store, StoreError};
 
 use crate::driver::{Sim, object_of};
 use crate::host::Disk;
@@ -283,6 +283,17 @@ impl Sim {
         ))?;
         self.witness.asked_back(task.id);
         Ok(task.id)
+    }
+
+    /// An admin excludes a host from releases, or includes it again.
+    pub(crate) fn set_disabled(&self, host: &str, is_disabled: bool) {
+        let disabled = is_disabled.then(|| Disabled {
+            by: "root".to_owned(),
+            reason: "a new disk".to_owned(),
+            at: self.clock.now(),
+        });
+        let (store, none) = (self.store(), Commit::new());
+        at_once(store.set_host_disabled(host, disabled.as_ref(), none)).unwrap();
     }
 
     #[track_caller]

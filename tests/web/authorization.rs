@@ -252,12 +252,7 @@ async fn local_users_rollback_always_waits_for_approval() {
         schedule: Schedule::Ready,
         ..submission("release-1.4")
     };
-    let proposal = server
-        .store
-        .propose(ready, None, server.now())
-        .await
-        .unwrap();
-    let task = server.store.task(proposal.id()).await.unwrap();
+    let task = server.propose(ready).await;
     let task = server.landed(&task, &description()).await;
     let task = server.append(&task, vec![Event::Due]).await;
     let task = server.start_work(&task).await;
@@ -369,12 +364,7 @@ async fn reopening_a_ready_task_requires_the_run_right() {
         },
         ..submission("release-1.4")
     };
-    let proposal = server
-        .store
-        .propose(ready, None, server.now())
-        .await
-        .unwrap();
-    let task = server.store.task(proposal.id()).await.unwrap();
+    let task = server.propose(ready).await;
     let expired = Event::Expired {
         reason: "never landed".to_owned(),
         is_final: false,

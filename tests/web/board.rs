@@ -7,8 +7,6 @@ use serde_json::{Value, json};
 use tagship::domain::host::{HostState, ReleaseId};
 use tagship::domain::task::{Event, Outcome, StepResult};
 use tagship::identity::account::Role;
-use tagship::store::Disabled;
-use tagship::store::kv::Commit;
 
 use crate::client::{Browser, Program};
 use crate::server::{Options, TestServer, at, ended};
@@ -161,16 +159,8 @@ async fn environment_shows_release_next_task_and_health() {
         )
         .await;
     server.waiting("release-1.3").await;
-    let disabled = Disabled {
-        by: "carol".to_owned(),
-        reason: "disk".to_owned(),
-        at: server.now(),
-    };
+    server.disable_a_host("disk").await;
     let store = &server.store;
-    store
-        .set_host_disabled("web-3", Some(&disabled), Commit::new())
-        .await
-        .unwrap();
     let live = store.live("shop", "production").await.unwrap();
     let elsewhere = HostState {
         live: Some(ReleaseId("/srv/old".to_owned())),
@@ -331,16 +321,7 @@ async fn board_stream_sends_the_parts_that_have_changed() {
     let first = parts(&mut stream).await;
     assert_eq!(first["title"], "(1) Board");
     assert_eq!(ids(&first), ["board-now", "board-live", "board-ended"]);
-    let disabled = Disabled {
-        by: "carol".to_owned(),
-        reason: "disk".to_owned(),
-        at: server.now(),
-    };
-    let store = &server.store;
-    store
-        .set_host_disabled("web-3", Some(&disabled), Commit::new())
-        .await
-        .unwrap();
+    server.disable_a_host("disk").await;
     let then = parts(&mut stream).await;
     assert_eq!(ids(&then), ["board-live"], "nothing else has changed");
     assert!(then.to_string().contains("web-3 is disabled"), "{then}");

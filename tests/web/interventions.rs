@@ -108,10 +108,10 @@ async fn queued_task_names_the_task_it_waits_for() {
             schedule,
             ..submission(&format!("qa-{schedule:?}"))
         };
-        let older = server.store.propose(submission, None, server.now()).await;
+        let older = server.propose(submission).await;
         let younger = server.approved(&format!("release-{schedule:?}")).await;
         let (_, shown) = bob.get(&format!("tasks/{}", younger.id)).await;
-        let said = format!("waits for task {}, which is proposed", older.unwrap().id());
+        let said = format!("waits for task {}, which is proposed", older.id);
         assert_eq!(shown["detail"], if waits { &said } else { "" });
     }
     server.end().await;

@@ -185,12 +185,7 @@ async fn secret_stored_openly_by_earlier_version_is_not_shown() {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
     let parameters = pushed.parameters.clone();
-    let proposal = server.store.propose(pushed, None, server.now());
-    let task = server
-        .store
-        .task(proposal.await.unwrap().id())
-        .await
-        .unwrap();
+    let task = server.propose(pushed).await;
     let id = task.id;
     let alice = Browser::of(&server, "alice", Role::Admin).await;
     let bob = Program::of(&server, "bob", Role::Admin).await;

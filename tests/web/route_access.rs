@@ -85,8 +85,7 @@ impl Prepared {
                 environment: environment.to_owned(),
                 ..submission(tag)
             };
-            let proposed = server.store.propose(pushed, None, server.now()).await;
-            let task = server.store.task(proposed.unwrap().id()).await.unwrap();
+            let task = server.propose(pushed).await;
             let task = server.landed(&task, &description()).await;
             server.approve(&task).await
         };

@@ -24,7 +24,7 @@ use tagship::server::{Web, WebLimits};
 use tagship::store::kv::{Commit, Kv};
 use tagship::store::log::LogBook;
 use tagship::store::memory::MemoryKv;
-use tagship::store::{HookOutcome, ProjectOutcome, SeenPush, Store};
+use tagship::store::{Disabled, HookOutcome, ProjectOutcome, SeenPush, Store};
 use tagship_tests::unindent;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::oneshot;
@@ -283,13 +283,37 @@ impl TestServer {
 
     /// A task that was pushed and has not landed.
     pub async fn proposed(&self, tag: &str) -> Task {
-        let submission = submission(tag);
-        let proposal = self
+        self.propose(submission(tag)).await
+    }
+
+    /// The task of a submission.
+    pub async fn propose(&self, submission: Submission) -> Task {
+        let proposal = self.store.propose(submission, None, self.now()).await;
+        self.store.task(proposal.unwrap().id()).await.unwrap()
+    }
+
+    /// A task of the same commit that succeeded in qa.
+    pub async fn passed_qa(&self) -> Task {
+        let mut qa = submission("qa-1.5");
+        qa.environment = "qa".to_owned();
+        let task = self.propose(qa).await;
+        let task = self.landed(&task, &description()).await;
+        let task = self.approve(&task).await;
+        let task = self.start_work(&task).await;
+        self.finished(task).await
+    }
+
+    /// carol disables the host `web-3`.
+    pub async fn disable_a_host(&self, reason: &str) {
+        let disabled = Disabled {
+            by: "carol".to_owned(),
+            reason: reason.to_owned(),
+            at: self.now(),
+        };
+        let disabling = self
             .store
-            .propose(submission, None, self.now())
-            .await
-            .unwrap();
-        self.store.task(proposal.id()).await.unwrap()
+            .set_host_disabled("web-3", Some(&disabled), Commit::new());
+        disabling.await.unwrap();
     }
 
     /// An entry of the hook log: the outcome of bob's push of `refs/tags/release-2.0` onto this

@@ -16,7 +16,7 @@ use tagship::identity::account::Role;
 
 use crate::client::{Browser, both};
 use crate::server::{
-    COMMIT, OLDER, Options, TestServer, at, began, description, ended, person, staged, submission,
+    COMMIT, OLDER, Options, TestServer, at, began, description, ended, person, staged,
 };
 
 /// Reads a page as a browser that asks for Chinese.
@@ -161,18 +161,6 @@ async fn changes_are_linked_if_the_project_has_a_page() {
     }
 }
 
-/// A task of the same commit that succeeded in qa.
-async fn passed_qa(server: &TestServer) -> Task {
-    let mut qa = submission("qa-1.5");
-    qa.environment = "qa".to_owned();
-    let proposal = server.store.propose(qa, None, server.now()).await.unwrap();
-    let task = server.store.task(proposal.id()).await.unwrap();
-    let task = server.landed(&task, &description()).await;
-    let task = server.approve(&task).await;
-    let task = server.start_work(&task).await;
-    server.finished(task).await
-}
-
 #[tokio::test]
 async fn commit_that_passed_elsewhere_is_named_to_those_who_see_it() {
     let server = TestServer::start_with(Options {
@@ -180,7 +168,7 @@ async fn commit_that_passed_elsewhere_is_named_to_those_who_see_it() {
         ..Options::default()
     })
     .await;
-    let qa = passed_qa(&server).await;
+    let qa = server.passed_qa().await;
     let task = server.waiting("release-1.5").await;
     let path = format!("/tasks/{}", task.id);
     let alice = Browser::of(&server, "alice", Role::Approver).await;
