@@ -29,7 +29,8 @@ use crate::base::mutex::lock;
 const AGE_MAX: Duration = Duration::from_secs(3600);
 /// The shortest pause between two sweeps.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
-/// How long to wait for a sign that a connection may be reused; a new one costs less.
+/// How long to wait at least for a sign that a connection may be reused. Where its login took longer, a
+/// new one would cost as much, so the wait is as long.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many idle connections are kept, and how long. None by default.
@@ -87,7 +88,7 @@ impl IdleConnection {
             let end = shell.run(b":", &mut |_, _| (), &Notify::new()).await;
             matches!(end, ScriptEnd::Ended(Exit::Code(0)))
         }));
-        let answers = timeout(PATIENCE, answers).await;
+        let answers = timeout(self.link.login_time.max(PATIENCE), answers).await;
         answers.is_ok_and(|answers| answers.into_iter().all(|alive| alive)) && self.is_ready()
     }
 }

@@ -19,8 +19,10 @@ use super::link::Link;
 use super::script::COMMAND;
 
 /// A startup file of the login may read the standard input to its end, and until then the shell does
-/// not start. So EOF is sent to a shell that has begun no script by then; it is not reused.
+/// not start. So EOF is sent to a shell that has begun no script by then, or within four times what
+/// the login took; it is not reused.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
+const START_PER_LOGIN: u32 = 4;
 /// The first byte of a mark; rare in text.
 const MARK_BEGINS: u8 = 0x1e;
 /// The maximum length of what follows a mark: the exit code and a line break.
@@ -92,7 +94,8 @@ impl Interpreter {
             let _ = self.open.send(text.as_slice(), |_| ()).await;
             sent.notify_one();
             if starts {
-                tokio::time::sleep(START_TIMEOUT).await;
+                let slow_host = self.link().login_time * START_PER_LOGIN;
+                tokio::time::sleep(slow_host.max(START_TIMEOUT)).await;
                 if !self.begun.load(Ordering::SeqCst) {
                     self.last.store(true, Ordering::SeqCst);
                     let _ = self.open.end_input().await;

@@ -391,6 +391,8 @@ pub(super) struct Link {
     /// The key that the host accepted at the login.
     pub(super) key: Arc<KeyPair>,
     pub(super) route: Route,
+    /// How long its login took.
+    pub(super) login_time: Duration,
 }
 
 impl Drop for Link {
@@ -409,6 +411,7 @@ impl Link {
     ) -> Self {
         Self {
             handle: tokio::sync::Mutex::new(handle),
+            login_time: shared.pulse.age(),
             shared,
             opened: AtomicU32::new(0),
             retired: AtomicBool::new(false),
