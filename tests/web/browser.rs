@@ -148,13 +148,20 @@ impl Browser {
     /// that a click leads to may replace the waiting one, which then never answers: every
     /// [`SCRIPT_MS`] the current page is queried again.
     async fn sees(&self, words: &str) {
+        self.sees_at("", words).await;
+    }
+
+    /// As [`Self::sees`], on a page of whose address this is a part: the page before may hold the same
+    /// words.
+    async fn sees_at(&self, address: &str, words: &str) {
         let script = "
-            const [words, done] = arguments;
-            const look = () => document.body.innerText.includes(words) && (done(true), true);
+            const [address, words, done] = arguments;
+            const look = () => location.href.includes(address)
+                && document.body.innerText.includes(words) && (done(true), true);
             if (!look()) new MutationObserver((_, self) => look() && self.disconnect())
                 .observe(document.body, {childList: true, subtree: true, characterData: true});
         ";
-        let body = json!({"script": script, "args": [words]});
+        let body = json!({"script": script, "args": [address, words]});
         let path = format!("{}/execute/async", self.session);
         for _ in 0..PAGES {
             match self.try_to_ask(Method::POST, &path, body.clone()).await {
@@ -324,9 +331,9 @@ async fn history_and_the_hook_log_are_searched_on_a_phone() {
     browser.sees("You can approve").await;
     browser.fill("input[name=words]", "ROUND prices").await;
     browser.click("form[role=search] button").await;
-    browser.sees("release-1.60").await;
+    browser.sees_at("words=", "release-1.60").await;
     browser.click(".pager a[href*=cursor]").await;
-    browser.sees("release-1.9").await;
+    browser.sees_at("cursor=", "release-1.9").await;
     let kept = browser
         .run("return document.querySelector('input[name=words]').value")
         .await;
@@ -341,7 +348,7 @@ async fn history_and_the_hook_log_are_searched_on_a_phone() {
     browser.sees("release-2.0").await;
     assert_eq!(browser.run(fits).await, true);
     browser.click("a.task").await;
-    browser.sees("no rule matches").await;
+    browser.sees_at("/hooks/", "no rule matches").await;
     assert_eq!(browser.run(fits).await, true);
     browser.click("form[action$='/replay'] button").await;
     browser.sees("Replays").await;
